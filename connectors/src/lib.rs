@@ -1,0 +1,11 @@
+//! Sources, sinks, decoders and encoders of Tidewater.
+//!
+//! The contract ([`contract`]) speaks Arrow and bytes, never DataFusion or timely, so that connectors build and test fast
+//! and the database behind them can change. A new connector is a file in [`source`] and a line in [`registry`].
+
+pub mod contract;
+pub mod decode;
+pub mod options;
+pub mod registry;
+pub mod source;
+pub mod types;

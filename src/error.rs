@@ -1,0 +1,152 @@
+//! What a client sees when something fails: SQLSTATE, message, DETAIL, HINT and position, as PostgreSQL has them.
+//!
+//! Messages are lowercase, without a full stop, names quoted; facts belong in DETAIL, what to do in HINT. Secrets never
+//! get here: options that carry credentials are a type of their own and print as `[redacted]`.
+
+use std::fmt;
+
+/// PostgreSQL's SQLSTATE codes, as far as Tidewater raises them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SqlState(pub &'static str);
+
+macro_rules! sqlstates {
+    ($($(#[$doc:meta])* $name:ident = $code:literal),+ $(,)?) => {
+        impl SqlState {
+            $($(#[$doc])* pub const $name: SqlState = SqlState($code);)+
+
+            /// The code as one of ours; unknown ones become `XX000`.
+            pub fn of(code: &str) -> SqlState {
+                match code { $($code => SqlState($code),)+ _ => SqlState::INTERNAL_ERROR }
+            }
+        }
+    };
+}
+
+sqlstates! {
+    SUCCESSFUL_COMPLETION = "00000",
+    WARNING = "01000",
+    CONNECTION_EXCEPTION = "08000",
+    CONNECTION_FAILURE = "08006",
+    PROTOCOL_VIOLATION = "08P01",
+    FEATURE_NOT_SUPPORTED = "0A000",
+    CARDINALITY_VIOLATION = "21000",
+    STRING_DATA_RIGHT_TRUNCATION = "22001",
+    NUMERIC_VALUE_OUT_OF_RANGE = "22003",
+    INVALID_DATETIME_FORMAT = "22007",
+    DATETIME_FIELD_OVERFLOW = "22008",
+    DIVISION_BY_ZERO = "22012",
+    INVALID_PARAMETER_VALUE = "22023",
+    CHARACTER_NOT_IN_REPERTOIRE = "22021",
+    INVALID_TEXT_REPRESENTATION = "22P02",
+    INVALID_BINARY_REPRESENTATION = "22P03",
+    NOT_NULL_VIOLATION = "23502",
+    FOREIGN_KEY_VIOLATION = "23503",
+    UNIQUE_VIOLATION = "23505",
+    CHECK_VIOLATION = "23514",
+    ACTIVE_SQL_TRANSACTION = "25001",
+    NO_ACTIVE_SQL_TRANSACTION = "25P01",
+    IN_FAILED_SQL_TRANSACTION = "25P02",
+    INVALID_SQL_STATEMENT_NAME = "26000",
+    DEPENDENT_OBJECTS_STILL_EXIST = "2BP01",
+    INVALID_CURSOR_NAME = "34000",
+    INVALID_CATALOG_NAME = "3D000",
+    INVALID_SCHEMA_NAME = "3F000",
+    SERIALIZATION_FAILURE = "40001",
+    SYNTAX_ERROR = "42601",
+    DUPLICATE_COLUMN = "42701",
+    AMBIGUOUS_COLUMN = "42702",
+    UNDEFINED_COLUMN = "42703",
+    UNDEFINED_OBJECT = "42704",
+    DUPLICATE_OBJECT = "42710",
+    DUPLICATE_ALIAS = "42712",
+    GROUPING_ERROR = "42803",
+    DATATYPE_MISMATCH = "42804",
+    WRONG_OBJECT_TYPE = "42809",
+    CANNOT_COERCE = "42846",
+    UNDEFINED_FUNCTION = "42883",
+    UNDEFINED_TABLE = "42P01",
+    UNDEFINED_PARAMETER = "42P02",
+    DUPLICATE_PREPARED_STATEMENT = "42P05",
+    DUPLICATE_TABLE = "42P07",
+    INVALID_TABLE_DEFINITION = "42P16",
+    INDETERMINATE_DATATYPE = "42P18",
+    INVALID_COLUMN_REFERENCE = "42P10",
+    INSUFFICIENT_RESOURCES = "53000",
+    DISK_FULL = "53100",
+    OUT_OF_MEMORY = "53200",
+    TOO_MANY_CONNECTIONS = "53300",
+    OBJECT_NOT_IN_PREREQUISITE_STATE = "55000",
+    CANT_CHANGE_RUNTIME_PARAM = "55P02",
+    QUERY_CANCELED = "57014",
+    ADMIN_SHUTDOWN = "57P01",
+    CANNOT_CONNECT_NOW = "57P03",
+    IO_ERROR = "58030",
+    INTERNAL_ERROR = "XX000",
+    DATA_CORRUPTED = "XX001",
+}
+
+impl fmt::Display for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// An error (or a notice) on its way to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    pub code: SqlState,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+    /// 1-based character position in the statement's text.
+    pub position: Option<usize>,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn new(code: SqlState, message: impl Into<String>) -> Error {
+        Error { code, message: message.into(), detail: None, hint: None, position: None }
+    }
+
+    /// Something that cannot happen did: XX000.
+    pub fn internal(message: impl Into<String>) -> Error {
+        Error::new(SqlState::INTERNAL_ERROR, message)
+    }
+
+    /// A construct that is refused: 0A000; say in the hint what to do instead.
+    pub fn unsupported(message: impl Into<String>) -> Error {
+        Error::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+    }
+
+    pub fn syntax(message: impl Into<String>) -> Error {
+        Error::new(SqlState::SYNTAX_ERROR, message)
+    }
+
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Error {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn at(mut self, position: usize) -> Error {
+        self.position = Some(position);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)?;
+        if let Some(detail) = &self.detail {
+            write!(f, "; {detail}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
