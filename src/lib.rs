@@ -1,1 +1,5 @@
-//! x
+//! Tidewater, a streaming SQL database server that speaks PostgreSQL's protocol.
+
+pub mod change;
+pub mod epoch;
+pub mod error;
