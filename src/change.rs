@@ -19,6 +19,9 @@ pub enum Kind {
     Rows,
     /// Errors of the collection, in the columns of [`error_schema`].
     Errors,
+    /// Errors that stand at an object this one reads: recorded there, and kept here only where they turn out to
+    /// poison the answer. Same columns.
+    Inherited,
 }
 
 /// Rows with weights. `batch` is `None` only in the default value, which has no rows.
@@ -57,8 +60,12 @@ impl ChangeBatch {
         self.weights.is_empty()
     }
 
+    /// Whether these are errors, of this collection or inherited, rather than rows.
     pub fn is_errors(&self) -> bool {
-        self.kind == Kind::Errors
+        match self.kind {
+            Kind::Rows => false,
+            Kind::Errors | Kind::Inherited => true,
+        }
     }
 
     /// The rows. Panics on the empty default value: callers skip empty batches first.

@@ -1,6 +1,15 @@
-//! One client's session: settings, prepared statements' meaning, the transaction's state. Independent of the wire.
+//! One client's session: settings, what its statements mean, the transaction's state. Independent of the wire.
 //!
-//! The wire parses and binds through [`Session`] and streams what comes back; it never sees plans or the catalog.
+//! The wire parses and binds through [`Session`] and streams what comes back; it never sees plans or the catalog. Statements by
+//! kind: [`select`], [`dml`], [`ddl`], [`show`]; [`resolver`] tells planning what names stand for; [`settings`] are
+//! SET's.
+
+mod ddl;
+mod dml;
+mod resolver;
+mod select;
+mod settings;
+mod show;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +20,19 @@ use datafusion::scalar::ScalarValue;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::coordinator::Write;
+use crate::coordinator::locks::Guard;
+use crate::catalog::ObjectId;
+use crate::error::{Error, Result, SqlState};
+use crate::query::engine::Engine;
 use crate::server::Server;
+use crate::sql::Statement;
+use settings::Settings;
 
 /// A parsed statement with its own text; planning happens at prepare and execute.
 #[derive(Clone, Debug)]
 pub struct Parsed {
-    pub statement: crate::sql::Statement,
+    pub statement: Statement,
     pub sql: Arc<str>,
 }
 
@@ -49,41 +64,252 @@ pub enum TransactionStatus {
     Failed,
 }
 
+/// The writes of a transaction block, applied together at COMMIT. Their tables stay locked until then.
+#[derive(Default)]
+struct Block {
+    writes: Vec<(ObjectId, Write)>,
+    guards: Vec<Guard>,
+}
+
 /// One client's session.
 pub struct Session {
     server: Arc<Server>,
-    /// The running statement's cancellation; a fresh child for each statement.
+    engine: Engine,
+    pub(crate) user: String,
+    pub(crate) database: String,
+    settings: Settings,
     notices: Vec<Error>,
-    settings: BTreeMap<String, String>,
+    /// Parameter values as last told to the client.
+    reported: BTreeMap<&'static str, String>,
+    status: TransactionStatus,
+    block: Block,
 }
 
 impl Session {
     /// A new session for `user` on `database`; `options` are the startup packet's other parameters (application_name,
     /// client_encoding, options ...), applied as SET would. An unknown database is 3D000.
-    pub fn new(server: Arc<Server>, user: &str, database: &str, options: &BTreeMap<String, String>) -> Result<Session>;
+    pub fn new(
+        server: Arc<Server>,
+        user: &str,
+        database: &str,
+        options: &BTreeMap<String, String>,
+    ) -> Result<Session> {
+        // Drivers and tools connect to their user's database or to "postgres" when told nothing: there is one database.
+        if ![crate::catalog::DATABASE, "postgres", "", user].contains(&database) {
+            let message = format!("database \"{database}\" does not exist");
+            let error = Error::new(SqlState::INVALID_CATALOG_NAME, message);
+            return Err(error.with_hint("Connect to database \"tidewater\"."));
+        }
+        let engine = server.engine.clone();
+        let mut session = Session {
+            server,
+            engine,
+            user: user.to_owned(),
+            database: crate::catalog::DATABASE.to_owned(),
+            settings: Settings::new(user),
+            notices: vec![],
+            reported: BTreeMap::new(),
+            status: TransactionStatus::Idle,
+            block: Block::default(),
+        };
+        for (name, value) in options {
+            session.settings.set_at_startup(name, value)?;
+        }
+        session.settings_changed()?;
+        Ok(session)
+    }
 
     /// Splits and parses a query string: one entry a statement, empty for an empty string.
-    pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>>;
+    pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
+        let parsed = crate::sql::parse(sql)?;
+        Ok(parsed.into_iter().map(|p| Parsed { statement: p.statement, sql: Arc::from(&sql[p.text]) }).collect())
+    }
 
-    /// Finds parameter and result types. `param_types` are those the client named (as Arrow fields), `None` where it left
-    /// them to us.
-    pub async fn prepare(&mut self, parsed: Parsed, param_types: Vec<Option<FieldRef>>) -> Result<Prepared>;
+    /// Finds parameter and result types. `param_types` are those the client named (as Arrow fields), `None` where it
+    /// left them to us.
+    pub async fn prepare(&mut self, parsed: Parsed, param_types: Vec<Option<FieldRef>>) -> Result<Prepared> {
+        self.check_transaction(&parsed.statement)?;
+        let (params, columns) = match &parsed.statement {
+            Statement::Query(query) => self.describe_query(query, &param_types)?,
+            Statement::Insert(insert) => (self.insert_params(insert, &param_types)?, None),
+            Statement::Update(update) => (self.update_params(update, &param_types)?, None),
+            Statement::Delete(delete) => (self.delete_params(delete, &param_types)?, None),
+            Statement::Show(show) => (vec![], Some(show::columns(show))),
+            Statement::Explain(_) => (vec![], Some(vec![show::text_field("QUERY PLAN")])),
+            _ => (vec![], None),
+        };
+        Ok(Prepared { parsed, params, columns })
+    }
 
     /// Runs a statement. `cancel` stops planning, execution and the returned stream with 57014.
-    pub async fn execute(&mut self, prepared: &Prepared, params: Vec<ScalarValue>, cancel: CancellationToken) -> Result<Outcome>;
+    pub async fn execute(
+        &mut self,
+        prepared: &Prepared,
+        params: Vec<ScalarValue>,
+        cancel: CancellationToken,
+    ) -> Result<Outcome> {
+        let outcome = self.dispatch(prepared, params, &cancel).await;
+        if outcome.is_err() {
+            self.fail_transaction();
+        }
+        outcome
+    }
+
+    async fn dispatch(
+        &mut self,
+        prepared: &Prepared,
+        params: Vec<ScalarValue>,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        let statement = &prepared.parsed.statement;
+        self.check_transaction(statement)?;
+        match statement {
+            Statement::Query(query) => self.select(query, prepared, params, cancel).await,
+            Statement::Insert(insert) => self.insert(insert, prepared, params, cancel).await,
+            Statement::Update(update) => self.update(update, prepared, params, cancel).await,
+            Statement::Delete(delete) => self.delete(delete, prepared, params, cancel).await,
+            Statement::Truncate(truncate) => self.truncate(truncate, cancel).await,
+            Statement::CreateTable(table) => self.create_table(table, statement, cancel).await,
+            Statement::CreateSource(source) => self.create_source(source, statement, cancel).await,
+            Statement::CreateView(view) => self.create_view(view, statement).await,
+            Statement::CreateMaterializedView(view) => self.create_materialized_view(view, statement, cancel).await,
+            Statement::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists).await,
+            Statement::Drop(drop) => self.drop_objects(drop).await,
+            Statement::Comment(comment) => self.comment(comment).await,
+            Statement::Show(show) => self.show(show),
+            Statement::Explain(explain) => self.explain(explain, cancel).await,
+            Statement::Set(set) => {
+                self.settings.set(&set.name, set.values.as_deref())?;
+                self.settings_changed()?;
+                command("SET")
+            }
+            Statement::Reset { name } => {
+                self.settings.reset(name.as_deref())?;
+                self.settings_changed()?;
+                command("RESET")
+            }
+            Statement::SetTransaction { .. } => command("SET"),
+            Statement::Begin { .. } => self.begin(),
+            Statement::Commit { .. } => self.commit().await,
+            Statement::Rollback { .. } => self.rollback(),
+            Statement::Discard(_) => {
+                self.settings.reset(None)?;
+                self.settings_changed()?;
+                command("DISCARD ALL")
+            }
+            Statement::Deallocate { .. } => command("DEALLOCATE"),
+            Statement::Flush => command("FLUSH"),
+            Statement::Wait => command("WAIT"),
+            Statement::Unlisten => command("UNLISTEN"),
+            Statement::CreateSink(_)
+            | Statement::Alter(_)
+            | Statement::Savepoint { .. }
+            | Statement::Release { .. }
+            | Statement::RollbackTo { .. }
+            | Statement::Prepare { .. }
+            | Statement::Execute { .. }
+            | Statement::Declare { .. }
+            | Statement::Fetch(_)
+            | Statement::Close { .. }
+            | Statement::Copy(_) => Err(unsupported(&prepared.parsed.sql)),
+        }
+    }
+
+    /// In a failed block nothing but its end is allowed; in any block, no DDL, which takes effect at once.
+    fn check_transaction(&self, statement: &Statement) -> Result<()> {
+        let ends = matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. });
+        if self.status == TransactionStatus::Failed && !ends {
+            let message = "current transaction is aborted, commands ignored until end of transaction block";
+            return Err(Error::new(SqlState::IN_FAILED_SQL_TRANSACTION, message));
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<Outcome> {
+        if self.status == TransactionStatus::InBlock {
+            let message = "there is already a transaction in progress";
+            self.notices.push(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        }
+        self.status = TransactionStatus::InBlock;
+        command("BEGIN")
+    }
+
+    async fn commit(&mut self) -> Result<Outcome> {
+        let status = std::mem::replace(&mut self.status, TransactionStatus::Idle);
+        let block = std::mem::take(&mut self.block);
+        match status {
+            TransactionStatus::Idle => {
+                let message = "there is no transaction in progress";
+                self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+            }
+            TransactionStatus::Failed => return command("ROLLBACK"),
+            TransactionStatus::InBlock if block.writes.is_empty() => {}
+            TransactionStatus::InBlock => {
+                self.server.coordinator.write(block.writes).await?;
+            }
+        }
+        command("COMMIT")
+    }
+
+    fn rollback(&mut self) -> Result<Outcome> {
+        if self.status == TransactionStatus::Idle {
+            let message = "there is no transaction in progress";
+            self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+        }
+        self.status = TransactionStatus::Idle;
+        self.block = Block::default();
+        command("ROLLBACK")
+    }
 
     /// After an error outside of execute (bind, parse): a transaction block becomes failed.
-    pub fn fail_transaction(&mut self);
+    pub fn fail_transaction(&mut self) {
+        if self.status == TransactionStatus::InBlock {
+            self.status = TransactionStatus::Failed;
+            self.block = Block::default();
+        }
+    }
 
-    pub fn transaction_status(&self) -> TransactionStatus;
+    pub fn transaction_status(&self) -> TransactionStatus {
+        self.status
+    }
 
     /// Notices and warnings raised since the last call.
-    pub fn take_notices(&mut self) -> Vec<Error>;
+    pub fn take_notices(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.notices)
+    }
 
-    /// (name, value) of every parameter that PostgreSQL 15 reports, at the start and whenever one has changed since the
-    /// last call: server_version, server_encoding, client_encoding, DateStyle, TimeZone, integer_datetimes ...
-    pub fn take_parameter_changes(&mut self) -> Vec<(String, String)>;
+    /// (name, value) of every parameter that PostgreSQL 15 reports, at the start and whenever one has changed since
+    /// the last call: server_version, server_encoding, client_encoding, DateStyle, TimeZone, integer_datetimes ...
+    pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        let mut changes = vec![];
+        for (name, value) in self.settings.reported() {
+            if self.reported.get(name) != Some(&value) {
+                changes.push((name.to_owned(), value.clone()));
+                self.reported.insert(name, value);
+            }
+        }
+        changes
+    }
 
     /// How values are written as text: TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits.
-    pub fn text_style(&self) -> crate::types::TextStyle;
+    pub fn text_style(&self) -> crate::types::TextStyle {
+        self.settings.text_style()
+    }
+
+    fn settings_changed(&mut self) -> Result<()> {
+        self.engine = match self.settings.get("timezone") {
+            Some(zone) if zone != "UTC" => self.server.engine.with_time_zone(&zone),
+            _ => self.server.engine.clone(),
+        };
+        Ok(())
+    }
+}
+
+fn command(tag: impl Into<String>) -> Result<Outcome> {
+    Ok(Outcome::Command { tag: tag.into() })
+}
+
+fn unsupported(sql: &str) -> Error {
+    let words: Vec<&str> = sql.split_whitespace().take(2).collect();
+    Error::unsupported(format!("{} is not supported yet", words.join(" ").to_uppercase()))
 }

@@ -1,0 +1,243 @@
+//! Live tables: what workers publish of a table or view, and what readers on any thread take from it.
+//!
+//! Each worker owns one shard and publishes a version whenever it has applied an epoch; readers pick the versions of one
+//! epoch. The read clock decides that epoch: never before anything acknowledged or already read, so reads are strictly
+//! serializable, and never before what workers may have forgotten.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+use arrow_schema::SchemaRef;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Snapshot;
+use crate::epoch::Epoch;
+use crate::error::Error;
+
+/// One shard's rows and errors as of an epoch.
+#[derive(Clone)]
+pub struct Version {
+    pub epoch: Epoch,
+    /// `None` for sources, which keep no rows.
+    pub rows: Option<Snapshot>,
+    pub errors: Snapshot,
+    /// Number of standing errors that make the answer wrong.
+    pub poison: i64,
+}
+
+/// One worker's part.
+#[derive(Default)]
+struct Shard {
+    complete: AtomicU64,
+    versions: Mutex<VecDeque<Version>>,
+}
+
+/// Counters that workers raise and metrics read.
+#[derive(Default)]
+pub struct Counters {
+    pub rows_in: AtomicU64,
+    pub rows_out: AtomicU64,
+    pub errors: AtomicI64,
+    pub rows: AtomicI64,
+    pub state_bytes: AtomicI64,
+}
+
+/// What is published of one table, source or view.
+pub struct LiveTable {
+    pub name: String,
+    pub schema: SchemaRef,
+    pub key: Vec<usize>,
+    /// Whether at most one row has a key's values.
+    pub key_is_unique: bool,
+    /// Rows are only ever added.
+    pub append_only: bool,
+    pub counters: Counters,
+    shards: Vec<Shard>,
+    failed: OnceLock<Error>,
+    /// While a view is fed its sources' earlier rows it answers nothing.
+    attached: AtomicBool,
+    progress: Arc<Progress>,
+}
+
+impl LiveTable {
+    pub fn new(
+        name: String,
+        schema: SchemaRef,
+        key: Option<Vec<usize>>,
+        append_only: bool,
+        workers: usize,
+        progress: Arc<Progress>,
+    ) -> LiveTable {
+        LiveTable {
+            name,
+            schema,
+            key_is_unique: key.is_some(),
+            append_only,
+            key: key.unwrap_or_default(),
+            counters: Counters::default(),
+            shards: (0..workers).map(|_| Shard::default()).collect(),
+            failed: OnceLock::new(),
+            attached: AtomicBool::new(true),
+            progress,
+        }
+    }
+
+    /// The last epoch that every worker has applied.
+    pub fn complete(&self) -> Epoch {
+        let shards = self.shards.iter().map(|s| s.complete.load(Ordering::Acquire));
+        Epoch(shards.min().unwrap_or(u64::MAX))
+    }
+
+    /// Called by worker `shard`: it has applied every epoch up to `complete`; `version` is new where something changed.
+    /// Versions that no reader from `oldest` on can ask for are forgotten.
+    pub fn publish(&self, shard: usize, complete: Epoch, version: Option<Version>, oldest: Epoch) {
+        let shard = &self.shards[shard];
+        if let Some(version) = version {
+            let mut versions = shard.versions.lock();
+            versions.push_back(version);
+            while versions.len() > 1 && versions[1].epoch <= oldest {
+                versions.pop_front();
+            }
+        }
+        shard.complete.store(complete.0, Ordering::Release);
+        self.progress.notify();
+    }
+
+    /// The shards' versions as of `epoch`, which must be complete and not older than the reader's pin; shards without
+    /// rows so far are left out.
+    pub fn versions(&self, epoch: Epoch) -> Vec<Version> {
+        debug_assert!(self.complete() >= epoch, "read of an epoch that is not complete");
+        let at = |shard: &Shard| shard.versions.lock().iter().rev().find(|v| v.epoch <= epoch).cloned();
+        self.shards.iter().filter_map(at).collect()
+    }
+
+    /// The first failure stays: dependents and readers are told this one.
+    pub fn fail(&self, error: Error) {
+        if self.failed.set(error).is_ok() {
+            self.progress.failures.fetch_add(1, Ordering::Release);
+        }
+        self.progress.notify();
+    }
+
+    /// Whether the view has all its sources' earlier rows.
+    pub fn set_attached(&self, attached: bool) {
+        self.attached.store(attached, Ordering::Release);
+        self.progress.notify();
+    }
+
+    pub fn is_attached(&self) -> bool {
+        self.attached.load(Ordering::Acquire)
+    }
+
+    pub fn failure(&self) -> Option<&Error> {
+        self.failed.get()
+    }
+
+    /// Waits until `epoch` is complete or the object has failed.
+    pub async fn wait_for(&self, epoch: Epoch) -> Result<(), Error> {
+        self.wait_until(|| self.complete() >= epoch).await
+    }
+
+    /// Waits until the view has all its sources' earlier rows or has failed.
+    pub async fn wait_attached(&self) -> Result<(), Error> {
+        self.wait_until(|| self.is_attached()).await
+    }
+
+    async fn wait_until(&self, reached: impl Fn() -> bool) -> Result<(), Error> {
+        loop {
+            let changed = self.progress.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(error) = self.failure() {
+                return Err(error.clone());
+            }
+            if reached() {
+                return Ok(());
+            }
+            changed.await;
+        }
+    }
+}
+
+/// Tells readers and the coordinator that some frontier has moved.
+#[derive(Default)]
+pub struct Progress {
+    /// How many objects have failed since the start: tells the coordinator when to look which.
+    pub failures: AtomicUsize,
+    changed: Notify,
+    coordinator: OnceLock<Thread>,
+}
+
+impl Progress {
+    pub fn set_coordinator(&self, thread: Thread) {
+        let _ = self.coordinator.set(thread);
+    }
+
+    pub fn notify(&self) {
+        self.changed.notify_waiters();
+        if let Some(thread) = self.coordinator.get() {
+            thread.unpark();
+        }
+    }
+}
+
+/// Chooses the epochs of reads and keeps them readable.
+#[derive(Default)]
+pub struct ReadClock {
+    state: Mutex<ClockState>,
+}
+
+#[derive(Default)]
+struct ClockState {
+    /// No later read may be before this: the last epoch acknowledged to a writer or shown to a reader.
+    floor: Epoch,
+    pins: BTreeMap<Epoch, usize>,
+}
+
+impl ReadClock {
+    /// Something of `epoch` was acknowledged or shown, or it is complete everywhere.
+    pub fn raise(&self, epoch: Epoch) {
+        let mut state = self.state.lock();
+        state.floor = state.floor.max(epoch);
+    }
+
+    /// Pins the epoch of a read: the newest that is complete at hand (`complete`), but never before the floor.
+    pub fn pin(self: &Arc<Self>, complete: Epoch) -> Pin {
+        let mut state = self.state.lock();
+        let epoch = if complete == Epoch(u64::MAX) { state.floor } else { state.floor.max(complete) };
+        state.floor = epoch;
+        *state.pins.entry(epoch).or_insert(0) += 1;
+        Pin { clock: self.clone(), epoch }
+    }
+
+    /// The oldest epoch that a present or later reader may ask for.
+    pub fn oldest(&self) -> Epoch {
+        let state = self.state.lock();
+        state.pins.keys().next().copied().unwrap_or(state.floor).min(state.floor)
+    }
+
+    pub fn floor(&self) -> Epoch {
+        self.state.lock().floor
+    }
+}
+
+/// Keeps an epoch readable while it lives.
+pub struct Pin {
+    clock: Arc<ReadClock>,
+    pub epoch: Epoch,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut state = self.clock.state.lock();
+        if let Some(count) = state.pins.get_mut(&self.epoch) {
+            *count -= 1;
+            if *count == 0 {
+                state.pins.remove(&self.epoch);
+            }
+        }
+    }
+}

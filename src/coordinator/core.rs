@@ -1,0 +1,541 @@
+//! The coordinator's thread: forms epochs.
+//!
+//! An epoch is opened as soon as there is something for it and fewer than [`EPOCHS_IN_FLIGHT`] are on their way through the
+//! tables and sources, so epochs shrink to single rows when idle and grow by themselves under load. A source adds
+//! nothing while a dataflow that reads it is behind; epochs go on for the others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::Thread;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::sequencer::{Sequencer, Write};
+use super::sources::{Backfill, SharedSource, Step};
+use super::{Create, Reply, Request, Runtime, Shared, Stream};
+use crate::arrangement::live::LiveTable;
+use crate::catalog::{CatalogChange, ObjectId};
+use crate::change::ChangeBatch;
+use crate::dataflow::{Command, HubSpec, ViewSpec, Workers};
+use crate::epoch::Epoch;
+use crate::error::{Error, Result, SqlState};
+use crate::ingest::SourceStatus;
+use crate::log::{EpochLog, EpochRecord};
+use crate::memory::{Pressure, Purpose};
+use crate::plan::{Node, Op};
+
+/// Epochs that tables and sources may be behind: one being worked on, one waiting.
+const EPOCHS_IN_FLIGHT: u64 = 2;
+/// Epochs that a view may be behind its sources before they stop adding rows.
+const SOURCE_LAG_EPOCHS: u64 = 2;
+/// Epochs that a view may be behind a table before writes to it wait.
+const WRITE_LAG_EPOCHS: u64 = 256;
+/// Writes folded into one epoch.
+const EPOCH_WRITES: usize = 4_096;
+/// An idle coordinator looks around this often; whatever happens unparks it at once.
+const PARK: Duration = Duration::from_millis(50);
+
+/// A write that waits for its epoch.
+struct Pending {
+    writes: Vec<(ObjectId, Write)>,
+    reply: Reply<(Epoch, usize)>,
+}
+
+/// What answers a request once its epoch is durable.
+type Answer = Box<dyn FnOnce(Epoch) + Send>;
+
+pub struct Core {
+    shared: Arc<Shared>,
+    workers: Workers,
+    requests: Receiver<Request>,
+    log: Box<dyn EpochLog>,
+    wake: Thread,
+    open: Epoch,
+    record: EpochRecord,
+    answers: Vec<Answer>,
+    /// The open epoch has something in it.
+    dirty: bool,
+    pending: Vec<Pending>,
+    sequencer: Sequencer,
+    sources: HashMap<ObjectId, SharedSource>,
+    backfills: Vec<Backfill>,
+    /// Tables and sources: what epochs in flight are counted by.
+    bases: BTreeSet<ObjectId>,
+    /// Who reads whom, directly.
+    readers: HashMap<ObjectId, Vec<ObjectId>>,
+    failures_seen: usize,
+    stopping: bool,
+}
+
+impl Core {
+    pub fn new(shared: Arc<Shared>, workers: Workers, requests: Receiver<Request>, log: Box<dyn EpochLog>) -> Core {
+        Core {
+            shared,
+            workers,
+            requests,
+            log,
+            wake: std::thread::current(),
+            open: Epoch::ZERO.next(),
+            record: EpochRecord::default(),
+            answers: vec![],
+            dirty: false,
+            pending: vec![],
+            sequencer: Sequencer::default(),
+            sources: HashMap::new(),
+            backfills: vec![],
+            bases: BTreeSet::new(),
+            readers: HashMap::new(),
+            failures_seen: 0,
+            stopping: false,
+        }
+    }
+
+    pub fn run(mut self) {
+        self.wake = std::thread::current();
+        while !self.stopping {
+            if !self.round() {
+                std::thread::park_timeout(PARK);
+            }
+        }
+        self.sources.clear();
+        self.backfills.clear();
+        self.workers.stop();
+    }
+
+    /// Does what can be done now; false when there was nothing.
+    fn round(&mut self) -> bool {
+        self.notice_failures();
+        while let Ok(request) = self.requests.try_recv() {
+            self.accept(request);
+        }
+        if self.in_flight() >= EPOCHS_IN_FLIGHT {
+            return false;
+        }
+        self.take_writes();
+        self.take_backfills();
+        self.take_sources();
+        if !self.dirty {
+            return false;
+        }
+        self.close();
+        true
+    }
+
+    fn accept(&mut self, request: Request) {
+        match request {
+            Request::Write(writes, reply) => self.pending.push(Pending { writes, reply }),
+            Request::Create(create, reply) => {
+                // What was written before is part of what the new object sees.
+                self.take_writes();
+                let outcome = self.create(*create);
+                self.answer(outcome, reply);
+            }
+            Request::Drop(change, ids, reply) => {
+                self.take_writes();
+                let outcome = self.drop_objects(change, &ids);
+                self.answer(outcome, reply);
+            }
+            Request::Define(change, reply) => {
+                let outcome = self.shared.catalog.apply(change);
+                self.dirty |= outcome.is_ok();
+                self.answer(outcome.map(drop), reply);
+            }
+            Request::Shutdown => self.stopping = true,
+        }
+    }
+
+    /// Failures are told at once, successes when the epoch is durable.
+    fn answer(&mut self, outcome: Result<()>, reply: Reply<Epoch>) {
+        match outcome {
+            Ok(()) => self.answers.push(Box::new(move |epoch| {
+                let _ = reply.send(Ok(epoch));
+            })),
+            Err(error) => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    fn live(&self, id: ObjectId) -> Option<Arc<LiveTable>> {
+        self.shared.live.load().get(&id).cloned()
+    }
+
+    /// Epochs closed that some table or source has not applied.
+    fn in_flight(&self) -> u64 {
+        let live = self.shared.live.load();
+        let working = self.bases.iter().filter_map(|id| live.get(id)).filter(|l| l.failure().is_none());
+        let complete = working.map(|l| l.complete().0).min().unwrap_or(u64::MAX);
+        self.open.prev().0.saturating_sub(complete)
+    }
+
+    /// How many epochs the slowest dataflow behind an object is behind. Those still backfilling take no credit.
+    fn lag_behind(&self, id: ObjectId) -> u64 {
+        let live = self.shared.live.load();
+        let (mut stack, mut seen, mut slowest) = (vec![id], BTreeSet::new(), u64::MAX);
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            if let Some(table) = live.get(&id)
+                && table.is_attached()
+                && table.failure().is_none()
+            {
+                slowest = slowest.min(table.complete().0);
+            }
+            stack.extend(self.readers.get(&id).into_iter().flatten());
+        }
+        self.open.prev().0.saturating_sub(slowest)
+    }
+
+    fn take_writes(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let mut lag: HashMap<ObjectId, bool> = HashMap::new();
+        for (n, write) in pending.into_iter().enumerate() {
+            let mut behind = false;
+            for (table, _) in &write.writes {
+                behind |= *lag.entry(*table).or_insert_with(|| self.lag_behind(*table) > WRITE_LAG_EPOCHS);
+            }
+            if behind || n >= EPOCH_WRITES {
+                self.pending.push(write);
+            } else {
+                self.take_write(write);
+            }
+        }
+    }
+
+    fn take_write(&mut self, pending: Pending) {
+        match self.accept_writes(pending.writes) {
+            Ok(rows) => {
+                let reply = pending.reply;
+                self.answers.push(Box::new(move |epoch| {
+                    let _ = reply.send(Ok((epoch, rows)));
+                }));
+            }
+            Err(error) => {
+                let _ = pending.reply.send(Err(error));
+            }
+        }
+    }
+
+    /// All of the writes or none; returns the rows of the last one.
+    fn accept_writes(&mut self, writes: Vec<(ObjectId, Write)>) -> Result<usize> {
+        let mut accepted = vec![];
+        let mut rows = 0;
+        for (table, write) in writes {
+            match self.accept_write(table, write) {
+                Ok((changes, count)) => {
+                    accepted.push((table, changes));
+                    rows = count;
+                }
+                Err(error) => {
+                    // The keys of what was accepted before are as they were.
+                    for (table, changes) in accepted.iter().rev() {
+                        if let Some(live) = self.live(*table) {
+                            self.sequencer.undo(*table, &live, changes, self.open)?;
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        for (table, changes) in accepted {
+            self.record.writes.extend(changes.iter().map(|change| (table, change.clone())));
+            if !changes.is_empty() {
+                self.workers.send(Command::Feed(table, changes));
+            }
+        }
+        self.dirty = true;
+        Ok(rows)
+    }
+
+    fn accept_write(&mut self, table: ObjectId, write: Write) -> Result<(Vec<ChangeBatch>, usize)> {
+        let live = self.live(table).ok_or_else(|| {
+            Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
+        })?;
+        if let Some(error) = live.failure() {
+            return Err(error.clone());
+        }
+        if let Some(rows) = &write.inserts
+            && write.deletes.is_none()
+        {
+            let bytes = rows.get_array_memory_size() as u64;
+            self.shared.memory.admit(Purpose::Write, &live.name, bytes)?;
+        }
+        self.sequencer.accept(table, &live, write, self.open)
+    }
+
+    fn take_sources(&mut self) {
+        if self.shared.memory.pressure() != Pressure::None {
+            return;
+        }
+        let ids: Vec<ObjectId> = self.sources.keys().copied().collect();
+        for id in ids {
+            if self.lag_behind(id) >= SOURCE_LAG_EPOCHS {
+                continue;
+            }
+            let Some(source) = self.sources.get_mut(&id) else { continue };
+            let taken = source.take();
+            if !taken.changes.is_empty() || !taken.errors.is_empty() {
+                let offsets = source.offsets.iter().map(|(split, offset)| (id, split.clone(), *offset));
+                self.record.offsets.extend(offsets);
+                self.dirty = true;
+                self.workers.send(Command::Feed(id, [taken.changes, taken.errors].concat()));
+            }
+            if let Some(reason) = taken.failure {
+                self.fail_source(id, reason);
+            }
+        }
+    }
+
+    fn fail_source(&mut self, id: ObjectId, reason: String) {
+        let Some(source) = self.sources.get_mut(&id) else { return };
+        tracing::error!(source = %source.name, reason, "source has failed");
+        let message = format!("source \"{}\" has failed: {reason}", source.name);
+        source.fail(reason);
+        if let Some(live) = self.live(id) {
+            live.fail(Error::new(SqlState::CONNECTION_EXCEPTION, message).with_hint(
+                "Mend the cause, then drop the source and create it again.",
+            ));
+        }
+    }
+
+    fn take_backfills(&mut self) {
+        if self.backfills.is_empty() || self.shared.memory.pressure() != Pressure::None {
+            return;
+        }
+        let mut backfills = std::mem::take(&mut self.backfills);
+        backfills.retain_mut(|backfill| self.step_backfill(backfill));
+        self.backfills = backfills;
+    }
+
+    /// Whether the backfill goes on.
+    fn step_backfill(&mut self, backfill: &mut Backfill) -> bool {
+        let (view, source) = (backfill.view, backfill.source);
+        let Some(live) = self.live(view).filter(|live| live.failure().is_none()) else {
+            if backfill.last
+                && let Some(shared) = self.sources.get_mut(&source)
+            {
+                shared.held -= 1;
+            }
+            return false;
+        };
+        // The view's own progress bounds how much of its past is on its way.
+        if self.open.prev().0.saturating_sub(live.complete().0) >= SOURCE_LAG_EPOCHS {
+            return true;
+        }
+        let Some(shared) = self.sources.get_mut(&source) else { return false };
+        match backfill.step(shared, &self.wake) {
+            Step::Waiting => true,
+            Step::Rows(rows) => {
+                self.workers.send(Command::FeedView(view, source, rows));
+                self.dirty = true;
+                true
+            }
+            Step::Done => {
+                self.workers.send(Command::Attach(view, source, self.open));
+                self.dirty = true;
+                let last = !self.backfills.iter().any(|b| b.view == view);
+                if last {
+                    self.answers.push(Box::new(move |_| live.set_attached(true)));
+                }
+                false
+            }
+            Step::Failed(reason) => {
+                live.fail(Error::new(SqlState::CONNECTION_EXCEPTION, format!("could not read earlier rows: {reason}")));
+                false
+            }
+        }
+    }
+
+    /// Closes the open epoch: records it, tells the workers, then whoever waits for it.
+    fn close(&mut self) {
+        let epoch = self.open;
+        let mut record = std::mem::take(&mut self.record);
+        record.epoch = epoch;
+        record.wall_clock_us = chrono::Utc::now().timestamp_micros();
+        if let Err(error) = self.log.append(record) {
+            // Nothing of this epoch was acknowledged; going on would acknowledge what a restart forgets.
+            tracing::error!(%error, "could not append to the epoch log");
+            self.stopping = true;
+            return;
+        }
+        self.workers.send(Command::Close(epoch));
+        self.shared.epochs.store(epoch.0, Ordering::Relaxed);
+        self.open = epoch.next();
+        self.dirty = false;
+        if !self.answers.is_empty() {
+            self.shared.clock.raise(epoch);
+        }
+        for answer in self.answers.drain(..) {
+            answer(epoch);
+        }
+    }
+
+    fn create(&mut self, create: Create) -> Result<()> {
+        if let Runtime::View { plan } = &create.runtime {
+            self.check_inputs(plan)?;
+            self.shared.memory.admit(Purpose::Write, &create.name, 0)?;
+        }
+        self.shared.catalog.apply(create.change.clone())?;
+        self.dirty = true;
+        self.record.created.push(create.id);
+        match create.runtime.clone() {
+            Runtime::None => {}
+            Runtime::Table { key, stream } => self.create_base(&create, key, true, stream),
+            Runtime::Source(stream) => self.create_base(&create, None, false, Some(stream)),
+            Runtime::View { plan } => self.create_view(&create, plan),
+        }
+        Ok(())
+    }
+
+    /// A view is created only on inputs that answer.
+    fn check_inputs(&self, plan: &Node) -> Result<()> {
+        for id in plan.imports() {
+            let live = self.live(id).ok_or_else(|| {
+                Error::new(SqlState::UNDEFINED_TABLE, "a relation that the view reads has been dropped meanwhile")
+            })?;
+            if let Some(error) = live.failure() {
+                return Err(error.clone());
+            }
+            if !live.is_attached() {
+                let message = format!("\"{}\" is still being filled", live.name);
+                let error = Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
+                return Err(error.with_hint("Create the view when that has finished."));
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, id: ObjectId, live: Arc<LiveTable>) {
+        let mut map = HashMap::clone(&self.shared.live.load());
+        map.insert(id, live);
+        self.shared.live.store(Arc::new(map));
+    }
+
+    fn new_live(&self, create: &Create, key: Option<Vec<usize>>, append_only: bool) -> Arc<LiveTable> {
+        let (name, schema) = (create.name.clone(), create.schema.clone());
+        let (workers, progress) = (self.workers.count(), self.shared.progress.clone());
+        Arc::new(LiveTable::new(name, schema, key, append_only, workers, progress))
+    }
+
+    fn create_base(&mut self, create: &Create, key: Option<Vec<usize>>, stored: bool, stream: Option<Stream>) {
+        let live = self.new_live(create, key.clone(), !stored);
+        let upsert = stream.as_ref().is_some_and(|stream| stream.upsert);
+        let (object, schema) = (create.id, create.schema.clone());
+        let spec = HubSpec { object, schema, key, stored, upsert, live: live.clone() };
+        self.workers.send(Command::Create(Arc::new(spec)));
+        self.publish(object, live);
+        self.bases.insert(object);
+        let Some(stream) = stream else { return };
+        let status = Arc::new(SourceStatus::default());
+        let mut source = SharedSource::new(create.name.clone(), stream.clone(), status.clone());
+        if stored {
+            // A connector table keeps every column, whoever reads it later.
+            source.add_consumer(object, (0..create.schema.fields().len()).collect(), &self.wake);
+        }
+        self.sources.insert(object, source);
+        let mut map = HashMap::clone(&self.shared.sources.load());
+        map.insert(object, (stream.clone(), status));
+        self.shared.sources.store(Arc::new(map));
+    }
+
+    fn create_view(&mut self, create: &Create, plan: Arc<Node>) {
+        let key = plan.key();
+        let live = self.new_live(create, key.clone(), plan.properties.append_only);
+        let (object, schema) = (create.id, create.schema.clone());
+        let mut backfill = vec![];
+        for (source, columns) in imported_columns(&plan) {
+            self.readers.entry(source).or_default().push(object);
+            let Some(shared) = self.sources.get_mut(&source) else { continue };
+            if shared.consumers.contains_key(&source) {
+                // A connector table: its arrangement has the earlier rows.
+                continue;
+            }
+            if shared.has_progressed() {
+                backfill.push(source);
+                self.backfills.push(Backfill::new(object, source, shared, columns.clone()));
+            }
+            shared.add_consumer(object, columns, &self.wake);
+        }
+        live.set_attached(backfill.is_empty());
+        let hub = HubSpec { object, schema, key, stored: true, upsert: false, live: live.clone() };
+        let spec = ViewSpec { hub, plan, backfill };
+        self.workers.send(Command::Install(Arc::new(spec), self.open));
+        self.publish(object, live);
+    }
+
+    fn drop_objects(&mut self, change: CatalogChange, ids: &[ObjectId]) -> Result<()> {
+        self.shared.catalog.apply(change)?;
+        self.dirty = true;
+        for &id in ids {
+            self.record.dropped.push(id);
+            self.stop_object(id);
+            self.bases.remove(&id);
+            self.readers.remove(&id);
+            self.sequencer.forget(id);
+            self.sources.remove(&id);
+            let mut map = HashMap::clone(&self.shared.live.load());
+            map.remove(&id);
+            self.shared.live.store(Arc::new(map));
+            let mut map = HashMap::clone(&self.shared.sources.load());
+            map.remove(&id);
+            self.shared.sources.store(Arc::new(map));
+        }
+        Ok(())
+    }
+
+    /// Ends an object's dataflow and its reading of others.
+    fn stop_object(&mut self, id: ObjectId) {
+        self.workers.send(Command::Drop(id));
+        for backfill in self.backfills.iter().filter(|b| b.view == id && b.last) {
+            if let Some(source) = self.sources.get_mut(&backfill.source) {
+                source.held -= 1;
+            }
+        }
+        self.backfills.retain(|b| b.view != id);
+        for readers in self.readers.values_mut() {
+            readers.retain(|reader| *reader != id);
+        }
+        for source in self.sources.values_mut() {
+            source.remove_consumer(id);
+        }
+    }
+
+    /// Drops the dataflows of failed objects; what depends on them fails visibly, too.
+    fn notice_failures(&mut self) {
+        let failures = self.shared.progress.failures.load(Ordering::Acquire);
+        if failures == self.failures_seen {
+            return;
+        }
+        self.failures_seen = failures;
+        let live = self.shared.live.load_full();
+        let failed: Vec<ObjectId> = live.iter().filter(|(_, l)| l.failure().is_some()).map(|(id, _)| *id).collect();
+        for id in failed {
+            let Some(error) = live.get(&id).and_then(|l| l.failure()) else { continue };
+            for reader in self.readers.get(&id).cloned().unwrap_or_default() {
+                let Some(reader) = live.get(&reader).filter(|l| l.failure().is_none()) else { continue };
+                let message = format!("\"{}\" depends on what has failed: {}", reader.name, error.message);
+                reader.fail(Error { message, ..error.clone() });
+            }
+            self.stop_object(id);
+            if let Some(source) = self.sources.get_mut(&id)
+                && !source.failed
+            {
+                source.fail(error.message.clone());
+            }
+        }
+    }
+}
+
+/// The columns that a plan uses of each object it reads.
+fn imported_columns(plan: &Node) -> BTreeMap<ObjectId, BTreeSet<usize>> {
+    let mut out: BTreeMap<ObjectId, BTreeSet<usize>> = BTreeMap::new();
+    plan.visit(&mut |node| {
+        if let Op::Import { object, columns, .. } = &node.op {
+            out.entry(*object).or_default().extend(columns);
+        }
+    });
+    out
+}

@@ -1,0 +1,195 @@
+//! The single owner of order: one thread that gives every write, every source batch and every DDL its epoch.
+//!
+//! [`Coordinator`] is the handle that sessions use; [`core`] the thread behind it; [`sequencer`] what decides about
+//! writes; [`sources`] the shared readers and backfills; [`locks`] who may change a table while a statement reads it.
+
+mod core;
+pub mod locks;
+pub mod sequencer;
+mod sources;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::{JoinHandle, Thread};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Sender, unbounded};
+use parking_lot::Mutex;
+use tidewater_connectors::contract::{Source, SplitStart};
+use tokio::sync::oneshot;
+
+use crate::arrangement::live::{LiveTable, Pin, Progress, ReadClock};
+use crate::catalog::{Catalog, CatalogChange, ObjectId};
+use crate::dataflow::Workers;
+use crate::epoch::Epoch;
+use crate::error::{Error, Result, SqlState};
+use crate::ingest::SourceStatus;
+use crate::log::EpochLog;
+use crate::memory::MemoryAccount;
+use crate::plan::Node;
+use locks::TableLocks;
+pub use sequencer::Write;
+
+/// A connector's part of a source or table.
+#[derive(Clone)]
+pub struct Stream {
+    pub source: Arc<dyn Source>,
+    pub starts: Vec<SplitStart>,
+    /// Rows replace their key's older row.
+    pub upsert: bool,
+    /// on_error = 'fail': the first message that is no row stops the object.
+    pub fail_on_error: bool,
+}
+
+/// What runs behind a catalog object.
+#[derive(Clone)]
+pub enum Runtime {
+    /// Nothing: a plain view.
+    None,
+    Table { key: Option<Vec<usize>>, stream: Option<Stream> },
+    Source(Stream),
+    View { plan: Arc<Node> },
+}
+
+/// An object to create: its catalog entry and what runs behind it.
+pub struct Create {
+    pub change: CatalogChange,
+    pub id: ObjectId,
+    pub name: String,
+    pub schema: arrow_schema::SchemaRef,
+    pub runtime: Runtime,
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What sessions ask of the coordinator.
+pub(crate) enum Request {
+    /// Applied together or not at all.
+    Write(Vec<(ObjectId, Write)>, Reply<(Epoch, usize)>),
+    Create(Box<Create>, Reply<Epoch>),
+    /// Ids in an order in which nothing depends on what is already dropped.
+    Drop(CatalogChange, Vec<ObjectId>, Reply<Epoch>),
+    /// A change of the catalog alone.
+    Define(CatalogChange, Reply<Epoch>),
+    Shutdown,
+}
+
+/// What the coordinator shares with readers.
+pub struct Shared {
+    pub catalog: Arc<Catalog>,
+    pub clock: Arc<ReadClock>,
+    pub progress: Arc<Progress>,
+    pub live: ArcSwap<HashMap<ObjectId, Arc<LiveTable>>>,
+    pub sources: ArcSwap<HashMap<ObjectId, (Stream, Arc<SourceStatus>)>>,
+    pub memory: Arc<MemoryAccount>,
+    pub epochs: std::sync::atomic::AtomicU64,
+}
+
+/// Handle on the coordinator.
+pub struct Coordinator {
+    pub shared: Arc<Shared>,
+    pub locks: TableLocks,
+    requests: Sender<Request>,
+    thread: Thread,
+    join: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Coordinator {
+    /// Starts the workers and the coordinator's thread.
+    pub fn start(
+        catalog: Arc<Catalog>,
+        workers: usize,
+        memory: Arc<MemoryAccount>,
+        log: Box<dyn EpochLog>,
+    ) -> Result<Coordinator> {
+        let shared = Arc::new(Shared {
+            catalog,
+            clock: Arc::default(),
+            progress: Arc::default(),
+            live: ArcSwap::default(),
+            sources: ArcSwap::default(),
+            memory,
+            epochs: std::sync::atomic::AtomicU64::new(0),
+        });
+        let workers = Workers::start(workers, shared.clock.clone())?;
+        let (requests, received) = unbounded();
+        let core = core::Core::new(shared.clone(), workers, received, log);
+        let join = std::thread::Builder::new()
+            .name("coordinator".to_owned())
+            .spawn(move || core.run())
+            .map_err(|e| Error::internal(format!("could not start the coordinator: {e}")))?;
+        let thread = join.thread().clone();
+        shared.progress.set_coordinator(thread.clone());
+        let locks = TableLocks::default();
+        Ok(Coordinator { shared, locks, requests, thread, join: Mutex::new(Some(join)) })
+    }
+
+    /// Applies writes in one epoch, theirs alone or with others'; returns once it is acknowledged: the number of rows.
+    pub async fn write(&self, writes: Vec<(ObjectId, Write)>) -> Result<usize> {
+        self.ask(|reply| Request::Write(writes, reply)).await.map(|(_, rows)| rows)
+    }
+
+    /// Creates an object; for views returns when they are installed, not when they have caught up: see [`Self::hydrated`].
+    pub async fn create(&self, create: Create) -> Result<Epoch> {
+        self.ask(|reply| Request::Create(Box::new(create), reply)).await
+    }
+
+    pub async fn drop_objects(&self, change: CatalogChange, ids: Vec<ObjectId>) -> Result<Epoch> {
+        self.ask(|reply| Request::Drop(change, ids, reply)).await
+    }
+
+    pub async fn define(&self, change: CatalogChange) -> Result<Epoch> {
+        self.ask(|reply| Request::Define(change, reply)).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
+        let stopped = || Error::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down");
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).map_err(|_| stopped())?;
+        self.thread.unpark();
+        answer.await.map_err(|_| stopped())?
+    }
+
+    pub fn live(&self, id: ObjectId) -> Option<Arc<LiveTable>> {
+        self.shared.live.load().get(&id).cloned()
+    }
+
+    /// What feeds a source or connector table.
+    pub fn source(&self, id: ObjectId) -> Option<Stream> {
+        self.shared.sources.load().get(&id).map(|(stream, _)| stream.clone())
+    }
+
+    pub fn source_status(&self, id: ObjectId) -> Option<Arc<SourceStatus>> {
+        self.shared.sources.load().get(&id).map(|(_, status)| status.clone())
+    }
+
+    /// Waits until a view has its inputs' earlier rows and answers exactly.
+    pub async fn hydrated(&self, id: ObjectId, installed: Epoch) -> Result<()> {
+        let Some(live) = self.live(id) else { return Ok(()) };
+        live.wait_attached().await?;
+        live.wait_for(installed).await
+    }
+
+    /// Pins one epoch at which all these objects can be read, and waits until they are complete there.
+    pub async fn pin(&self, objects: &[Arc<LiveTable>]) -> Result<Pin> {
+        for object in objects {
+            object.wait_attached().await?;
+        }
+        let complete = objects.iter().map(|o| o.complete()).min().unwrap_or(Epoch(u64::MAX));
+        let pin = self.shared.clock.pin(complete);
+        for object in objects {
+            object.wait_for(pin.epoch).await?;
+        }
+        Ok(pin)
+    }
+
+    /// Stops readers, workers and the coordinator's thread.
+    pub fn shutdown(&self) {
+        if self.requests.send(Request::Shutdown).is_ok() {
+            self.thread.unpark();
+        }
+        if let Some(join) = self.join.lock().take() {
+            let _ = join.join();
+        }
+    }
+}

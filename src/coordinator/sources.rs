@@ -1,0 +1,326 @@
+//! Shared readers: each source is read once, by a reader that starts with the first object that needs it, and a view
+//! created later gets the earlier rows from a reader of its own.
+//!
+//! A backfill reads in rounds, each up to where the shared reader was when the round began; rounds shrink, and the last
+//! one runs while the shared reader is held back, so that the view is attached at an epoch at which both have read the same prefix.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use tidewater_connectors::contract::{ErrorKind, Source, SourceBatch, SourceOffset, SplitId, SplitRange, SplitStart};
+
+use super::Stream;
+use crate::catalog::ObjectId;
+use crate::change::ChangeBatch;
+use crate::ingest::{Event, Reader, SourceStatus, errors_of, rows_of};
+
+/// Rows of a source in one epoch: more gives operators nothing, less costs epochs.
+const EPOCH_ROWS: usize = 131_072;
+/// A backfill round shorter than this many messages runs with the shared reader held back.
+const LAST_ROUND: u64 = 50_000;
+/// How often splits and lag are looked up.
+const DISCOVERY: Duration = Duration::from_secs(2);
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub type Offsets = BTreeMap<SplitId, SourceOffset>;
+
+/// The coordinator's state of one source or connector table.
+pub struct SharedSource {
+    pub name: String,
+    pub stream: Stream,
+    pub status: Arc<SourceStatus>,
+    /// Where the next epoch's rows begin.
+    pub offsets: Offsets,
+    starts: Offsets,
+    /// The objects that read it directly, with the columns they use. A connector table reads itself.
+    pub consumers: BTreeMap<ObjectId, BTreeSet<usize>>,
+    columns: BTreeSet<usize>,
+    reader: Option<Reader>,
+    /// Number of backfills in their last round.
+    pub held: usize,
+    watch: Option<Watch>,
+    pub failed: bool,
+}
+
+/// What a source gave an epoch.
+#[derive(Default)]
+pub struct Taken {
+    pub changes: Vec<ChangeBatch>,
+    pub errors: Vec<ChangeBatch>,
+    pub failure: Option<String>,
+}
+
+impl SharedSource {
+    pub fn new(name: String, stream: Stream, status: Arc<SourceStatus>) -> SharedSource {
+        let starts: Offsets = stream.starts.iter().map(|s| (s.split.clone(), s.start)).collect();
+        status.set("idle", None);
+        SharedSource {
+            name,
+            stream,
+            status,
+            offsets: starts.clone(),
+            starts,
+            consumers: BTreeMap::new(),
+            columns: BTreeSet::new(),
+            reader: None,
+            held: 0,
+            watch: None,
+            failed: false,
+        }
+    }
+
+    /// Whether anything was read: a view created now needs the earlier rows.
+    pub fn has_progressed(&self) -> bool {
+        self.offsets != self.starts
+    }
+
+    /// Adds a reader of the source; starts the shared reader, anew where more columns are wanted.
+    pub fn add_consumer(&mut self, object: ObjectId, columns: BTreeSet<usize>, wake: &Thread) {
+        self.consumers.insert(object, columns);
+        let wanted: BTreeSet<usize> = self.consumers.values().flatten().copied().collect();
+        if self.reader.is_none() || !wanted.is_subset(&self.columns) {
+            self.columns = wanted;
+            self.restart(wake);
+        }
+    }
+
+    /// The last reader gone, the stream is not read any more; its position stays.
+    pub fn remove_consumer(&mut self, object: ObjectId) {
+        self.consumers.remove(&object);
+        if self.consumers.is_empty() {
+            self.reader = None;
+            self.watch = None;
+            self.columns.clear();
+            self.status.set("idle", None);
+        }
+    }
+
+    fn restart(&mut self, wake: &Thread) {
+        if self.failed {
+            return;
+        }
+        let ranges = self.offsets.iter().map(|(split, from)| SplitRange { split: split.clone(), from: *from, until: None });
+        let columns = self.columns.iter().copied().collect();
+        self.reader = Some(Reader::start(&self.name, self.stream.source.clone(), ranges.collect(), columns, wake.clone()));
+        self.status.set("running", None);
+        if self.watch.is_none() {
+            self.watch = Some(Watch::start(self.stream.source.clone(), self.status.clone(), wake.clone()));
+        }
+    }
+
+    /// Splits that have appeared since are read from their start.
+    fn adopt_splits(&mut self) {
+        let Some(found) = self.watch.as_ref().and_then(|watch| watch.found.try_iter().last()) else { return };
+        for SplitStart { split, start } in found {
+            if self.offsets.contains_key(&split) {
+                continue;
+            }
+            tracing::info!(source = %self.name, %split, "new split");
+            self.offsets.insert(split.clone(), start);
+            self.starts.insert(split.clone(), start);
+            if let Some(reader) = &self.reader {
+                reader.add(SplitRange { split, from: start, until: None });
+            }
+        }
+    }
+
+    /// What has arrived for the open epoch, up to the bound.
+    pub fn take(&mut self) -> Taken {
+        self.adopt_splits();
+        let mut taken = Taken::default();
+        let mut rows = 0;
+        while rows < EPOCH_ROWS && self.held == 0 {
+            let Some(Ok(event)) = self.reader.as_ref().map(|reader| reader.events.try_recv()) else { break };
+            match event {
+                Event::Batch(batch) => {
+                    rows += batch.rows.num_rows();
+                    self.accept(batch, &mut taken);
+                }
+                Event::Trouble(error) => {
+                    tracing::warn!(source = %self.name, error = %error.message, "source is in trouble, retrying");
+                    self.status.troubles.fetch_add(1, Ordering::Relaxed);
+                    self.status.set("retrying", Some(error.message));
+                }
+                Event::Failed(error) => {
+                    let text = match &error.detail {
+                        Some(detail) => format!("{}: {detail}", error.message),
+                        None => error.message.clone(),
+                    };
+                    if error.kind != ErrorKind::Retry {
+                        taken.failure = Some(text);
+                    }
+                    break;
+                }
+            }
+        }
+        taken
+    }
+
+    fn accept(&mut self, batch: SourceBatch, taken: &mut Taken) {
+        self.status.set("running", None);
+        self.status.rows.fetch_add(batch.rows.num_rows() as u64, Ordering::Relaxed);
+        self.status.bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+        self.offsets.insert(batch.split.clone(), batch.end);
+        let position: i64 = self.offsets.values().map(|offset| offset.0 as i64).sum();
+        self.status.position.store(position, Ordering::Relaxed);
+        if !batch.rejected.is_empty() {
+            self.status.rejected.fetch_add(batch.rejected.len() as u64, Ordering::Relaxed);
+            taken.errors.push(errors_of(&batch.split, &batch.rejected));
+            if self.stream.fail_on_error {
+                let first = &batch.rejected[0];
+                taken.failure = Some(format!("{} (split {}, offset {})", first.reason, batch.split, first.offset));
+            }
+        }
+        if batch.rows.num_rows() > 0 {
+            taken.changes.push(rows_of(&batch));
+        }
+    }
+
+    /// Stops reading for good.
+    pub fn fail(&mut self, reason: String) {
+        self.failed = true;
+        self.reader = None;
+        self.watch = None;
+        self.status.set("failed", Some(reason));
+    }
+}
+
+/// Looks for new splits and measures lag, off the reader's path.
+struct Watch {
+    found: Receiver<Vec<SplitStart>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn start(source: Arc<dyn Source>, status: Arc<SourceStatus>, wake: Thread) -> Watch {
+        let (sender, found) = bounded(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let job = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::sleep(DISCOVERY);
+                if let Ok(splits) = source.discover(DISCOVERY_TIMEOUT) {
+                    let latest: i64 = splits
+                        .iter()
+                        .filter_map(|s| source.bounds(&s.split, DISCOVERY_TIMEOUT).ok())
+                        .map(|bounds| bounds.latest.0 as i64)
+                        .fold(0, i64::saturating_add);
+                    status.latest.store(latest, Ordering::Relaxed);
+                    let _ = sender.try_send(splits);
+                    wake.unpark();
+                }
+            }
+        };
+        // Without the thread new splits are not noticed; reading goes on.
+        if let Err(error) = std::thread::Builder::new().name("splits".to_owned()).spawn(job) {
+            tracing::error!(%error, "could not start the thread that looks for new splits");
+        }
+        Watch { found, stop }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A view's own reading of what a source gave before the view was.
+pub struct Backfill {
+    pub view: ObjectId,
+    pub source: ObjectId,
+    columns: Vec<usize>,
+    offsets: Offsets,
+    round: Option<Round>,
+    /// The shared reader is held back until this backfill is done.
+    pub last: bool,
+}
+
+struct Round {
+    reader: Reader,
+    until: Offsets,
+    unfinished: BTreeSet<SplitId>,
+}
+
+/// What a step of a backfill came to.
+pub enum Step {
+    /// Nothing to do at the moment.
+    Waiting,
+    Rows(Vec<ChangeBatch>),
+    /// The view has the same prefix as the shared reader.
+    Done,
+    Failed(String),
+}
+
+impl Backfill {
+    pub fn new(view: ObjectId, source: ObjectId, shared: &SharedSource, columns: BTreeSet<usize>) -> Backfill {
+        let columns = columns.into_iter().collect();
+        Backfill { view, source, columns, offsets: shared.starts.clone(), round: None, last: false }
+    }
+
+    /// Goes on as far as is possible without waiting.
+    pub fn step(&mut self, shared: &mut SharedSource, wake: &Thread) -> Step {
+        if self.round.is_none() && !self.begin_round(shared, wake) {
+            return Step::Done;
+        }
+        let Some(round) = &mut self.round else { return Step::Waiting };
+        let mut rows = vec![];
+        let mut count = 0;
+        while count < EPOCH_ROWS {
+            match round.reader.events.try_recv() {
+                Ok(Event::Batch(batch)) => {
+                    count += batch.rows.num_rows();
+                    self.offsets.insert(batch.split.clone(), batch.end);
+                    if batch.finished || round.until.get(&batch.split).is_some_and(|until| batch.end >= *until) {
+                        round.unfinished.remove(&batch.split);
+                    }
+                    if batch.rows.num_rows() > 0 {
+                        rows.push(rows_of(&batch));
+                    }
+                }
+                Ok(Event::Trouble(error)) => shared.status.set("retrying", Some(error.message)),
+                Ok(Event::Failed(error)) => return Step::Failed(error.message),
+                Err(_) => break,
+            }
+        }
+        if round.unfinished.is_empty() {
+            self.round = None;
+            wake.unpark();
+        }
+        if rows.is_empty() { Step::Waiting } else { Step::Rows(rows) }
+    }
+
+    /// Reads up to where the shared reader is; false when there is nothing left to read.
+    fn begin_round(&mut self, shared: &mut SharedSource, wake: &Thread) -> bool {
+        let mut ranges = vec![];
+        let mut gap = 0;
+        for (split, until) in &shared.offsets {
+            let from = *self.offsets.entry(split.clone()).or_insert_with(|| shared.starts[split]);
+            if from < *until {
+                gap += until.0 - from.0;
+                ranges.push(SplitRange { split: split.clone(), from, until: Some(*until) });
+            }
+        }
+        if ranges.is_empty() {
+            if self.last {
+                shared.held -= 1;
+                self.last = false;
+            }
+            return false;
+        }
+        if !self.last && gap <= LAST_ROUND {
+            self.last = true;
+            shared.held += 1;
+        }
+        let until = shared.offsets.clone();
+        let unfinished = ranges.iter().map(|r| r.split.clone()).collect();
+        let name = format!("fill {}", shared.name);
+        let reader = Reader::start(&name, shared.stream.source.clone(), ranges, self.columns.clone(), wake.clone());
+        self.round = Some(Round { reader, until, unfinished });
+        true
+    }
+}

@@ -1,0 +1,339 @@
+//! Between timely and the operator cores.
+//!
+//! In one activation the frontier may have passed an epoch while rows of the next are already there: batches are queued by
+//! epoch, and cores see epochs one after the other. A core that fails or panics marks its object failed and is
+//! not called again; the rest of the worker goes on. Work in one activation is bounded by [`FUEL_BATCHES`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::operator::Operator as _;
+use timely::dataflow::{Scope, Stream};
+use timely::progress::frontier::MutableAntichain;
+
+use super::container::{HashDistributor, RouteTable};
+use super::operators::join::{Join, Versions, poisoned};
+use super::operators::{Operator, Output};
+use crate::arrangement::Arrangement;
+use crate::arrangement::live::LiveTable;
+use crate::change::ChangeBatch;
+use crate::epoch::Epoch;
+use crate::error::{Error, Result};
+
+/// Batches processed in one activation before other dataflows get their turn.
+const FUEL_BATCHES: usize = 64;
+/// Rows that compaction of a join input may move per epoch.
+const COMPACTION_ROWS: usize = 16_384;
+
+pub type Changes<'s> = Stream<'s, u64, ChangeBatch>;
+type Builder = CapacityContainerBuilder<ChangeBatch>;
+
+/// Where a stream's rows go before the next operator.
+#[derive(Clone, Debug)]
+pub enum Route {
+    /// They stay on their worker.
+    Local,
+    /// To the owner of the bucket of these columns; no columns: all to one worker.
+    Key(Vec<usize>),
+}
+
+/// What every operator of an object's dataflow shares.
+#[derive(Clone)]
+pub struct Context {
+    pub live: Arc<LiveTable>,
+    pub table: RouteTable,
+    pub cores: Rc<RefCell<Vec<CoreRef>>>,
+}
+
+/// An operator core, registered for checkpoints and metrics.
+pub type CoreRef = Rc<RefCell<Box<dyn Operator>>>;
+
+impl Context {
+    /// Runs a step of a core; a panic or error marks the object failed.
+    fn guard(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
+        if self.live.failure().is_some() {
+            return false;
+        }
+        let error = match catch_unwind(AssertUnwindSafe(step)) {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+                Error::internal(text.unwrap_or_else(|| "panic".to_owned()))
+            }
+        };
+        tracing::error!(object = %self.live.name, operator = name, %error, "operator failed");
+        let message = format!("\"{}\" has failed: {}", self.live.name, error.message);
+        self.live.fail(Error { message, ..error }.with_hint("Drop it and create it again."));
+        false
+    }
+
+    fn pact(&self, key: Vec<usize>) -> DistributorPact<impl FnOnce(usize) -> HashDistributor + 'static> {
+        let table = self.table.clone();
+        DistributorPact(move |peers: usize| HashDistributor::new(key, table, peers))
+    }
+}
+
+/// The first epoch that is not complete; `u64::MAX` when no more will come.
+fn closed_below(frontier: &MutableAntichain<u64>) -> u64 {
+    frontier.frontier().first().copied().unwrap_or(u64::MAX)
+}
+
+/// One input's batches, by epoch.
+struct Queued {
+    cap: Capability<u64>,
+    batches: VecDeque<ChangeBatch>,
+}
+
+/// An operator with one input. `first_epoch`: emit in this epoch also without rows (global aggregates).
+pub fn unary<'s>(
+    stream: Changes<'s>,
+    route: Route,
+    context: &Context,
+    name: &'static str,
+    core: Box<dyn Operator>,
+    first_epoch: Option<u64>,
+) -> Changes<'s> {
+    match route {
+        Route::Local => unary_over(stream, Pipeline, context, name, core, first_epoch),
+        Route::Key(key) => unary_over(stream, context.pact(key), context, name, core, first_epoch),
+    }
+}
+
+fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
+    stream: Changes<'s>,
+    pact: P,
+    context: &Context,
+    name: &'static str,
+    core: Box<dyn Operator>,
+    first_epoch: Option<u64>,
+) -> Changes<'s> {
+    let scope = stream.scope();
+    let context = context.clone();
+    let core: CoreRef = Rc::new(RefCell::new(core));
+    context.cores.borrow_mut().push(core.clone());
+    stream.unary_frontier::<Builder, _, _, _>(pact, name, move |cap, info| {
+        let activator = scope.activator_for(info.address);
+        let mut queue: BTreeMap<u64, Queued> = BTreeMap::new();
+        if let Some(first) = first_epoch {
+            queue.insert(first, Queued { cap: cap.delayed(&first), batches: VecDeque::new() });
+        }
+        drop(cap);
+        move |(input, frontier), output| {
+            let port = output.output_index();
+            input.for_each(|time, data| {
+                let mut change = std::mem::take(data);
+                if change.is_errors() {
+                    output.session(&time).give_container(&mut change);
+                } else if !change.is_empty() {
+                    let queued = queue.entry(*time.time());
+                    let queued = queued.or_insert_with(|| Queued { cap: time.retain(port), batches: VecDeque::new() });
+                    queued.batches.push_back(change);
+                }
+            });
+            let below = closed_below(frontier);
+            let mut fuel = FUEL_BATCHES;
+            let mut out = Output::default();
+            while let Some(mut entry) = queue.first_entry() {
+                let epoch = *entry.key();
+                if epoch > below {
+                    break;
+                }
+                let queued = entry.get_mut();
+                while let Some(change) = queued.batches.pop_front() {
+                    context.guard(name, || core.borrow_mut().apply(0, change, &mut out));
+                    for mut change in out.batches.drain(..) {
+                        output.session(&queued.cap).give_container(&mut change);
+                    }
+                    fuel -= 1;
+                    if fuel == 0 {
+                        activator.activate();
+                        return;
+                    }
+                }
+                if epoch == below {
+                    break;
+                }
+                context.guard(name, || core.borrow_mut().emit(Epoch(epoch), &mut out));
+                for mut change in out.batches.drain(..) {
+                    output.session(&queued.cap).give_container(&mut change);
+                }
+                entry.remove();
+            }
+        }
+    })
+}
+
+/// A stream that is also kept, versioned, on its key: a join's input.
+#[derive(Clone)]
+pub struct Arranged {
+    arrangement: Rc<RefCell<Arrangement>>,
+    /// The join needs it as of this epoch and later.
+    hold: Rc<Cell<u64>>,
+}
+
+/// Keeps a stream by `key`; passes its changes on once they are applied.
+pub fn arrange<'s>(
+    stream: Changes<'s>,
+    schema: arrow_schema::SchemaRef,
+    key: Vec<usize>,
+    context: &Context,
+    as_of: u64,
+) -> (Changes<'s>, Arranged) {
+    let arrangement = Arrangement::new(schema, key.clone());
+    let arranged =
+        Arranged { arrangement: Rc::new(RefCell::new(arrangement)), hold: Rc::new(Cell::new(as_of.saturating_sub(1))) };
+    let (mine, context_) = (arranged.clone(), context.clone());
+    let pact = context.pact(key);
+    let stream = stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
+        drop(cap);
+        let mut queue: BTreeMap<u64, (Capability<u64>, Vec<ChangeBatch>)> = BTreeMap::new();
+        move |(input, frontier), output| {
+            let port = output.output_index();
+            input.for_each(|time, data| {
+                let mut change = std::mem::take(data);
+                if change.is_errors() {
+                    output.session(&time).give_container(&mut change);
+                } else if !change.is_empty() {
+                    queue.entry(*time.time()).or_insert_with(|| (time.retain(port), vec![])).1.push(change);
+                }
+            });
+            let below = closed_below(frontier);
+            while let Some(entry) = queue.first_entry() {
+                if *entry.key() >= below {
+                    break;
+                }
+                let (epoch, (cap, mut changes)) = entry.remove_entry();
+                let applied = context_.guard("arrange", || {
+                    let mut arrangement = mine.arrangement.borrow_mut();
+                    arrangement.apply(Epoch(epoch), &changes)?;
+                    arrangement.compact(Epoch(mine.hold.get().min(epoch)), COMPACTION_ROWS);
+                    Ok(())
+                });
+                if applied {
+                    for change in &mut changes {
+                        output.session(&cap).give_container(change);
+                    }
+                }
+            }
+            // Epochs without rows count too: the other side asks for the rows as of them.
+            let complete = if below == u64::MAX { u64::MAX - 1 } else { below.saturating_sub(1) };
+            mine.arrangement.borrow_mut().advance(Epoch(complete));
+        }
+    });
+    (stream, arranged)
+}
+
+/// A join of two arranged streams.
+pub fn join<'s>(
+    left: (Changes<'s>, Arranged),
+    right: (Changes<'s>, Arranged),
+    core: Join,
+    poisons: [bool; 2],
+    context: &Context,
+) -> Changes<'s> {
+    let context = context.clone();
+    let ((left, l), (right, r)) = (left, right);
+    left.binary_frontier::<_, Builder, _, _, _, _>(right, Pipeline, Pipeline, "join", move |cap, _info| {
+        drop(cap);
+        type Pending = (Capability<u64>, [Vec<ChangeBatch>; 2]);
+        let mut queue: BTreeMap<u64, Pending> = BTreeMap::new();
+        move |(left, left_frontier), (right, right_frontier), output| {
+            let port = output.output_index();
+            let mut take = |side: usize, time: timely::dataflow::operators::InputCapability<u64>, data: &mut ChangeBatch| {
+                let mut change = std::mem::take(data);
+                if change.is_errors() {
+                    if poisons[side] {
+                        let kind = change.kind;
+                        change = poisoned(&change);
+                        change.kind = kind;
+                    }
+                    output.session(&time).give_container(&mut change);
+                } else {
+                    let pending = queue.entry(*time.time()).or_insert_with(|| (time.retain(port), Default::default()));
+                    pending.1[side].push(change);
+                }
+            };
+            left.for_each(|time, data| take(0, time, data));
+            right.for_each(|time, data| take(1, time, data));
+            let below = closed_below(left_frontier).min(closed_below(right_frontier));
+            while let Some(entry) = queue.first_entry() {
+                if *entry.key() >= below {
+                    break;
+                }
+                let (epoch, (cap, [dl, dr])) = entry.remove_entry();
+                let mut out = Output::default();
+                context.guard("join", || {
+                    let concat = |parts: &[ChangeBatch]| {
+                        ChangeBatch::concat(parts).map_err(|e| Error::internal(e.to_string()))
+                    };
+                    let versions = |side: &Arranged| {
+                        let arrangement = side.arrangement.borrow();
+                        let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
+                        Versions { prev: arrangement.snapshot(prev), now: arrangement.snapshot(now) }
+                    };
+                    core.epoch(&concat(&dl)?, &concat(&dr)?, &versions(&l), &versions(&r), &mut out)
+                });
+                for mut change in out.batches {
+                    output.session(&cap).give_container(&mut change);
+                }
+            }
+            if below != u64::MAX {
+                for side in [&l, &r] {
+                    side.hold.set(side.hold.get().max(below.saturating_sub(1)));
+                }
+            }
+        }
+    })
+}
+
+/// The end of an object's dataflow: `step` gets the complete epochs with their changes, and the first epoch that is
+/// not complete, whenever that has moved.
+pub fn sink<'s>(
+    stream: Changes<'s>,
+    route: Route,
+    context: &Context,
+    name: &'static str,
+    step: impl FnMut(Vec<(u64, Vec<ChangeBatch>)>, u64) -> Result<()> + 'static,
+) {
+    match route {
+        Route::Local => sink_over(stream, Pipeline, context, name, step),
+        Route::Key(key) => sink_over(stream, context.pact(key), context, name, step),
+    }
+}
+
+fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
+    stream: Changes<'s>,
+    pact: P,
+    context: &Context,
+    name: &'static str,
+    mut step: impl FnMut(Vec<(u64, Vec<ChangeBatch>)>, u64) -> Result<()> + 'static,
+) {
+    let context = context.clone();
+    let mut queue: BTreeMap<u64, Vec<ChangeBatch>> = BTreeMap::new();
+    let mut done = 0;
+    stream.sink(pact, name, move |(input, frontier)| {
+        input.for_each(|time, data| queue.entry(*time.time()).or_default().push(std::mem::take(data)));
+        let below = closed_below(frontier);
+        if below <= done {
+            return;
+        }
+        done = below;
+        let later = queue.split_off(&below);
+        let complete = std::mem::replace(&mut queue, later);
+        context.guard(name, || step(complete.into_iter().collect(), below));
+    });
+}
+
+/// Rows of several streams together.
+pub fn union<'s>(scope: Scope<'s, u64>, streams: Vec<Changes<'s>>) -> Changes<'s> {
+    use timely::dataflow::operators::Concatenate;
+    scope.concatenate(streams)
+}

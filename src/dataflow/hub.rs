@@ -1,0 +1,353 @@
+//! Where an object's changes become its live table and are handed to those that read it.
+//!
+//! Streams cannot cross dataflows, so each object has a hub on each worker: the arrangement, the errors that stand, and
+//! the queues of subscribers. The hub applies epochs whole and in order; a subscriber attached as of an epoch gets
+//! the rows of that epoch from the arrangement, in slices, and every later change from its queue.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow_array::cast::AsArray;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::generic::operator::source;
+use timely::dataflow::Scope;
+use timely::scheduling::Activator;
+
+use super::command::HubSpec;
+use super::glue::{self, Changes};
+use crate::arrangement::live::{LiveTable, ReadClock, Version};
+use crate::arrangement::{Arrangement, Snapshot};
+use crate::change::{ChangeBatch, Kind, error_schema};
+use crate::dataflow::operators::consolidate::consolidate;
+use crate::epoch::Epoch;
+use crate::error::{Error, Result};
+
+/// Slices of a snapshot handed to a new subscriber in one activation: bounds how long it holds the worker.
+const HYDRATION_SLICES: usize = 2;
+/// Rows that compaction may move per epoch, so that no epoch waits long for it.
+const COMPACTION_ROWS: usize = 16_384;
+
+/// A reader of the hub in another dataflow of this worker.
+pub struct Subscription {
+    items: VecDeque<(u64, ChangeBatch)>,
+    frontier: u64,
+    closed: bool,
+    activator: Option<Activator>,
+    /// Changes before this epoch are not for this reader; `None`: none are yet, it is fed otherwise.
+    pub from: Option<u64>,
+}
+
+impl Subscription {
+    /// Ends the import: its dataflow loses this input.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.items.clear();
+        if let Some(activator) = &self.activator {
+            activator.activate();
+        }
+    }
+}
+
+/// One worker's part of an object.
+pub struct Hub {
+    pub live: Arc<LiveTable>,
+    shard: usize,
+    upsert: bool,
+    rows: Option<Arrangement>,
+    errors: Arrangement,
+    poison: i64,
+    applied: u64,
+    subscriptions: Vec<Rc<RefCell<Subscription>>>,
+    /// Epochs that subscribers still need the arrangement as of.
+    holds: Vec<Weak<Cell<u64>>>,
+    clock: Arc<ReadClock>,
+}
+
+pub type HubRef = Rc<RefCell<Hub>>;
+
+impl Hub {
+    pub fn new(spec: &HubSpec, shard: usize, clock: Arc<ReadClock>, applied: Epoch) -> HubRef {
+        let rows = spec.stored.then(|| {
+            let key = spec.key.clone().unwrap_or_default();
+            Arrangement::new(spec.schema.clone(), key).with_unique_key(spec.key.is_some())
+        });
+        let hub = Hub {
+            live: spec.live.clone(),
+            shard,
+            upsert: spec.upsert,
+            rows,
+            errors: Arrangement::new(error_schema(), vec![]),
+            poison: 0,
+            applied: applied.0,
+            subscriptions: vec![],
+            holds: vec![],
+            clock,
+        };
+        Rc::new(RefCell::new(hub))
+    }
+
+    /// Applies one complete epoch and queues it for subscribers.
+    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()> {
+        let (errors, rows): (Vec<_>, Vec<_>) = changes.into_iter().partition(ChangeBatch::is_errors);
+        let counters = &self.live.counters;
+        let taken: usize = rows.iter().map(ChangeBatch::len).sum();
+        counters.rows_in.fetch_add(taken as u64, Ordering::Relaxed);
+        let mut rows = match (self.upsert, self.rows.is_some()) {
+            (true, _) => self.fold(rows)?,
+            (false, true) => consolidated(rows)?,
+            (false, false) => rows,
+        };
+        rows.retain(|r| !r.is_empty());
+        let changed: usize = rows.iter().map(ChangeBatch::len).sum();
+        counters.rows_out.fetch_add(changed as u64, Ordering::Relaxed);
+        if let Some(arrangement) = &mut self.rows
+            && !rows.is_empty()
+        {
+            arrangement.apply(Epoch(epoch), &rows)?;
+        }
+        let errors = self.apply_errors(epoch, errors)?;
+        self.applied = epoch;
+        for subscription in &self.subscriptions {
+            let mut subscription = subscription.borrow_mut();
+            for change in rows.iter().chain(&errors) {
+                subscription.items.push_back((epoch, change.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps own errors and poison; returns what readers of this object inherit: errors of rows only (a message that
+    /// could not be decoded never was a row).
+    fn apply_errors(&mut self, epoch: u64, errors: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
+        let mut kept = vec![];
+        for batch in errors {
+            let poison = batch.rows().column(3).as_boolean().clone();
+            let chosen: Vec<u32> = match batch.kind {
+                Kind::Rows | Kind::Errors => (0..batch.len() as u32).collect(),
+                Kind::Inherited => (0..batch.len() as u32).filter(|&i| poison.value(i as usize)).collect(),
+            };
+            for &row in &chosen {
+                let weight = batch.weights[row as usize];
+                self.poison += if poison.value(row as usize) { weight } else { 0 };
+                self.live.counters.errors.fetch_add(weight, Ordering::Relaxed);
+            }
+            kept.push(batch.take(&chosen).map_err(|e| Error::internal(e.to_string()))?);
+        }
+        let mut kept = consolidated(kept)?;
+        kept.retain(|k| !k.is_empty());
+        if kept.is_empty() {
+            return Ok(vec![]);
+        }
+        for batch in &mut kept {
+            batch.kind = Kind::Rows;
+        }
+        self.errors.apply(Epoch(epoch), &kept)?;
+        if self.rows.is_none() {
+            return Ok(vec![]);
+        }
+        for batch in &mut kept {
+            batch.kind = Kind::Inherited;
+        }
+        Ok(kept)
+    }
+
+    /// Turns upserts and deletes by key into changes of rows: the last one of a key in the epoch wins.
+    fn fold(&mut self, rows: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
+        let change = ChangeBatch::concat(&rows).map_err(|e| Error::internal(e.to_string()))?;
+        if change.is_empty() {
+            return Ok(vec![]);
+        }
+        let arrangement = self.rows.as_ref().ok_or_else(|| Error::internal("an upsert fold keeps its rows"))?;
+        super::operators::upsert::fold(&change, arrangement.key(), &arrangement.snapshot(Epoch(self.applied)))
+    }
+
+    /// Everything below `below` is complete: publishes it and tells subscribers.
+    fn advance(&mut self, below: u64, changed: bool) {
+        let complete = Epoch(below.saturating_sub(1));
+        self.holds.retain(|hold| hold.strong_count() > 0);
+        let held = self.holds.iter().filter_map(Weak::upgrade).map(|hold| hold.get()).min().unwrap_or(u64::MAX);
+        let oldest = Epoch(self.clock.oldest().0.min(held).min(self.applied));
+        if let Some(rows) = &mut self.rows {
+            rows.compact(oldest, COMPACTION_ROWS);
+            self.live.counters.rows.store(rows.rows() as i64, Ordering::Relaxed);
+        }
+        self.errors.compact(oldest, COMPACTION_ROWS);
+        let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.bytes();
+        self.live.counters.state_bytes.store(bytes as i64, Ordering::Relaxed);
+        let version = changed.then(|| Version {
+            epoch: Epoch(self.applied),
+            rows: self.rows.as_ref().map(|rows| rows.snapshot(Epoch(self.applied))),
+            errors: self.errors.snapshot(Epoch(self.applied)),
+            poison: self.poison,
+        });
+        self.live.publish(self.shard, complete, version, oldest);
+        self.subscriptions.retain(|s| !s.borrow().closed);
+        for subscription in &self.subscriptions {
+            let mut subscription = subscription.borrow_mut();
+            subscription.frontier = below;
+            if let Some(activator) = &subscription.activator {
+                activator.activate();
+            }
+        }
+    }
+
+    fn subscribe(&mut self, from: Option<u64>) -> Rc<RefCell<Subscription>> {
+        let subscription = Subscription {
+            items: VecDeque::new(),
+            frontier: self.applied + 1,
+            closed: false,
+            activator: None,
+            from,
+        };
+        let subscription = Rc::new(RefCell::new(subscription));
+        self.subscriptions.push(subscription.clone());
+        subscription
+    }
+
+    /// Keeps the arrangement readable as of the cell's epoch while the cell lives.
+    pub fn hold(&mut self, epoch: u64) -> Rc<Cell<u64>> {
+        let hold = Rc::new(Cell::new(epoch));
+        self.holds.push(Rc::downgrade(&hold));
+        hold
+    }
+}
+
+fn consolidated(parts: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
+    if parts.iter().all(ChangeBatch::all_inserts) {
+        return Ok(parts);
+    }
+    Ok(vec![consolidate(&parts)?])
+}
+
+/// Ends an object's own dataflow: its changes go to the hub, exchanged to the worker that owns them.
+pub fn into_hub<'s>(stream: Changes<'s>, route: glue::Route, context: &glue::Context, hub: HubRef) {
+    let live = hub.borrow().live.clone();
+    glue::sink(stream, route, context, "hub", move |epochs, below| {
+        let mut hub = hub.borrow_mut();
+        let mut changed = false;
+        for (epoch, changes) in epochs {
+            changed |= !changes.is_empty();
+            hub.apply(epoch, changes)?;
+        }
+        if live.failure().is_none() {
+            hub.advance(below, changed);
+        }
+        Ok(())
+    });
+}
+
+/// The snapshot still to be handed to a new subscriber.
+struct Hydration {
+    rows: Option<Snapshot>,
+    errors: Option<Snapshot>,
+    next: usize,
+}
+
+/// The changes of another object in this dataflow: as of `as_of`, then every later change. `columns` are those wanted.
+pub fn import<'s>(
+    scope: Scope<'s, u64>,
+    hub: &HubRef,
+    as_of: u64,
+    columns: Vec<usize>,
+    attached: bool,
+) -> (Changes<'s>, Rc<RefCell<Subscription>>) {
+    // An arrangement brings the rows of `as_of` itself; of a source they come through the queue.
+    let first = if hub.borrow().rows.is_some() { as_of + 1 } else { as_of };
+    let subscription = hub.borrow_mut().subscribe(attached.then_some(first));
+    let mut hold = Some(hub.borrow_mut().hold(as_of));
+    let (mine, hub) = (subscription.clone(), Rc::downgrade(hub));
+    let stream = source::<u64, CapacityContainerBuilder<ChangeBatch>, _, _>(scope, "import", move |mut cap, info| {
+        cap.downgrade(&as_of);
+        mine.borrow_mut().activator = Some(scope.activator_for(info.address));
+        let mut cap = Some(cap);
+        let mut hydration: Option<Hydration> = None;
+        let mut hydrated = false;
+        move |output| {
+            let mut queue = mine.borrow_mut();
+            if queue.closed {
+                cap = None;
+            }
+            let Some(c) = cap.as_mut() else { return };
+            if !hydrated {
+                if queue.frontier <= as_of {
+                    return;
+                }
+                let state = hydration.get_or_insert_with(|| start_hydration(&hub, as_of));
+                for _ in 0..HYDRATION_SLICES {
+                    match state.slice(&columns) {
+                        Some(mut change) => output.session(&*c).give_container(&mut change),
+                        None => {
+                            hydrated = true;
+                            hold = None;
+                            break;
+                        }
+                    }
+                }
+                if !hydrated {
+                    queue.activator.as_ref().expect("set above").activate();
+                    return;
+                }
+                hydration = None;
+            }
+            while let Some((epoch, change)) = queue.items.pop_front() {
+                if queue.from.is_some_and(|from| epoch >= from) {
+                    let mut change = project(&change, &columns);
+                    output.session(&c.delayed(&epoch)).give_container(&mut change);
+                }
+            }
+            if queue.frontier > *c.time() {
+                if queue.frontier == u64::MAX {
+                    cap = None;
+                } else {
+                    c.downgrade(&queue.frontier);
+                }
+            }
+        }
+    });
+    (stream, subscription)
+}
+
+fn start_hydration(hub: &Weak<RefCell<Hub>>, as_of: u64) -> Hydration {
+    let Some(hub) = hub.upgrade() else { return Hydration { rows: None, errors: None, next: 0 } };
+    let hub = hub.borrow();
+    let rows = hub.rows.as_ref().map(|rows| rows.snapshot(Epoch(as_of.min(hub.applied))));
+    // A source's errors are messages, not rows: nobody inherits them.
+    let errors = rows.is_some().then(|| hub.errors.snapshot(Epoch(as_of.min(hub.applied))));
+    Hydration { rows, errors, next: 0 }
+}
+
+impl Hydration {
+    /// The next slice of the snapshot, errors last.
+    fn slice(&mut self, columns: &[usize]) -> Option<ChangeBatch> {
+        while let Some(rows) = &self.rows {
+            if self.next == rows.chunks() {
+                self.rows = None;
+                break;
+            }
+            self.next += 1;
+            if let Some(batch) = rows.scan_chunk(self.next - 1, Some(columns)) {
+                return Some(ChangeBatch::inserts(batch));
+            }
+        }
+        let errors = self.errors.take()?;
+        let parts: Vec<ChangeBatch> = errors.scan().into_iter().map(ChangeBatch::inserts).collect();
+        let mut change = ChangeBatch::concat(&parts).expect("parts share the error schema");
+        change.kind = Kind::Inherited;
+        Some(change)
+    }
+}
+
+/// The wanted columns of a change; errors are passed on as they are.
+pub fn project(change: &ChangeBatch, columns: &[usize]) -> ChangeBatch {
+    match (&change.batch, change.kind) {
+        (Some(batch), Kind::Rows) => ChangeBatch {
+            batch: Some(batch.project(columns).expect("the plan's columns are the object's")),
+            weights: change.weights.clone(),
+            kind: Kind::Rows,
+        },
+        _ => change.clone(),
+    }
+}

@@ -1,0 +1,259 @@
+//! The workers: threads that obey the command log and step timely.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::Thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+use timely::communication::WorkerGuards;
+use timely::dataflow::operators::Input;
+use timely::worker::Worker;
+
+use super::command::{Command, HubSpec, ViewSpec};
+use super::container::{RouteTable, route_table};
+use super::glue::{Context, Route};
+use super::hub::{self, Hub, HubRef, Subscription};
+use super::render::{FeedHandle, Rendering};
+use crate::arrangement::live::ReadClock;
+use crate::catalog::ObjectId;
+use crate::change::ChangeBatch;
+use crate::epoch::Epoch;
+use crate::error::{Error, Result};
+
+/// How long an idle worker sleeps at most; commands wake it at once.
+const PARK: Duration = Duration::from_millis(100);
+
+/// Handle on the worker threads: the writing end of the command log.
+pub struct Workers {
+    senders: Vec<Sender<Command>>,
+    threads: Arc<Mutex<Vec<Option<Thread>>>>,
+    guards: Option<WorkerGuards<()>>,
+    next: usize,
+}
+
+impl Workers {
+    pub fn start(workers: usize, clock: Arc<ReadClock>) -> Result<Workers> {
+        let channels: Vec<(Sender<Command>, Receiver<Command>)> = (0..workers).map(|_| unbounded()).collect();
+        let receivers: Vec<Receiver<Command>> = channels.iter().map(|c| c.1.clone()).collect();
+        let threads: Arc<Mutex<Vec<Option<Thread>>>> = Arc::new(Mutex::new(vec![None; workers]));
+        let config = match workers {
+            1 => timely::Config::thread(),
+            n => timely::Config::process(n),
+        };
+        let register = threads.clone();
+        let guards = timely::execute(config, move |worker| {
+            let index = worker.index();
+            register.lock()[index] = Some(std::thread::current());
+            Loop::new(worker.index(), worker.peers(), clock.clone()).run(worker, &receivers[index]);
+        });
+        let guards = guards.map_err(|e| Error::internal(format!("could not start workers: {e}")))?;
+        while threads.lock().iter().any(Option::is_none) {
+            std::thread::yield_now();
+        }
+        let senders = channels.into_iter().map(|c| c.0).collect();
+        Ok(Workers { senders, threads, guards: Some(guards), next: 0 })
+    }
+
+    pub fn count(&self) -> usize {
+        self.senders.len()
+    }
+
+    /// Appends to the command log. Feeds are dealt over the workers in turn and wait for the epoch's `Close` to
+    /// wake anybody.
+    pub fn send(&mut self, command: Command) {
+        match command {
+            Command::Feed(object, batches) => self.deal(batches, |part| Command::Feed(object, part)),
+            Command::FeedView(view, source, batches) => {
+                self.deal(batches, |part| Command::FeedView(view, source, part))
+            }
+            other => {
+                for sender in &self.senders {
+                    // A worker that is gone has aborted the process or is stopping: nobody is left to tell.
+                    let _ = sender.send(other.clone());
+                }
+                self.wake();
+            }
+        }
+    }
+
+    fn deal(&mut self, batches: Vec<ChangeBatch>, command: impl Fn(Vec<ChangeBatch>) -> Command) {
+        for batch in batches {
+            self.next = (self.next + 1) % self.senders.len();
+            let _ = self.senders[self.next].send(command(vec![batch]));
+        }
+    }
+
+    fn wake(&self) {
+        for thread in self.threads.lock().iter().flatten() {
+            thread.unpark();
+        }
+    }
+
+    /// Stops all workers and waits for their threads.
+    pub fn stop(&mut self) {
+        self.send(Command::Stop);
+        drop(self.guards.take());
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if self.guards.is_some() {
+            self.stop();
+        }
+    }
+}
+
+/// An installed view.
+struct Installed {
+    subscriptions: Vec<(ObjectId, Rc<RefCell<Subscription>>)>,
+    feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
+}
+
+/// One worker's state.
+struct Loop {
+    index: usize,
+    table: RouteTable,
+    clock: Arc<ReadClock>,
+    hubs: HashMap<ObjectId, HubRef>,
+    inputs: HashMap<ObjectId, FeedHandle>,
+    views: HashMap<ObjectId, Installed>,
+    /// The epoch that rows are fed into.
+    open: u64,
+}
+
+impl Loop {
+    fn new(index: usize, peers: usize, clock: Arc<ReadClock>) -> Loop {
+        let (hubs, inputs, views) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Loop { index, table: route_table(peers), clock, hubs, inputs, views, open: 1 }
+    }
+
+    fn run(mut self, worker: &mut Worker, commands: &Receiver<Command>) {
+        loop {
+            while let Ok(command) = commands.try_recv() {
+                if !self.obey(worker, command) {
+                    self.inputs.clear();
+                    self.views.values().for_each(Installed::close);
+                    self.views.clear();
+                    while worker.step() {}
+                    return;
+                }
+            }
+            worker.step_or_park(Some(PARK));
+        }
+    }
+
+    /// Returns false when the worker is to stop.
+    fn obey(&mut self, worker: &mut Worker, command: Command) -> bool {
+        match command {
+            Command::Create(spec) => self.create(worker, &spec),
+            Command::Install(spec, as_of) => self.install(worker, &spec, as_of),
+            Command::Feed(object, batches) => {
+                if let Some(input) = self.inputs.get_mut(&object) {
+                    for mut batch in batches {
+                        input.send_batch(&mut batch);
+                    }
+                }
+            }
+            Command::FeedView(view, source, batches) => self.feed_view(view, source, batches),
+            Command::Attach(view, source, epoch) => self.attach(view, source, epoch),
+            Command::Close(epoch) => {
+                self.open = epoch.next().0;
+                self.inputs.values_mut().for_each(|input| input.advance_to(self.open));
+                for view in self.views.values_mut() {
+                    view.feeds.iter_mut().for_each(|(_, _, feed)| feed.advance_to(self.open));
+                }
+            }
+            Command::Drop(object) => {
+                self.inputs.remove(&object);
+                if let Some(view) = self.views.remove(&object) {
+                    view.close();
+                }
+                self.hubs.remove(&object);
+            }
+            Command::Stop => return false,
+        }
+        true
+    }
+
+    fn context(&self, spec: &HubSpec) -> Context {
+        Context { live: spec.live.clone(), table: self.table.clone(), cores: Rc::default() }
+    }
+
+    /// Rows of an object meet on the worker that owns their key, or their whole content where they may repeat.
+    fn route(spec: &HubSpec) -> Route {
+        match (&spec.key, spec.stored) {
+            (_, false) => Route::Local,
+            (Some(key), true) => Route::Key(key.clone()),
+            (None, true) => Route::Key((0..spec.schema.fields().len()).collect()),
+        }
+    }
+
+    fn create(&mut self, worker: &mut Worker, spec: &HubSpec) {
+        let hub = Hub::new(spec, self.index, self.clock.clone(), Epoch(self.open).prev());
+        let context = self.context(spec);
+        let mut input = worker.dataflow::<u64, _, _>(|scope| {
+            let (input, stream) = scope.new_input::<ChangeBatch>();
+            hub::into_hub(stream, Self::route(spec), &context, hub.clone());
+            input
+        });
+        input.advance_to(self.open);
+        self.hubs.insert(spec.object, hub);
+        self.inputs.insert(spec.object, input);
+    }
+
+    fn install(&mut self, worker: &mut Worker, spec: &ViewSpec, as_of: Epoch) {
+        let hub = Hub::new(&spec.hub, self.index, self.clock.clone(), as_of.prev());
+        let mut rendering = Rendering {
+            context: self.context(&spec.hub),
+            hubs: &self.hubs,
+            as_of: as_of.0,
+            worker: self.index,
+            backfill: &spec.backfill,
+            subscriptions: vec![],
+            feeds: vec![],
+        };
+        let rendered = worker.dataflow::<u64, _, _>(|scope| {
+            let stream = rendering.render(scope, &spec.plan)?;
+            hub::into_hub(stream, Self::route(&spec.hub), &rendering.context, hub.clone());
+            Ok::<(), Error>(())
+        });
+        let installed = Installed { subscriptions: rendering.subscriptions, feeds: rendering.feeds };
+        if let Err(error) = rendered {
+            // Planning has checked the plan: what fails here fails on every worker in the same way.
+            spec.hub.live.fail(error);
+        }
+        self.hubs.insert(spec.hub.object, hub);
+        self.views.insert(spec.hub.object, installed);
+    }
+
+    fn feed_view(&mut self, view: ObjectId, source: ObjectId, batches: Vec<ChangeBatch>) {
+        let Some(view) = self.views.get_mut(&view) else { return };
+        for (_, columns, feed) in view.feeds.iter_mut().filter(|feed| feed.0 == source) {
+            for batch in &batches {
+                feed.send_batch(&mut hub::project(batch, columns));
+            }
+        }
+    }
+
+    fn attach(&mut self, view: ObjectId, source: ObjectId, epoch: Epoch) {
+        let Some(view) = self.views.get_mut(&view) else { return };
+        view.feeds.retain(|feed| feed.0 != source);
+        for (_, subscription) in view.subscriptions.iter().filter(|s| s.0 == source) {
+            subscription.borrow_mut().from = Some(epoch.0);
+        }
+    }
+}
+
+impl Installed {
+    fn close(&self) {
+        for (_, subscription) in &self.subscriptions {
+            subscription.borrow_mut().close();
+        }
+    }
+}
+

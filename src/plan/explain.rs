@@ -1,0 +1,94 @@
+//! EXPLAIN of a streaming plan: one operator a line, inputs below it, with its keys, its state and whether its output is
+//! only ever added to.
+
+use std::fmt::Write;
+
+use arrow_schema::Schema;
+
+use super::stream_plan::{Node, Op};
+
+/// The plan as text, a line an operator.
+pub fn explain(node: &Node) -> String {
+    let mut out = String::new();
+    write_node(node, 0, &mut out);
+    out
+}
+
+fn write_node(node: &Node, depth: usize, out: &mut String) {
+    let indent = "  ".repeat(depth);
+    let nature = if node.properties.append_only { "append-only" } else { "updating" };
+    let key = match node.key() {
+        None => String::new(),
+        Some(key) if key.is_empty() => ", one row".to_owned(),
+        Some(key) => format!(", key ({})", names(&node.schema, &key)),
+    };
+    let state = state_of(node).map(|state| format!(", state: {state}")).unwrap_or_default();
+    let _ = writeln!(out, "{indent}{} [{nature}{key}{state}]", title(node));
+    for input in &node.inputs {
+        write_node(input, depth + 1, out);
+    }
+}
+
+fn names(schema: &Schema, columns: &[usize]) -> String {
+    columns.iter().map(|&c| schema.field(c).name().as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn title(node: &Node) -> String {
+    let input = node.inputs.first().map(|input| input.schema.as_ref());
+    match &node.op {
+        Op::Import { name, .. } => {
+            format!("Import {name}: {}", list(node.schema.fields().iter().map(|f| f.name())))
+        }
+        Op::Values { rows } => format!("Values: {} rows", rows.num_rows()),
+        Op::Project { exprs } => format!("Project: {}", list(exprs)),
+        Op::Filter { predicate } => format!("Filter: {predicate}"),
+        Op::Union => "Union".to_owned(),
+        Op::Distinct => "Distinct".to_owned(),
+        Op::Aggregate { groups, calls } => {
+            let calls = list(calls.iter().map(|call| call.return_field.name()));
+            let groups = input.map(|schema| names(schema, groups)).unwrap_or_default();
+            if groups.is_empty() { format!("Aggregate: {calls}") } else { format!("Aggregate by ({groups}): {calls}") }
+        }
+        Op::Join { kind, left_keys, right_keys, condition, .. } => {
+            let left = names(&node.inputs[0].schema, left_keys);
+            let right = names(&node.inputs[1].schema, right_keys);
+            let on = if left.is_empty() { String::new() } else { format!(" on ({left}) = ({right})") };
+            let condition = condition.as_ref().map(|c| format!(" where {c}")).unwrap_or_default();
+            format!("{kind:?} join{on}{condition}")
+        }
+        Op::TopN { partition, order, limit, offset } => {
+            let column = |c: usize| node.schema.field(c).name().clone();
+            let keys = order.iter().map(|k| {
+                let direction = if k.descending { " desc" } else { "" };
+                let nulls = if k.nulls_first == k.descending { "" } else if k.nulls_first { " nulls first" } else { " nulls last" };
+                format!("{}{direction}{nulls}", column(k.column))
+            });
+            let by = if partition.is_empty() { String::new() } else { format!(" by ({})", names(&node.schema, partition)) };
+            let limit = limit.map_or("all".to_owned(), |limit| limit.to_string());
+            format!("TopN{by}: order ({}), limit {limit}, offset {offset}", list(keys))
+        }
+    }
+}
+
+/// What the operator keeps.
+fn state_of(node: &Node) -> Option<String> {
+    let append_only = node.inputs.iter().all(|input| input.properties.append_only);
+    match &node.op {
+        Op::Import { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union => None,
+        Op::Distinct => Some("one entry per distinct row".to_owned()),
+        Op::Aggregate { calls, .. } => {
+            let keeps_values = calls.iter().any(|call| call.distinct || !append_only && call.keeps_values());
+            let what = if keeps_values { "accumulators and values per group" } else { "accumulators per group" };
+            Some(what.to_owned())
+        }
+        Op::Join { .. } => Some("both inputs".to_owned()),
+        Op::TopN { limit, offset, .. } => Some(match (append_only, limit) {
+            (true, Some(limit)) => format!("at most {} rows per partition", limit + offset),
+            _ => "the whole input in order".to_owned(),
+        }),
+    }
+}

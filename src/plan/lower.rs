@@ -1,0 +1,468 @@
+//! Lowers an optimized logical plan to the streaming plan.
+//!
+//! Expressions that operators need as plain columns (group keys, aggregate arguments, join keys) are computed by a
+//! projection in front of them, so that operators never evaluate expressions and failing rows are found in one place.
+
+use std::sync::Arc;
+
+use arrow_schema::{FieldRef, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, JoinType, NullEquality};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, Projection, SkipType, SortExpr, TableSource,
+};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+
+use super::properties;
+use super::stream_plan::{JoinKind, Node, Op, Properties, SortKey};
+use crate::catalog::ObjectId;
+use crate::dataflow::operators::aggregate::{AggregateCall, AggregateFunction};
+use crate::error::{Error, Result};
+use crate::query::compile::compile;
+use crate::query::errors::from_datafusion;
+
+/// What the planner needs to know of an object that a plan reads.
+#[derive(Clone, Debug)]
+pub struct ObjectFacts {
+    pub id: ObjectId,
+    pub name: String,
+    pub schema: SchemaRef,
+    pub properties: Properties,
+}
+
+/// An object in a logical plan that is to be lowered: it cannot be scanned, only imported.
+#[derive(Debug)]
+pub struct ObjectSource {
+    facts: ObjectFacts,
+}
+
+impl ObjectSource {
+    pub fn new(facts: ObjectFacts) -> ObjectSource {
+        ObjectSource { facts }
+    }
+}
+
+impl TableSource for ObjectSource {
+    fn schema(&self) -> SchemaRef {
+        self.facts.schema.clone()
+    }
+}
+
+/// The streaming plan of an optimized logical plan; what cannot be maintained is 0A000.
+pub fn lower(plan: &LogicalPlan) -> Result<Node> {
+    match plan {
+        LogicalPlan::Projection(p) => projection(p),
+        LogicalPlan::Filter(f) => {
+            let input = lower(&f.input)?;
+            let predicate = compile(&f.predicate, f.input.schema())?;
+            Ok(filter(input, predicate))
+        }
+        LogicalPlan::Aggregate(a) => aggregate(a),
+        LogicalPlan::Distinct(Distinct::All(input)) => Ok(distinct(lower(input)?)),
+        LogicalPlan::Distinct(Distinct::On(_)) => Err(not_maintained(
+            "DISTINCT ON",
+            "Use GROUP BY with min or max, or a plain view.",
+        )),
+        LogicalPlan::Join(j) => join(j),
+        LogicalPlan::Union(u) => union(&u.inputs, arrow_schema(&u.schema)),
+        LogicalPlan::TableScan(scan) => table_scan(scan),
+        LogicalPlan::EmptyRelation(e) => empty(e.produce_one_row, arrow_schema(&e.schema)),
+        LogicalPlan::Values(v) => values(v),
+        LogicalPlan::Subquery(s) => lower(&s.subquery),
+        LogicalPlan::SubqueryAlias(a) => lower(&a.input),
+        LogicalPlan::Limit(l) => limit(l),
+        // A view has no order: sorting matters only under LIMIT, except where the optimizer moved the limit into the sort.
+        LogicalPlan::Sort(s) => match s.fetch {
+            Some(fetch) => top_n(&s.input, &s.expr, Some(fetch), 0),
+            None => lower(&s.input),
+        },
+        LogicalPlan::Repartition(r) => lower(&r.input),
+        LogicalPlan::Window(_) => Err(not_maintained(
+            "a window function",
+            "Use GROUP BY, or ORDER BY with LIMIT, or compute it when reading the view.",
+        )),
+        LogicalPlan::Unnest(_) => Err(not_maintained("UNNEST", "Unnest when reading the view.")),
+        LogicalPlan::RecursiveQuery(_) => {
+            Err(not_maintained("WITH RECURSIVE", "Compute it when reading the view."))
+        }
+        LogicalPlan::Statement(_)
+        | LogicalPlan::Explain(_)
+        | LogicalPlan::Analyze(_)
+        | LogicalPlan::Extension(_)
+        | LogicalPlan::Dml(_)
+        | LogicalPlan::Ddl(_)
+        | LogicalPlan::Copy(_)
+        | LogicalPlan::DescribeTable(_) => {
+            Err(not_maintained("this statement", "Use a SELECT as the view's query."))
+        }
+    }
+}
+
+/// The refusal of a construct that has no incremental operator yet.
+fn not_maintained(construct: &str, instead: &str) -> Error {
+    Error::unsupported(format!("{construct} is not maintained in a materialized view")).with_hint(instead)
+}
+
+fn arrow_schema(schema: &DFSchema) -> SchemaRef {
+    Arc::clone(schema.inner())
+}
+
+fn column(name: &str, index: usize) -> Arc<dyn PhysicalExpr> {
+    Arc::new(Column::new(name, index))
+}
+
+fn filter(input: Node, predicate: Arc<dyn PhysicalExpr>) -> Node {
+    let (schema, properties) = (input.schema.clone(), input.properties.clone());
+    Node { op: Op::Filter { predicate }, inputs: vec![input], schema, properties }
+}
+
+fn project(input: Node, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Node {
+    let identity = exprs.len() == input.schema.fields().len()
+        && exprs.iter().enumerate().all(|(i, e)| e.downcast_ref::<Column>().is_some_and(|c| c.index() == i));
+    if identity && schema.fields() == input.schema.fields() {
+        return input;
+    }
+    let properties = properties::project(&input.properties, &exprs);
+    Node { op: Op::Project { exprs }, inputs: vec![input], schema, properties }
+}
+
+fn projection(p: &Projection) -> Result<Node> {
+    let input = lower(&p.input)?;
+    let exprs = p.expr.iter().map(|e| compile(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+    Ok(project(input, exprs, arrow_schema(&p.schema)))
+}
+
+fn distinct(input: Node) -> Node {
+    let schema = input.schema.clone();
+    let properties = properties::distinct(&input.properties, schema.fields().len());
+    Node { op: Op::Distinct, inputs: vec![input], schema, properties }
+}
+
+fn union(inputs: &[Arc<LogicalPlan>], schema: SchemaRef) -> Result<Node> {
+    let inputs = inputs.iter().map(|i| lower(i)).collect::<Result<Vec<_>>>()?;
+    let properties = properties::union(&inputs.iter().map(|i| &i.properties).collect::<Vec<_>>());
+    Ok(Node { op: Op::Union, inputs, schema, properties })
+}
+
+fn empty(one_row: bool, schema: SchemaRef) -> Result<Node> {
+    let rows = crate::change::batch_of(Arc::new(Schema::empty()), vec![], usize::from(one_row))
+        .map_err(|e| Error::internal(e.to_string()))?;
+    let rows = if schema.fields().is_empty() { rows } else { arrow_array::RecordBatch::new_empty(schema) };
+    Ok(constant(rows))
+}
+
+fn constant(rows: arrow_array::RecordBatch) -> Node {
+    let keys = if rows.num_rows() <= 1 { vec![vec![]] } else { vec![] };
+    let properties = Properties { append_only: true, keys };
+    Node { schema: rows.schema(), op: Op::Values { rows }, inputs: vec![], properties }
+}
+
+/// Constant rows are evaluated here, once: they cannot change.
+fn values(v: &datafusion::logical_expr::Values) -> Result<Node> {
+    let schema = arrow_schema(&v.schema);
+    let one_row = crate::change::batch_of(Arc::new(Schema::empty()), vec![], 1)
+        .map_err(|e| Error::internal(e.to_string()))?;
+    let no_columns = DFSchema::empty();
+    let mut columns: Vec<Vec<arrow_array::ArrayRef>> = vec![vec![]; schema.fields().len()];
+    for row in &v.values {
+        for (i, expr) in row.iter().enumerate() {
+            let value = compile(expr, &no_columns)?
+                .evaluate(&one_row)
+                .and_then(|v| v.into_array(1))
+                .map_err(from_datafusion)?;
+            let value = arrow_cast::cast(&value, schema.field(i).data_type())
+                .map_err(|e| Error::internal(e.to_string()))?;
+            columns[i].push(value);
+        }
+    }
+    let columns = columns
+        .iter()
+        .map(|parts| arrow_select::concat::concat(&parts.iter().map(|a| a.as_ref()).collect::<Vec<_>>()))
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|e| Error::internal(e.to_string()))?;
+    let rows = crate::change::batch_of(schema, columns, v.values.len())
+        .map_err(|e| Error::internal(e.to_string()))?;
+    Ok(constant(rows))
+}
+
+fn table_scan(scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
+    let Some(source) = scan.source.downcast_ref::<ObjectSource>() else {
+        return Err(Error::internal(format!("{} cannot be read in a materialized view", scan.table_name)));
+    };
+    let object = source.facts.clone();
+    let all = || (0..object.schema.fields().len()).collect::<Vec<_>>();
+    let columns = scan.projection.clone().unwrap_or_else(all);
+    let schema = Arc::new(object.schema.project(&columns).map_err(|e| Error::internal(e.to_string()))?);
+    let position = |c: &usize| columns.iter().position(|x| x == c);
+    let keys = object.properties.keys.iter();
+    let keys = keys.filter_map(|k| k.iter().map(position).collect::<Option<Vec<_>>>()).collect();
+    let properties = Properties { append_only: object.properties.append_only, keys };
+    let op = Op::Import { object: object.id, name: object.name, columns };
+    let mut node = Node { op, inputs: vec![], schema, properties };
+    let df_schema = scan.projected_schema.as_ref();
+    for predicate in &scan.filters {
+        node = filter(node, compile(predicate, df_schema)?);
+    }
+    if scan.fetch.is_some() {
+        return Err(Error::internal("a limit was pushed into a scan of a streaming plan"));
+    }
+    Ok(node)
+}
+
+fn limit(l: &Limit) -> Result<Node> {
+    let constant = || not_maintained("LIMIT with an expression", "Use a constant.");
+    let SkipType::Literal(offset) = l.get_skip_type().map_err(from_datafusion)? else { return Err(constant()) };
+    let FetchType::Literal(fetch) = l.get_fetch_type().map_err(from_datafusion)? else { return Err(constant()) };
+    match l.input.as_ref() {
+        // The optimizer tells the sort how many rows are wanted (offset included): the limit alone decides.
+        LogicalPlan::Sort(s) => top_n(&s.input, &s.expr, fetch, offset),
+        // Projections keep order: the sort below them is the one that the limit is about.
+        LogicalPlan::Projection(p) if sorted_below(&p.input) => {
+            let moved = Limit { skip: l.skip.clone(), fetch: l.fetch.clone(), input: p.input.clone() };
+            let input = limit(&moved)?;
+            let exprs = p.expr.iter().map(|e| compile(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+            Ok(project(input, exprs, arrow_schema(&p.schema)))
+        }
+        LogicalPlan::SubqueryAlias(a) if sorted_below(&a.input) => {
+            limit(&Limit { skip: l.skip.clone(), fetch: l.fetch.clone(), input: a.input.clone() })
+        }
+        other => top_n(other, &[], fetch, offset),
+    }
+}
+
+fn sorted_below(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Sort(_) => true,
+        LogicalPlan::Projection(p) => sorted_below(&p.input),
+        LogicalPlan::SubqueryAlias(a) => sorted_below(&a.input),
+        _ => false,
+    }
+}
+
+fn top_n(
+    input: &LogicalPlan,
+    order: &[SortExpr],
+    limit: Option<usize>,
+    offset: usize,
+) -> Result<Node> {
+    let width = input.schema().fields().len();
+    let node = lower(input)?;
+    let exprs: Vec<&Expr> = order.iter().map(|s| &s.expr).collect();
+    let (node, columns) = with_columns(node, &exprs, input.schema())?;
+    let order = order
+        .iter()
+        .zip(&columns)
+        .map(|(s, &column)| SortKey { column, descending: !s.asc, nulls_first: s.nulls_first })
+        .collect();
+    let properties = Properties { append_only: false, keys: node.properties.keys.clone() };
+    let schema = node.schema.clone();
+    let op = Op::TopN { partition: vec![], order, limit, offset };
+    let sorted = Node { op, inputs: vec![node], schema, properties };
+    Ok(only_first(sorted, width, arrow_schema(input.schema())))
+}
+
+/// The node with a column for each expression: an existing one where the expression is a plain column, else a new one
+/// at the end.
+fn with_columns(input: Node, exprs: &[&Expr], schema: &DFSchema) -> Result<(Node, Vec<usize>)> {
+    let mut projected: Vec<Arc<dyn PhysicalExpr>> =
+        input.schema.fields().iter().enumerate().map(|(i, f)| column(f.name(), i)).collect();
+    let mut fields: Vec<FieldRef> = input.schema.fields().iter().cloned().collect();
+    let mut positions = vec![];
+    for expr in exprs {
+        let compiled = compile(expr, schema)?;
+        if let Some(existing) = compiled.downcast_ref::<Column>() {
+            positions.push(existing.index());
+            continue;
+        }
+        let field = compiled.return_field(&input.schema).map_err(from_datafusion)?;
+        positions.push(projected.len());
+        fields.push(Arc::new(field.as_ref().clone().with_name(format!("#{}", projected.len()))));
+        projected.push(compiled);
+    }
+    Ok((project(input, projected, Arc::new(Schema::new(fields))), positions))
+}
+
+/// Drops the columns that `with_columns` added.
+fn only_first(node: Node, width: usize, schema: SchemaRef) -> Node {
+    if node.schema.fields().len() == width {
+        return node;
+    }
+    let exprs = (0..width).map(|i| column(schema.field(i).name(), i)).collect();
+    project(node, exprs, schema)
+}
+
+fn aggregate(a: &Aggregate) -> Result<Node> {
+    if a.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
+        return Err(not_maintained("GROUPING SETS", "Use a UNION ALL of one GROUP BY each."));
+    }
+    let input_schema = a.input.schema();
+    let mut exprs: Vec<Expr> = a.group_expr.clone();
+    let groups = exprs.len();
+    let mut calls = vec![];
+    for (i, expr) in a.aggr_expr.iter().enumerate() {
+        let Expr::AggregateFunction(call) = expr.clone().unalias() else {
+            return Err(Error::internal(format!("unexpected aggregate expression {expr}")));
+        };
+        if !call.params.order_by.is_empty() {
+            return Err(not_maintained("ORDER BY inside an aggregate", "Leave it out: rows are taken in a fixed order."));
+        }
+        let mut place = |e: Expr| match exprs.iter().position(|x| *x == e) {
+            Some(at) => at,
+            None => {
+                exprs.push(e);
+                exprs.len() - 1
+            }
+        };
+        let counts_rows = call.func.name() == "count"
+            && !call.params.distinct
+            && call.params.args.iter().all(|a| matches!(a, Expr::Literal(v, _) if !v.is_null()));
+        let args = if counts_rows { vec![] } else { call.params.args.iter().cloned().map(&mut place).collect() };
+        let filter = call.params.filter.as_ref().map(|f| place(f.as_ref().clone()));
+        let return_field = a.schema.field(groups + i).clone();
+        let function = match counts_rows {
+            true => AggregateFunction::CountStar,
+            false => AggregateFunction::of(&call.func)?,
+        };
+        calls.push(AggregateCall { function, args, filter, distinct: call.params.distinct, return_field: Arc::new(return_field) });
+    }
+    let input = lower(&a.input)?;
+    let mut compiled = vec![];
+    let mut fields = vec![];
+    for (i, e) in exprs.iter().enumerate() {
+        let c = compile(e, input_schema)?;
+        let field = c.return_field(&input.schema).map_err(from_datafusion)?;
+        fields.push(Arc::new(field.as_ref().clone().with_name(format!("#{i}"))));
+        compiled.push(c);
+    }
+    let input = project(input, compiled, Arc::new(Schema::new(fields)));
+    let op = Op::Aggregate { groups: (0..groups).collect(), calls };
+    let properties = properties::aggregate(groups);
+    Ok(Node { op, inputs: vec![input], schema: arrow_schema(&a.schema), properties })
+}
+
+fn join(j: &Join) -> Result<Node> {
+    if j.null_aware {
+        return Err(not_maintained("NOT IN over a subquery", "Use NOT EXISTS, which is maintained."));
+    }
+    let (kind, swapped) = match j.join_type {
+        JoinType::Inner => (JoinKind::Inner, false),
+        JoinType::Left => (JoinKind::Left, false),
+        JoinType::Right => (JoinKind::Right, false),
+        JoinType::Full => (JoinKind::Full, false),
+        JoinType::LeftSemi => (JoinKind::LeftSemi, false),
+        JoinType::LeftAnti => (JoinKind::LeftAnti, false),
+        JoinType::LeftMark => (JoinKind::LeftMark, false),
+        JoinType::RightSemi => (JoinKind::LeftSemi, true),
+        JoinType::RightAnti => (JoinKind::LeftAnti, true),
+        JoinType::RightMark => (JoinKind::LeftMark, true),
+    };
+    let (left, right) = if swapped { (&j.right, &j.left) } else { (&j.left, &j.right) };
+    let pairs = j.on.iter().map(|(l, r)| if swapped { (r, l) } else { (l, r) });
+    let (left_exprs, right_exprs): (Vec<&Expr>, Vec<&Expr>) = pairs.unzip();
+    let (left_width, right_width) = (left.schema().fields().len(), right.schema().fields().len());
+    let (left_node, left_keys) = with_columns(lower(left)?, &left_exprs, left.schema())?;
+    let (right_node, right_keys) = with_columns(lower(right)?, &right_exprs, right.schema())?;
+    for (l, r) in left_keys.iter().zip(&right_keys) {
+        let (l, r) = (left_node.schema.field(*l).data_type(), right_node.schema.field(*r).data_type());
+        if l != r {
+            return Err(Error::internal(format!("join keys of different types: {l} and {r}")));
+        }
+    }
+    let extra = left_node.schema.fields().len() - left_width;
+    let condition = j
+        .filter
+        .as_ref()
+        .map(|f| join_condition(f, left.schema(), right.schema(), left_width, extra))
+        .transpose()?;
+    let nulls_match = matches!(j.null_equality, NullEquality::NullEqualsNull);
+    joined(
+        JoinParts { kind, left_node, right_node, left_keys, right_keys, nulls_match, condition, left_width, right_width },
+        arrow_schema(&j.schema),
+    )
+}
+
+struct JoinParts {
+    kind: JoinKind,
+    left_node: Node,
+    right_node: Node,
+    left_keys: Vec<usize>,
+    right_keys: Vec<usize>,
+    nulls_match: bool,
+    condition: Option<Arc<dyn PhysicalExpr>>,
+    left_width: usize,
+    right_width: usize,
+}
+
+/// The join's node and, where key columns were added to its inputs, a projection that drops them.
+fn joined(j: JoinParts, schema: SchemaRef) -> Result<Node> {
+    let wide_left = j.left_node.schema.fields().len();
+    let one_sided = matches!(j.kind, JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark);
+    let properties = properties::join(
+        j.kind,
+        &j.left_node.properties,
+        &j.right_node.properties,
+        &j.left_keys,
+        &j.right_keys,
+        wide_left,
+    );
+    let mut kept: Vec<usize> = (0..j.left_width).collect();
+    match j.kind {
+        JoinKind::LeftSemi | JoinKind::LeftAnti => {}
+        JoinKind::LeftMark => kept.push(wide_left),
+        JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
+            kept.extend(wide_left..wide_left + j.right_width)
+        }
+    }
+    let added = wide_left != j.left_width
+        || (!one_sided && j.right_node.schema.fields().len() != j.right_width);
+    // The join's own columns: the plan's names for those that stay, the inputs' for the added keys.
+    let mut fields: Vec<FieldRef> = j.left_node.schema.fields().iter().cloned().collect();
+    match j.kind {
+        JoinKind::LeftSemi | JoinKind::LeftAnti => {}
+        JoinKind::LeftMark => fields.push(schema.fields()[schema.fields().len() - 1].clone()),
+        JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
+            fields.extend(j.right_node.schema.fields().iter().cloned())
+        }
+    }
+    for (i, &at) in kept.iter().enumerate() {
+        fields[at] = schema.fields()[i].clone();
+    }
+    let fields = fields.into_iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))).collect::<Vec<_>>();
+    let wide_schema = if added { Arc::new(Schema::new(fields)) } else { schema.clone() };
+    let op = Op::Join {
+        kind: j.kind,
+        left_keys: j.left_keys,
+        right_keys: j.right_keys,
+        nulls_match: j.nulls_match,
+        condition: j.condition,
+    };
+    let node = Node { op, inputs: vec![j.left_node, j.right_node], schema: wide_schema, properties };
+    if !added {
+        return Ok(node);
+    }
+    let exprs = kept.iter().enumerate().map(|(i, &at)| column(schema.field(i).name(), at)).collect();
+    Ok(project(node, exprs, schema))
+}
+
+/// Compiles the condition over left ++ right and moves the right columns behind the keys added on the left.
+fn join_condition(
+    condition: &Expr,
+    left: &DFSchema,
+    right: &DFSchema,
+    left_width: usize,
+    extra: usize,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let both = left.join(right).map_err(from_datafusion)?;
+    let compiled = compile(condition, &both)?;
+    if extra == 0 {
+        return Ok(compiled);
+    }
+    let moved = compiled.transform(|e| {
+        Ok(match e.downcast_ref::<Column>() {
+            Some(c) if c.index() >= left_width => Transformed::yes(column(c.name(), c.index() + extra)),
+            _ => Transformed::no(e),
+        })
+    });
+    Ok(moved.map_err(from_datafusion)?.data)
+}

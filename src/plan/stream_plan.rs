@@ -1,0 +1,120 @@
+//! The streaming plan: what the dataflow renders, one operator a node.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::catalog::ObjectId;
+use crate::dataflow::operators::aggregate::AggregateCall;
+pub use crate::dataflow::operators::top_n::SortKey;
+
+/// An operator with its inputs.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub op: Op,
+    pub inputs: Vec<Node>,
+    /// Columns of the output.
+    pub schema: SchemaRef,
+    pub properties: Properties,
+}
+
+/// What is known of a collection before any row is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// Rows are only ever inserted: operators behind it need no state to take them back.
+    pub append_only: bool,
+    /// Sets of columns of which each identifies a row. An empty set means at most one row.
+    pub keys: Vec<Vec<usize>>,
+}
+
+/// The incremental operators.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// The changes of a table, source or view, from the rows as of installation on.
+    Import { object: ObjectId, name: String, columns: Vec<usize> },
+    /// Constant rows, inserted in the first epoch.
+    Values { rows: RecordBatch },
+    Project { exprs: Vec<Arc<dyn PhysicalExpr>> },
+    Filter { predicate: Arc<dyn PhysicalExpr> },
+    /// Bag union of inputs with the same columns.
+    Union,
+    /// Each row once.
+    Distinct,
+    /// One row a group: the group columns, then the calls' results.
+    Aggregate { groups: Vec<usize>, calls: Vec<AggregateCall> },
+    /// Two inputs matched on key columns and, where given, a further condition over left ++ right columns.
+    Join {
+        kind: JoinKind,
+        left_keys: Vec<usize>,
+        right_keys: Vec<usize>,
+        /// NULL keys match each other (IS NOT DISTINCT FROM).
+        nulls_match: bool,
+        condition: Option<Arc<dyn PhysicalExpr>>,
+    },
+    /// The first `limit` rows after `offset` of each partition.
+    TopN { partition: Vec<usize>, order: Vec<SortKey>, limit: Option<usize>, offset: usize },
+}
+
+/// How unmatched rows are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    Inner,
+    Left,
+    Right,
+    Full,
+    /// Left rows with a match, left columns only.
+    LeftSemi,
+    /// Left rows without a match, left columns only.
+    LeftAnti,
+    /// Left rows and a boolean: has a match.
+    LeftMark,
+}
+
+impl Node {
+    /// The objects that the plan reads, each once, in order of first use.
+    pub fn imports(&self) -> Vec<ObjectId> {
+        let mut out = vec![];
+        self.visit(&mut |node| {
+            if let Op::Import { object, .. } = &node.op
+                && !out.contains(object)
+            {
+                out.push(*object);
+            }
+        });
+        out
+    }
+
+    /// Calls `f` with every node, inputs first.
+    pub fn visit<'a>(&'a self, f: &mut impl FnMut(&'a Node)) {
+        for input in &self.inputs {
+            input.visit(f);
+        }
+        f(self);
+    }
+
+    /// Gives the output's columns their names: what a view's columns are called.
+    pub fn rename(&mut self, schema: SchemaRef) {
+        debug_assert_eq!(self.schema.fields().len(), schema.fields().len());
+        self.schema = schema;
+    }
+
+    /// The shortest known key, which the live table is looked up by; `None` when rows may repeat.
+    pub fn key(&self) -> Option<Vec<usize>> {
+        self.properties.keys.iter().min_by_key(|k| k.len()).cloned()
+    }
+}
+
+impl JoinKind {
+    /// Whether an error on this side (0 left, 1 right) could make rows appear that should not: the side is negated
+    /// or its missing rows are filled with NULLs.
+    pub fn poisons(self, side: usize) -> bool {
+        match self {
+            JoinKind::Inner | JoinKind::LeftSemi => false,
+            JoinKind::Left | JoinKind::LeftAnti | JoinKind::LeftMark => side == 1,
+            JoinKind::Right => side == 0,
+            JoinKind::Full => true,
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Live tables as DataFusion tables: a scan of every shard as of one epoch, or a lookup when the filters fix the key.
+//!
+//! A plan is made before its epoch is chosen: the providers of one statement share a [`ReadAt`], which the session sets
+//! between planning and execution. Readers never visit the workers; they read the published versions.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{FieldRef, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result as DfResult;
+use datafusion::datasource::TableType;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::scalar::ScalarValue;
+
+use super::errors::to_datafusion;
+use crate::arrangement::Snapshot;
+use crate::arrangement::live::{LiveTable, Pin, Version};
+use crate::change::batch_of;
+use crate::epoch::Epoch;
+use crate::error::{Error, Result, SqlState};
+use crate::hash::hash_columns;
+
+/// The epoch that a statement reads at, once it is chosen.
+#[derive(Clone, Default)]
+pub struct ReadAt(Arc<OnceLock<Pin>>);
+
+impl ReadAt {
+    /// Sets the epoch; it stays readable while any scan of the statement lives.
+    pub fn set(&self, pin: Pin) {
+        let _ = self.0.set(pin);
+    }
+
+    pub fn epoch(&self) -> Result<Epoch> {
+        self.0.get().map(|pin| pin.epoch).ok_or_else(|| Error::internal("the epoch of the read is not chosen yet"))
+    }
+}
+
+impl fmt::Debug for ReadAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReadAt").field(&self.0.get().map(|pin| pin.epoch)).finish()
+    }
+}
+
+/// A table or materialized view in a statement.
+pub struct LiveScan {
+    pub live: Arc<LiveTable>,
+    /// As the statement sees it, with the catalog's field metadata.
+    schema: SchemaRef,
+    read_at: ReadAt,
+}
+
+impl LiveScan {
+    pub fn new(live: Arc<LiveTable>, schema: SchemaRef, read_at: ReadAt) -> LiveScan {
+        LiveScan { live, schema, read_at }
+    }
+
+    /// The value of each key column where the filters fix them all.
+    fn key_values(&self, filters: &[Expr]) -> Option<Vec<ScalarValue>> {
+        if self.live.key.is_empty() {
+            return None;
+        }
+        let mut values: Vec<Option<ScalarValue>> = vec![None; self.live.key.len()];
+        for filter in filters {
+            let Some((column, value)) = equality(filter) else { continue };
+            let position = self.live.key.iter().position(|&k| self.schema.field(k).name() == column);
+            if let Some(position) = position
+                && value.data_type() == *self.schema.field(self.live.key[position]).data_type()
+            {
+                values[position] = Some(value.clone());
+            }
+        }
+        values.into_iter().collect()
+    }
+}
+
+impl fmt::Debug for LiveScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveScan").field("name", &self.live.name).field("read_at", &self.read_at).finish()
+    }
+}
+
+/// `column = literal`, either way round.
+fn equality(filter: &Expr) -> Option<(&str, &ScalarValue)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { return None };
+    match (left.as_ref(), right.as_ref()) {
+        (Expr::Column(column), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(column)) => {
+            (!value.is_null()).then_some((column.name.as_str(), value))
+        }
+        _ => None,
+    }
+}
+
+/// The first error that makes the versions' answer wrong, raised instead of rows.
+pub fn check_poison(name: &str, versions: &[Version]) -> Result<()> {
+    use arrow_array::cast::AsArray;
+    let Some(version) = versions.iter().find(|v| v.poison > 0) else { return Ok(()) };
+    for batch in version.errors.scan() {
+        let poison = batch.column(3).as_boolean();
+        let Some(row) = (0..batch.num_rows()).find(|&row| poison.value(row)) else { continue };
+        let text = |column: usize| batch.column(column).as_string::<i32>().value(row).to_owned();
+        let detail = format!("Row {} of what \"{name}\" reads fails, and without it the answer would be wrong.", text(2));
+        return Err(Error::new(SqlState::of(&text(0)), text(1)).with_detail(detail));
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl TableProvider for LiveScan {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        let key = |column: &str| self.live.key.iter().any(|&k| self.schema.field(k).name() == column);
+        let support = |filter: &&Expr| match equality(filter) {
+            Some((column, _)) if key(column) => TableProviderFilterPushDown::Inexact,
+            _ => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let epoch = self.read_at.epoch().map_err(to_datafusion)?;
+        let versions = self.live.versions(epoch);
+        check_poison(&self.live.name, &versions).map_err(to_datafusion)?;
+        let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let schema = Arc::new(self.schema.project(&columns)?);
+        let key = self.key_values(filters);
+        let shards = versions.into_iter().filter_map(|version| version.rows);
+        let mut partitions: Vec<Arc<dyn PartitionStream>> = vec![];
+        for snapshot in shards {
+            let (columns, schema, read_at) = (columns.clone(), schema.clone(), self.read_at.clone());
+            partitions.push(match &key {
+                None => Arc::new(ShardScan { snapshot, columns, schema, read_at }),
+                Some(key) => {
+                    let found = lookup(&snapshot, key, &columns, &schema).map_err(to_datafusion)?;
+                    Arc::new(Rows { batches: vec![found], schema })
+                }
+            });
+        }
+        if partitions.is_empty() {
+            partitions.push(Arc::new(Rows { batches: vec![], schema: schema.clone() }));
+        }
+        Ok(Arc::new(StreamingTableExec::try_new(schema, partitions, None, vec![], false, limit)?))
+    }
+}
+
+fn lookup(snapshot: &Snapshot, key: &[ScalarValue], columns: &[usize], schema: &SchemaRef) -> Result<RecordBatch> {
+    let keys = key.iter().map(|value| value.to_array_of_size(1)).collect::<DfResult<Vec<ArrayRef>>>();
+    let keys = keys.map_err(super::errors::from_datafusion)?;
+    let mut hashes = vec![];
+    hash_columns(&keys, 1, &mut hashes);
+    let (mut probe, mut stored) = (vec![], vec![]);
+    snapshot.probe(&keys, &hashes, &mut probe, &mut stored);
+    let found = snapshot.gather_columns(&stored, columns)?;
+    batch_of(schema.clone(), found, stored.len()).map_err(super::errors::from_arrow)
+}
+
+/// One shard, a chunk at a time.
+struct ShardScan {
+    snapshot: Snapshot,
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    /// Keeps the epoch pinned while the scan runs.
+    read_at: ReadAt,
+}
+
+impl fmt::Debug for ShardScan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardScan").field("columns", &self.columns).finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for ShardScan {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (snapshot, columns, schema) = (self.snapshot.clone(), self.columns.clone(), self.schema.clone());
+        let (pinned, batch_schema) = (self.read_at.clone(), self.schema.clone());
+        let chunks = (0..snapshot.chunks()).filter_map(move |chunk| {
+            let _ = &pinned;
+            let batch = snapshot.scan_chunk(chunk, Some(&columns))?;
+            let rows = batch.num_rows();
+            Some(batch_of(batch_schema.clone(), batch.columns().to_vec(), rows).map_err(Into::into))
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(chunks)))
+    }
+}
+
+/// Rows that are already at hand.
+struct Rows {
+    batches: Vec<RecordBatch>,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("batches", &self.batches.len()).finish()
+    }
+}
+
+impl PartitionStream for Rows {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let batches: Vec<DfResult<RecordBatch>> = self.batches.iter().cloned().map(Ok).collect();
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::iter(batches)))
+    }
+}
+
+/// `tidewater.dead_letters`: the errors that stand, of all objects, as of the statement's epoch.
+pub struct DeadLetters {
+    pub objects: Vec<Arc<LiveTable>>,
+    pub read_at: ReadAt,
+}
+
+/// object, sqlstate, error and payload, all text.
+pub fn dead_letters_schema() -> SchemaRef {
+    let text = |name: &str| -> FieldRef {
+        Arc::new(arrow_schema::Field::new(name, arrow_schema::DataType::Utf8, false))
+    };
+    Arc::new(Schema::new(vec![text("object"), text("sqlstate"), text("error"), text("payload")]))
+}
+
+impl fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeadLetters")
+    }
+}
+
+#[async_trait]
+impl TableProvider for DeadLetters {
+    fn schema(&self) -> SchemaRef {
+        dead_letters_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let epoch = self.read_at.epoch().map_err(to_datafusion)?;
+        let mut batches = vec![];
+        for object in &self.objects {
+            if object.failure().is_some() {
+                continue;
+            }
+            for batch in object.versions(epoch).iter().flat_map(|version| version.errors.scan()) {
+                let name = Arc::new(arrow_array::StringArray::from(vec![object.name.as_str(); batch.num_rows()]));
+                let columns = vec![name, batch.column(0).clone(), batch.column(1).clone(), batch.column(2).clone()];
+                let batch = RecordBatch::try_new(dead_letters_schema(), columns)?;
+                batches.push(match projection {
+                    Some(columns) => batch.project(columns)?,
+                    None => batch,
+                });
+            }
+        }
+        let schema = match projection {
+            Some(columns) => Arc::new(dead_letters_schema().project(columns)?),
+            None => dead_letters_schema(),
+        };
+        let rows = Arc::new(Rows { batches, schema: schema.clone() });
+        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![rows], None, vec![], false, limit)?))
+    }
+}

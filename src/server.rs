@@ -1,0 +1,63 @@
+//! The running server: what all sessions share.
+
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use crate::catalog::Catalog;
+use crate::coordinator::Coordinator;
+use crate::error::{Error, Result};
+use crate::log::MemoryLog;
+use crate::memory::{MemoryAccount, QueryPool};
+use crate::query::engine::{Engine, EngineOptions};
+
+/// Engine, catalog and coordinator, without any listener: what sessions, tests and benchmarks run on.
+pub struct Server {
+    pub engine: Engine,
+    pub catalog: Arc<Catalog>,
+    pub coordinator: Coordinator,
+    pub memory: Arc<MemoryAccount>,
+    /// Ad-hoc queries run on threads of their own, so that a heavy one delays no connection.
+    queries: Option<Runtime>,
+}
+
+impl Server {
+    /// `workers` dataflow threads and as many query threads; `memory_limit` in bytes.
+    pub fn start(workers: usize, memory_limit: u64) -> Result<Arc<Server>> {
+        let memory = MemoryAccount::new(memory_limit);
+        let options = EngineOptions {
+            target_partitions: 1,
+            memory_pool: Some(QueryPool::new(memory.clone())),
+            ..EngineOptions::default()
+        };
+        let catalog = Arc::new(Catalog::new());
+        let coordinator = Coordinator::start(catalog.clone(), workers, memory.clone(), Box::new(MemoryLog))?;
+        let queries = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers.max(1))
+            .thread_name("query")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::internal(format!("could not start query threads: {e}")))?;
+        let engine = Engine::new(options)?;
+        Ok(Arc::new(Server { engine, catalog, coordinator, memory, queries: Some(queries) }))
+    }
+
+    pub fn queries(&self) -> &tokio::runtime::Handle {
+        self.queries.as_ref().expect("there until the server is dropped").handle()
+    }
+
+    /// Stops readers, workers and the coordinator. Sessions that still run get 57P01.
+    pub fn shutdown(&self) {
+        self.coordinator.shutdown();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.coordinator.shutdown();
+        if let Some(queries) = self.queries.take() {
+            // A runtime may not be dropped where it could block an asynchronous task.
+            queries.shutdown_background();
+        }
+    }
+}

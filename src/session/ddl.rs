@@ -1,0 +1,560 @@
+//! CREATE, DROP and COMMENT: what a definition means is found out here, the coordinator gives it its place in time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
+use sqlparser::ast;
+use tidewater_connectors::contract::{ConnectorError, ErrorKind};
+use tidewater_connectors::options::Options as ConnectorOptions;
+use tidewater_connectors::registry::{self, Encode, Format, Include, IncludeKind, SourceSpec};
+use tokio_util::sync::CancellationToken;
+
+use super::resolver::{Names, Purpose};
+use super::select::named;
+use super::{Outcome, Session, TransactionStatus, command};
+use crate::catalog::{self, CatalogChange, ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid};
+use crate::coordinator::{Create, Runtime, Stream};
+use crate::error::{Error, Result, SqlState};
+use crate::plan::{Node, lower};
+use crate::query::compile::refuse_volatile;
+use crate::query::errors::canceled;
+use crate::query::output::{canonicalise, output_fields};
+use crate::sql::{self, ObjectName, Statement};
+use crate::types::field_of_sql_type;
+
+/// How long CREATE SOURCE waits for the outside to answer.
+const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a definition comes to, before it has a number.
+struct Definition {
+    name: ObjectName,
+    columns: SchemaRef,
+    kind: ObjectKind,
+    depends_on: Vec<ObjectId>,
+    create_sql: String,
+    runtime: Runtime,
+}
+
+/// A connector opened and asked for its splits.
+struct Opened {
+    stream: Stream,
+    columns: SchemaRef,
+    spec: ConnectorSpec,
+    redacted: Vec<(String, String)>,
+}
+
+impl Session {
+    /// DDL takes effect at once and could not be rolled back.
+    fn outside_of_block(&self, what: &str) -> Result<()> {
+        if self.status == TransactionStatus::Idle {
+            return Ok(());
+        }
+        let message = format!("{what} cannot run inside a transaction block");
+        Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message).with_hint("COMMIT first, or set autocommit."))
+    }
+
+    /// IF NOT EXISTS: true, with a notice, when the name is taken.
+    fn exists_already(&mut self, name: &ObjectName, if_not_exists: bool) -> Result<bool> {
+        let snapshot = self.server.catalog.snapshot();
+        let schema = snapshot.creation_schema(&self.settings.search_path(), name)?;
+        match snapshot.check_creatable(&schema, &name.name) {
+            Ok(()) => Ok(false),
+            Err(error) if if_not_exists && error.code == SqlState::DUPLICATE_TABLE => {
+                self.notices.push(catalog::already_exists_notice(&name.name));
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn define(&mut self, definition: Definition) -> Result<(ObjectId, crate::epoch::Epoch)> {
+        let snapshot = self.server.catalog.snapshot();
+        let schema = snapshot.creation_schema(&self.settings.search_path(), &definition.name)?;
+        let (id, oid): (ObjectId, Oid) = self.server.catalog.allocate();
+        let name = definition.name.name.clone();
+        let object = Object {
+            id,
+            oid,
+            schema,
+            name: name.clone(),
+            columns: definition.columns.clone(),
+            kind: definition.kind,
+            depends_on: definition.depends_on,
+            create_sql: definition.create_sql,
+            created_at: SystemTime::now(),
+            owner: catalog::OWNER.to_owned(),
+            comments: BTreeMap::new(),
+        };
+        let change = CatalogChange::Create(Arc::new(object));
+        let create = Create { change, id, name, schema: definition.columns, runtime: definition.runtime };
+        let epoch = self.server.coordinator.create(create).await?;
+        Ok((id, epoch))
+    }
+
+    pub(super) async fn create_table(
+        &mut self,
+        table: &sql::CreateTable,
+        statement: &Statement,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        self.outside_of_block("CREATE TABLE")?;
+        if self.exists_already(&table.name, table.if_not_exists)? {
+            return command("CREATE TABLE");
+        }
+        if table.query.is_some() {
+            return Err(Error::unsupported("CREATE TABLE AS is not supported yet")
+                .with_hint("CREATE TABLE, then INSERT INTO ... SELECT."));
+        }
+        let fields = declared_columns(&table.columns)?;
+        let mut columns = Arc::new(Schema::new(fields));
+        let primary_key = key_columns(&columns, &table.primary_key)?;
+        columns = not_null(&columns, &primary_key);
+        let opened = match table.options.is_empty() {
+            true => None,
+            false => Some(self.open(&table.name.name, &columns, &primary_key, table.into(), cancel).await?),
+        };
+        let columns = opened.as_ref().map_or(columns, |o| o.columns.clone());
+        let defaults: Vec<Option<String>> =
+            table.columns.iter().map(|c| c.default.as_ref().map(ToString::to_string)).collect();
+        self.check_defaults(&columns, &defaults)?;
+        let redacted = opened.as_ref().map(|o| o.redacted.clone()).unwrap_or_default();
+        let key = (!primary_key.is_empty()).then(|| primary_key.clone());
+        let definition = Definition {
+            name: table.name.clone(),
+            columns,
+            kind: ObjectKind::Table {
+                primary_key,
+                defaults,
+                append_only: table.append_only,
+                connector: opened.as_ref().map(|o| o.spec.clone()),
+            },
+            depends_on: vec![],
+            create_sql: create_sql(statement, &redacted),
+            runtime: Runtime::Table { key, stream: opened.map(|o| o.stream) },
+        };
+        self.define(definition).await?;
+        command("CREATE TABLE")
+    }
+
+    /// A default that cannot be computed is refused now, not at the first INSERT.
+    fn check_defaults(&self, columns: &Schema, defaults: &[Option<String>]) -> Result<()> {
+        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        for (field, default) in columns.fields().iter().zip(defaults) {
+            let Some(text) = default else { continue };
+            let query = sql::parse_query(&format!("SELECT {text}"))?;
+            let plan = self.engine.plan(&query, &names, &[])?;
+            let value = output_fields(&self.engine.analyze(plan)?).into_iter().next();
+            let value = value.ok_or_else(|| Error::internal("a default without a value"))?;
+            if !arrow_cast::can_cast_types(value.data_type(), field.data_type()) {
+                let message = format!("column \"{}\" has a default of another type", field.name());
+                return Err(Error::new(SqlState::DATATYPE_MISMATCH, message));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn create_source(
+        &mut self,
+        source: &sql::CreateSource,
+        statement: &Statement,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        self.outside_of_block("CREATE SOURCE")?;
+        if self.exists_already(&source.name, source.if_not_exists)? {
+            return command("CREATE SOURCE");
+        }
+        let columns = Arc::new(Schema::new(declared_columns(&source.columns)?));
+        let primary_key = key_columns(&columns, &source.primary_key)?;
+        let opened = self.open(&source.name.name, &columns, &primary_key, source.into(), cancel).await?;
+        let columns = opened.columns;
+        let watermark = source
+            .watermark
+            .as_ref()
+            .map(|w| Ok::<_, Error>((key_columns(&columns, std::slice::from_ref(&w.column))?[0], w.expr.to_string())))
+            .transpose()?;
+        // A keyed source owns an arrangement: it is kept as a table is, and read like one.
+        let runtime = match opened.stream.upsert {
+            true => Runtime::Table { key: Some(primary_key.clone()), stream: Some(opened.stream) },
+            false => Runtime::Source(opened.stream),
+        };
+        let definition = Definition {
+            name: source.name.clone(),
+            columns,
+            kind: ObjectKind::Source { primary_key, connector: opened.spec, watermark },
+            depends_on: vec![],
+            create_sql: create_sql(statement, &opened.redacted),
+            runtime,
+        };
+        self.define(definition).await?;
+        command("CREATE SOURCE")
+    }
+
+    /// Opens a connector and asks it for its splits: what is wrong outside is told now.
+    async fn open(
+        &self,
+        name: &str,
+        columns: &SchemaRef,
+        primary_key: &[usize],
+        declared: Declared<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Opened> {
+        let mut pairs = declared.options.0.clone();
+        let fail_on_error = take_on_error(&mut pairs)?;
+        let options = ConnectorOptions::new(pairs).map_err(connector_error)?;
+        let (format, encode) = formats(declared.format)?;
+        let connector = options.get("connector").unwrap_or_default().to_owned();
+        let include = declared.include.iter().map(|include| included(include, &connector)).collect();
+        let redacted = options.redacted();
+        let upsert = format == Some(Format::Upsert);
+        if upsert && primary_key.is_empty() {
+            let message = "FORMAT UPSERT needs a PRIMARY KEY";
+            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_hint("Declare which columns the message key stands for."));
+        }
+        let spec = SourceSpec {
+            name: name.to_owned(),
+            options,
+            format,
+            encode,
+            columns: columns.clone(),
+            primary_key: primary_key.to_vec(),
+            include,
+        };
+        let opening = tokio::task::spawn_blocking(move || {
+            let source = registry::open(&spec)?;
+            let starts = source.discover(DISCOVER_TIMEOUT)?;
+            Ok::<_, ConnectorError>((source, starts))
+        });
+        let (source, starts) = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled()),
+            opened = opening => opened.map_err(|e| Error::internal(e.to_string()))?.map_err(connector_error)?,
+        };
+        let spec = ConnectorSpec {
+            options: declared.options.clone(),
+            format: declared.format.cloned(),
+            include: declared.include.to_vec(),
+            start: starts.clone(),
+        };
+        let columns = source.schema();
+        let stream = Stream { source, starts, upsert, fail_on_error };
+        Ok(Opened { stream, columns, spec, redacted })
+    }
+
+    pub(super) async fn create_view(&mut self, view: &sql::CreateView, statement: &Statement) -> Result<Outcome> {
+        self.outside_of_block("CREATE VIEW")?;
+        if view.or_replace {
+            return Err(Error::unsupported("CREATE OR REPLACE VIEW is not supported yet").with_hint("DROP VIEW first."));
+        }
+        if self.exists_already(&view.name, view.if_not_exists)? {
+            return command("CREATE VIEW");
+        }
+        let (query, names) = self.prepared_query(&view.query);
+        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let plan = self.engine.analyze(self.engine.plan(&query, &resolver, &[])?)?;
+        let columns = view_columns(output_fields(&plan), &names, &view.columns)?;
+        let definition = Definition {
+            name: view.name.clone(),
+            columns,
+            kind: ObjectKind::View { sql: view.query.to_string(), query: Arc::new(query), context: self.context() },
+            depends_on: resolver.depends_on.take(),
+            create_sql: create_sql(statement, &[]),
+            runtime: Runtime::None,
+        };
+        self.define(definition).await?;
+        command("CREATE VIEW")
+    }
+
+    fn context(&self) -> CreationContext {
+        CreationContext {
+            time_zone: self.settings.get("TimeZone").unwrap_or_default(),
+            search_path: self.settings.search_path(),
+        }
+    }
+
+    pub(super) async fn create_materialized_view(
+        &mut self,
+        view: &sql::CreateMaterializedView,
+        statement: &Statement,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        const TAG: &str = "CREATE MATERIALIZED VIEW";
+        self.outside_of_block(TAG)?;
+        if view.or_replace || view.emit_on_window_close {
+            return Err(Error::unsupported("OR REPLACE and EMIT ON WINDOW CLOSE are not supported yet"));
+        }
+        if self.exists_already(&view.name, view.if_not_exists)? {
+            return command(TAG);
+        }
+        let (plan, query, depends_on) = self.plan_view(&view.query, &view.columns)?;
+        let key = plan.key().unwrap_or_default();
+        let definition = Definition {
+            name: view.name.clone(),
+            columns: plan.schema.clone(),
+            kind: ObjectKind::MaterializedView {
+                sql: view.query.to_string(),
+                query: Arc::new(query),
+                context: self.context(),
+                key,
+                options: view.options.clone(),
+            },
+            depends_on,
+            create_sql: create_sql(statement, &[]),
+            runtime: Runtime::View { plan: Arc::new(plan) },
+        };
+        let (id, epoch) = self.define(definition).await?;
+        let hydrated = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(canceled()),
+            hydrated = self.server.coordinator.hydrated(id, epoch) => hydrated,
+        };
+        if let Err(error) = hydrated {
+            // A view that could not be filled does not stay behind half done.
+            let _ = self.server.coordinator.drop_objects(CatalogChange::Drop(vec![id]), vec![id]).await;
+            return Err(error);
+        }
+        command(TAG)
+    }
+
+    /// The streaming plan of a view's query, with the view's columns as its schema.
+    pub(super) fn plan_view(
+        &self,
+        query: &ast::Query,
+        renames: &[String],
+    ) -> Result<(Node, ast::Query, Vec<ObjectId>)> {
+        let (query, names) = self.prepared_query(query);
+        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Streaming);
+        let plan = self.engine.plan(&query, &resolver, &[])?;
+        refuse_volatile(&plan)?;
+        let plan = self.engine.optimize_streaming(canonicalise(plan)?)?;
+        let columns = view_columns(output_fields(&plan), &names, renames)?;
+        let mut node = lower(&plan)?;
+        node.rename(columns);
+        Ok((node, query, resolver.depends_on.take()))
+    }
+
+    pub(super) async fn create_schema(&mut self, name: &str, if_not_exists: bool) -> Result<Outcome> {
+        self.outside_of_block("CREATE SCHEMA")?;
+        if if_not_exists && self.server.catalog.snapshot().schema(name).is_some() {
+            let message = format!("schema \"{name}\" already exists, skipping");
+            self.notices.push(Error::new(SqlState::DUPLICATE_SCHEMA, message));
+            return command("CREATE SCHEMA");
+        }
+        let (id, _) = self.server.catalog.allocate();
+        let change = CatalogChange::CreateSchema { id, name: name.to_owned(), owner: catalog::OWNER.to_owned() };
+        self.server.coordinator.define(change).await?;
+        command("CREATE SCHEMA")
+    }
+
+    pub(super) async fn drop_objects(&mut self, drop: &sql::Drop) -> Result<Outcome> {
+        let tag = format!("DROP {}", drop.kind.words().to_uppercase());
+        self.outside_of_block(&tag)?;
+        if drop.kind == sql::DropKind::Schema {
+            return self.drop_schemas(drop, tag).await;
+        }
+        let snapshot = self.server.catalog.snapshot();
+        let mut ids = vec![];
+        for name in &drop.names {
+            match snapshot.resolve_kind(&self.settings.search_path(), name, drop.kind) {
+                Ok(object) => ids.push(object.id),
+                Err(error) if drop.if_exists && error.code == SqlState::UNDEFINED_TABLE => {
+                    let message = format!("{}, skipping", error.message);
+                    self.notices.push(Error::new(SqlState::SUCCESSFUL_COMPLETION, message));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if ids.is_empty() {
+            return command(tag);
+        }
+        let plan = snapshot.plan_drop(&ids, drop.cascade)?;
+        self.apply_drop(plan).await?;
+        command(tag)
+    }
+
+    async fn apply_drop(&mut self, plan: catalog::DropPlan) -> Result<()> {
+        let ids = plan.ids();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.server.coordinator.drop_objects(CatalogChange::Drop(ids.clone()), ids.clone()).await?;
+        ids.into_iter().for_each(|id| self.server.coordinator.locks.forget(id));
+        self.notices.extend(plan.notice);
+        Ok(())
+    }
+
+    async fn drop_schemas(&mut self, drop: &sql::Drop, tag: String) -> Result<Outcome> {
+        for name in &drop.names {
+            let snapshot = self.server.catalog.snapshot();
+            if drop.if_exists && snapshot.schema(&name.name).is_none() {
+                let message = format!("schema \"{}\" does not exist, skipping", name.name);
+                self.notices.push(Error::new(SqlState::SUCCESSFUL_COMPLETION, message));
+                continue;
+            }
+            let plan = snapshot.plan_drop_schema(&name.name, drop.cascade)?;
+            self.apply_drop(plan).await?;
+            self.server.coordinator.define(CatalogChange::DropSchema { name: name.name.clone() }).await?;
+        }
+        command(tag)
+    }
+
+    pub(super) async fn comment(&mut self, statement: &ast::Statement) -> Result<Outcome> {
+        let ast::Statement::Comment { object_name, comment, object_type, .. } = statement else {
+            return Err(Error::internal("not a COMMENT statement"));
+        };
+        let snapshot = self.server.catalog.snapshot();
+        let name = ObjectName::try_from(object_name)?;
+        let path = self.settings.search_path();
+        let (object, column) = match object_type {
+            ast::CommentObject::Column => {
+                let table = match (&name.database, &name.schema) {
+                    (Some(schema), Some(table)) => ObjectName::qualified(schema, table),
+                    (None, Some(table)) => ObjectName::bare(table),
+                    _ => return Err(Error::syntax("column name must be qualified")),
+                };
+                let object = snapshot.resolve(&path, &table)?;
+                let column = object.columns.index_of(&name.name).map_err(|_| {
+                    let message = format!("column \"{}\" of relation \"{}\" does not exist", name.name, object.name);
+                    Error::new(SqlState::UNDEFINED_COLUMN, message)
+                })?;
+                (object, column + 1)
+            }
+            _ => (snapshot.resolve(&path, &name)?, 0),
+        };
+        let change = CatalogChange::Comment { id: object.id, column, text: comment.clone() };
+        self.server.coordinator.define(change).await?;
+        command("COMMENT")
+    }
+}
+
+/// The parts of CREATE TABLE and CREATE SOURCE that say where rows come from.
+struct Declared<'a> {
+    options: &'a sql::Options,
+    format: Option<&'a sql::FormatEncode>,
+    include: &'a [sql::IncludeColumn],
+}
+
+impl<'a> From<&'a sql::CreateTable> for Declared<'a> {
+    fn from(table: &'a sql::CreateTable) -> Self {
+        Declared { options: &table.options, format: table.format.as_ref(), include: &table.include }
+    }
+}
+
+impl<'a> From<&'a sql::CreateSource> for Declared<'a> {
+    fn from(source: &'a sql::CreateSource) -> Self {
+        Declared { options: &source.options, format: source.format.as_ref(), include: &source.include }
+    }
+}
+
+fn declared_columns(columns: &[sql::ColumnDef]) -> Result<Vec<Field>> {
+    let mut fields: Vec<Field> = vec![];
+    for column in columns {
+        if fields.iter().any(|field| *field.name() == column.name) {
+            let message = format!("column \"{}\" specified more than once", column.name);
+            return Err(Error::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+        fields.push(field_of_sql_type(&column.name, &column.data_type)?.with_nullable(column.nullable));
+    }
+    Ok(fields)
+}
+
+fn key_columns(columns: &Schema, names: &[String]) -> Result<Vec<usize>> {
+    let find = |name: &String| {
+        columns.index_of(name).map_err(|_| {
+            let message = format!("column \"{name}\" named in key does not exist");
+            Error::new(SqlState::UNDEFINED_COLUMN, message)
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+fn not_null(columns: &Schema, key: &[usize]) -> SchemaRef {
+    let field = |(i, field): (usize, &FieldRef)| match key.contains(&i) {
+        true => field.as_ref().clone().with_nullable(false),
+        false => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(columns.fields().iter().enumerate().map(field).collect::<Vec<_>>()))
+}
+
+/// A view's columns: the query's under the names given first, then its own; no name twice.
+fn view_columns(fields: Vec<FieldRef>, names: &[sql::OutputName], renames: &[String]) -> Result<SchemaRef> {
+    if renames.len() > fields.len() {
+        return Err(Error::syntax("CREATE VIEW specifies more column names than columns"));
+    }
+    let planned: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+    let mut names = sql::expand_names(names, &planned);
+    for (name, rename) in names.iter_mut().zip(renames) {
+        *name = rename.clone();
+    }
+    for (i, name) in names.iter().enumerate() {
+        if names[..i].contains(name) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(Error::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+    }
+    let fields = named(&fields.into(), &names);
+    // Whether a view's value can be NULL is not promised to anybody.
+    let fields: Vec<Field> = fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn create_sql(statement: &Statement, redacted: &[(String, String)]) -> String {
+    let options = sql::RedactedOptions { with: redacted, encode: &[] };
+    sql::create_sql(statement, options).unwrap_or_default()
+}
+
+/// on_error = 'dead_letter' (the default) or 'fail': ours, not the connector's.
+fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
+    let Some(position) = pairs.iter().position(|(key, _)| key == "on_error") else { return Ok(false) };
+    let (_, value) = pairs.remove(position);
+    match value.to_lowercase().as_str() {
+        "fail" => Ok(true),
+        "dead_letter" => Ok(false),
+        _ => {
+            let message = format!("invalid value for option \"on_error\": \"{value}\"");
+            Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint("Use 'dead_letter' or 'fail'."))
+        }
+    }
+}
+
+fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option<Encode>)> {
+    let Some(format) = format else { return Ok((None, None)) };
+    let unsupported = |what: &str, value: &str, known: &str| {
+        Error::unsupported(format!("{what} {value} is not supported yet")).with_hint(format!("Use {known}."))
+    };
+    let kind = match format.format.as_str() {
+        "PLAIN" => Format::Plain,
+        "UPSERT" => Format::Upsert,
+        other => return Err(unsupported("FORMAT", other, "PLAIN or UPSERT")),
+    };
+    let encode = match format.encode.as_str() {
+        "JSON" => Encode::Json,
+        other => return Err(unsupported("ENCODE", other, "JSON")),
+    };
+    Ok((Some(kind), Some(encode)))
+}
+
+fn included(include: &sql::IncludeColumn, connector: &str) -> Include {
+    let kind = match &include.kind {
+        sql::IncludeKind::Key => IncludeKind::Key,
+        sql::IncludeKind::Partition => IncludeKind::Partition,
+        sql::IncludeKind::Offset => IncludeKind::Offset,
+        sql::IncludeKind::Timestamp => IncludeKind::Timestamp,
+        sql::IncludeKind::Header(name) => IncludeKind::Header(name.clone()),
+        sql::IncludeKind::Payload => IncludeKind::Payload,
+    };
+    let mut included = Include { kind, name: String::new() };
+    included.name = include.name.clone().unwrap_or_else(|| included.default_name(connector));
+    included
+}
+
+fn connector_error(error: ConnectorError) -> Error {
+    let code = match error.kind {
+        ErrorKind::Retry => SqlState::CONNECTION_FAILURE,
+        ErrorKind::Fix => SqlState::INVALID_PARAMETER_VALUE,
+        ErrorKind::DataLoss => SqlState::DATA_CORRUPTED,
+        ErrorKind::Bug => SqlState::INTERNAL_ERROR,
+    };
+    Error { detail: error.detail, hint: error.hint, ..Error::new(code, error.message) }
+}

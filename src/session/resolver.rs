@@ -1,0 +1,164 @@
+//! What the names in a statement stand for, while it is planned.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::view::ViewTable;
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::TableSource;
+
+use super::settings::Settings;
+use crate::arrangement::live::LiveTable;
+use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation, system};
+use crate::error::{Error, Result};
+use crate::ingest::bounded::BoundedScan;
+use crate::plan::lower::{ObjectFacts, ObjectSource};
+use crate::plan::Properties;
+use crate::query::engine::{Engine, Resolver};
+use crate::query::live_scan::{DeadLetters, LiveScan, ReadAt};
+use crate::server::Server;
+use crate::sql::ObjectName;
+
+/// What a statement is planned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It is run once, at one epoch.
+    Batch,
+    /// Its result is maintained.
+    Streaming,
+}
+
+/// The names of one statement, and what it turned out to read.
+pub struct Names<'a> {
+    server: &'a Server,
+    engine: &'a Engine,
+    settings: &'a Settings,
+    pub catalog: Arc<CatalogSnapshot>,
+    search_path: RefCell<Vec<String>>,
+    purpose: Purpose,
+    pub read_at: ReadAt,
+    /// Live tables that will be scanned.
+    pub scanned: RefCell<Vec<Arc<LiveTable>>>,
+    /// Objects read directly, views included: what a new view depends on.
+    pub depends_on: RefCell<Vec<ObjectId>>,
+    /// How deep in views we are: only the outermost names count as dependencies.
+    depth: RefCell<usize>,
+}
+
+impl<'a> Names<'a> {
+    pub fn new(server: &'a Server, engine: &'a Engine, settings: &'a Settings, purpose: Purpose) -> Names<'a> {
+        Names {
+            server,
+            engine,
+            settings,
+            catalog: server.catalog.snapshot(),
+            search_path: RefCell::new(settings.search_path()),
+            purpose,
+            read_at: ReadAt::default(),
+            scanned: RefCell::default(),
+            depends_on: RefCell::default(),
+            depth: RefCell::new(0),
+        }
+    }
+
+    fn live(&self, object: &Object) -> Result<Arc<LiveTable>> {
+        let live = self.server.coordinator.live(object.id);
+        live.ok_or_else(|| Error::internal(format!("\"{}\" is in the catalog but not running", object.name)))
+    }
+
+    fn object(&self, object: &Arc<Object>) -> Result<Arc<dyn TableSource>> {
+        if *self.depth.borrow() == 0 && !self.depends_on.borrow().contains(&object.id) {
+            self.depends_on.borrow_mut().push(object.id);
+        }
+        match &object.kind {
+            ObjectKind::View { query, context, .. } => self.view(object, query, &context.search_path),
+            ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } | ObjectKind::Source { .. }
+                if self.purpose == Purpose::Streaming =>
+            {
+                let live = self.live(object)?;
+                let append_only = match &object.kind {
+                    ObjectKind::Source { .. } => true,
+                    ObjectKind::Table { append_only, .. } => *append_only,
+                    ObjectKind::MaterializedView { .. } => live.append_only,
+                    ObjectKind::View { .. } | ObjectKind::Sink { .. } => false,
+                };
+                let keys = if live.key_is_unique { vec![live.key.clone()] } else { vec![] };
+                let facts = ObjectFacts {
+                    id: object.id,
+                    name: object.name.clone(),
+                    schema: object.columns.clone(),
+                    properties: Properties { append_only, keys },
+                };
+                Ok(Arc::new(ObjectSource::new(facts)))
+            }
+            ObjectKind::Source { .. } => {
+                let source = self.server.coordinator.source(object.id);
+                let source = source.ok_or_else(|| Error::internal("the source is not running"))?;
+                Ok(provider_as_source(Arc::new(BoundedScan::new(source.source, source.starts, object.columns.clone()))))
+            }
+            ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } => {
+                let live = self.live(object)?;
+                self.scanned.borrow_mut().push(live.clone());
+                let scan = LiveScan::new(live, object.columns.clone(), self.read_at.clone());
+                Ok(provider_as_source(Arc::new(scan)))
+            }
+            ObjectKind::Sink { .. } => {
+                let message = format!("cannot read from sink \"{}\"", object.name);
+                Err(Error::new(crate::error::SqlState::WRONG_OBJECT_TYPE, message))
+            }
+        }
+    }
+
+    /// A view is its query, planned with the names it was created with.
+    fn view(
+        &self,
+        object: &Object,
+        query: &sqlparser::ast::Query,
+        search_path: &[String],
+    ) -> Result<Arc<dyn TableSource>> {
+        let outer = self.search_path.replace(search_path.to_vec());
+        *self.depth.borrow_mut() += 1;
+        let plan = self.engine.plan(query, self, &[]);
+        *self.depth.borrow_mut() -= 1;
+        self.search_path.replace(outer);
+        let plan = super::select::renamed(plan?, object.columns.fields())?;
+        Ok(provider_as_source(Arc::new(ViewTable::new(plan, None))))
+    }
+
+    fn system(&self, schema: &str, name: &str) -> Result<Arc<dyn TableProvider>> {
+        if schema == crate::catalog::TIDEWATER_SCHEMA && name == "dead_letters" {
+            let live: Vec<Arc<LiveTable>> = self.server.coordinator.shared.live.load().values().cloned().collect();
+            let running = live.into_iter().filter(|l| l.failure().is_none() && l.is_attached());
+            let objects: Vec<Arc<LiveTable>> = running.collect();
+            self.scanned.borrow_mut().extend(objects.iter().cloned());
+            return Ok(Arc::new(DeadLetters { objects, read_at: self.read_at.clone() }));
+        }
+        system::system_table(&self.catalog, schema, name)
+            .ok_or_else(|| Error::internal(format!("no system table {schema}.{name}")))
+    }
+}
+
+impl Resolver for Names<'_> {
+    fn table(&self, reference: &TableReference) -> Result<Arc<dyn TableSource>> {
+        let name = ObjectName {
+            database: reference.catalog().map(str::to_owned),
+            schema: reference.schema().map(str::to_owned),
+            name: reference.table().to_owned(),
+        };
+        let path = self.search_path.borrow().clone();
+        match self.catalog.relation(&path, &name)? {
+            Relation::Object(object) => self.object(&object),
+            Relation::System { schema, name } if self.purpose == Purpose::Streaming => {
+                let message = format!("{schema}.{name} cannot be read in a materialized view");
+                Err(Error::unsupported(message).with_hint("Read it with a plain view or a query."))
+            }
+            Relation::System { schema, name } => Ok(provider_as_source(self.system(schema, &name)?)),
+        }
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        self.settings.get(name)
+    }
+}

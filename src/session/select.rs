@@ -1,0 +1,189 @@
+//! Queries: planned, pinned to one epoch, run in DataFusion on the query threads.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Field, FieldRef, Fields, Schema};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::scalar::ScalarValue;
+use futures::stream::{self, BoxStream, StreamExt};
+use sqlparser::ast;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::resolver::{Names, Purpose};
+use super::{Outcome, Prepared, Session};
+use crate::arrangement::live::LiveTable;
+use crate::change::batch_of;
+use crate::error::{Error, Result};
+use crate::query::errors::{canceled, from_arrow, from_datafusion};
+use crate::query::execute::RowStream;
+use crate::query::live_scan::ReadAt;
+use crate::query::output::{canonicalise, output_fields};
+use crate::query::params::{bind_params, prepare_params};
+use crate::sql;
+
+/// Batches of a result that wait for the client: one being sent, one ready.
+const RESULT_BATCHES: usize = 2;
+
+/// A planned query with what it reads.
+pub struct Planned {
+    pub plan: LogicalPlan,
+    pub names: Vec<String>,
+    pub scanned: Vec<Arc<LiveTable>>,
+    pub read_at: ReadAt,
+}
+
+impl Session {
+    /// The query with the names PostgreSQL gives and the forms that DataFusion understands.
+    pub(super) fn prepared_query(&self, query: &ast::Query) -> (ast::Query, Vec<sql::OutputName>) {
+        let mut query = query.clone();
+        let names = sql::output_names(&query);
+        sql::name_derived_columns(&mut query);
+        crate::catalog::system::rewrite_for_catalog(&mut query);
+        (query, names)
+    }
+
+    /// Plans a query for one run. `params` are the known types of `$1`, `$2` ...
+    pub(super) fn plan_batch(&self, query: &ast::Query, params: &[Option<FieldRef>]) -> Result<Planned> {
+        let (query, names) = self.prepared_query(query);
+        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let plan = self.engine.plan(&query, &resolver, params)?;
+        let planned: Vec<String> = output_fields(&plan).iter().map(|f| f.name().clone()).collect();
+        let names = sql::expand_names(&names, &planned);
+        let (scanned, read_at) = (resolver.scanned.take(), resolver.read_at.clone());
+        Ok(Planned { plan, names, scanned, read_at })
+    }
+
+    pub(super) fn describe_query(
+        &self,
+        query: &ast::Query,
+        given: &[Option<FieldRef>],
+    ) -> Result<(Vec<FieldRef>, Option<Vec<FieldRef>>)> {
+        let planned = self.plan_batch(query, given)?;
+        let params = prepare_params(&planned.plan, given)?;
+        // Columns whose type follows a parameter's are known only once that is.
+        let known: Vec<Option<FieldRef>> = params.iter().cloned().map(Some).collect();
+        let planned = if params.is_empty() { planned } else { self.plan_batch(query, &known)? };
+        let analyzed = self.engine.analyze(planned.plan)?;
+        Ok((params, Some(result_fields(&analyzed, &planned.names))))
+    }
+
+    pub(super) async fn select(
+        &mut self,
+        query: &ast::Query,
+        prepared: &Prepared,
+        params: Vec<ScalarValue>,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        let types: Vec<Option<FieldRef>> = prepared.params.iter().cloned().map(Some).collect();
+        let planned = self.plan_batch(query, &types)?;
+        let names = planned.names.clone();
+        let rows = self.run(planned, params, cancel).await?;
+        let columns = named(rows.schema.fields(), &names);
+        Ok(Outcome::Rows { columns, batches: rows.batches, tag: "SELECT" })
+    }
+
+    /// Binds, optimizes, pins and starts a planned query.
+    pub(super) async fn run(
+        &self,
+        planned: Planned,
+        params: Vec<ScalarValue>,
+        cancel: &CancellationToken,
+    ) -> Result<RowStream> {
+        let plan = if params.is_empty() { planned.plan } else { bind_params(planned.plan, params)? };
+        let plan = self.engine.optimize_batch(canonicalise(plan)?)?;
+        self.check_own_writes(&planned.scanned)?;
+        let pin = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled()),
+            pin = self.server.coordinator.pin(&planned.scanned) => pin?,
+        };
+        planned.read_at.set(pin);
+        let rows = self.engine.execute_batch(&plan, cancel.clone()).await?;
+        Ok(RowStream { schema: rows.schema, batches: self.on_query_threads(rows.batches) })
+    }
+
+    /// In a transaction block a table it has written cannot be read before COMMIT.
+    fn check_own_writes(&self, scanned: &[Arc<LiveTable>]) -> Result<()> {
+        for (id, _) in &self.block.writes {
+            let Some(live) = self.server.coordinator.live(*id) else { continue };
+            if scanned.iter().any(|table| Arc::ptr_eq(table, &live)) {
+                let message = format!("table \"{}\" was changed in this transaction and is read again", live.name);
+                return Err(Error::unsupported(message).with_hint("COMMIT first; a transaction's writes show then."));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a query to its end.
+    pub(super) async fn collect(
+        &self,
+        planned: Planned,
+        params: Vec<ScalarValue>,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<RecordBatch>> {
+        let mut rows = self.run(planned, params, cancel).await?;
+        let mut batches = vec![];
+        while let Some(batch) = rows.batches.next().await {
+            batches.push(batch?);
+        }
+        Ok(batches)
+    }
+
+    /// Moves the work of a stream to the query threads.
+    fn on_query_threads(&self, mut batches: BoxStream<'static, Result<RecordBatch>>) -> BoxStream<'static, Result<RecordBatch>> {
+        let (sender, receiver) = mpsc::channel(RESULT_BATCHES);
+        self.server.queries().spawn(async move {
+            while let Some(batch) = batches.next().await {
+                // Nobody is left to send to: the portal was closed or the client has gone.
+                if sender.send(batch).await.is_err() {
+                    break;
+                }
+            }
+        });
+        stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|batch| (batch, receiver)) }).boxed()
+    }
+}
+
+/// The fields under the names a client sees.
+pub fn named(fields: &Fields, names: &[String]) -> Vec<FieldRef> {
+    let rename = |(field, name): (&FieldRef, &String)| Arc::new(field.as_ref().clone().with_name(name));
+    fields.iter().zip(names).map(rename).collect()
+}
+
+fn result_fields(plan: &LogicalPlan, names: &[String]) -> Vec<FieldRef> {
+    let fields: Fields = output_fields(plan).into();
+    named(&fields, names)
+}
+
+/// The plan with its columns cast to and called as `fields`: a view's declared columns.
+pub fn renamed(plan: LogicalPlan, fields: &Fields) -> Result<LogicalPlan> {
+    let plan = canonicalise(plan)?;
+    let columns: Vec<Expr> = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .zip(fields)
+        .map(|(column, field)| Expr::Column(column).alias(field.name()))
+        .collect();
+    LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build).map_err(from_datafusion)
+}
+
+/// Some columns of batches under another schema, as one batch.
+pub fn columns_of(batches: &[RecordBatch], from: usize, schema: &Arc<Schema>) -> Result<RecordBatch> {
+    let width = schema.fields().len();
+    let cut = |batch: &RecordBatch| {
+        let columns = batch.columns()[from..from + width].to_vec();
+        batch_of(nullable(schema), columns, batch.num_rows()).map_err(from_arrow)
+    };
+    let parts = batches.iter().map(cut).collect::<Result<Vec<_>>>()?;
+    let whole = arrow_select::concat::concat_batches(&nullable(schema), &parts).map_err(from_arrow)?;
+    Ok(whole)
+}
+
+/// Rows on their way to a table may still hold NULLs where it has none: the sequencer says so with PostgreSQL's words.
+fn nullable(schema: &Arc<Schema>) -> Arc<Schema> {
+    let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new(fields))
+}

@@ -1,0 +1,231 @@
+//! Settings: what SET, RESET and SHOW work on, with PostgreSQL's names, defaults and checks.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result, SqlState};
+use crate::types::{ByteaOutput, IntervalStyle, TextStyle, TimeZone};
+
+/// A setting that Tidewater knows: its name as SHOW spells it, its default, and whether it can be changed.
+struct Known {
+    name: &'static str,
+    default: &'static str,
+    fixed: bool,
+    reported: bool,
+}
+
+const fn known(name: &'static str, default: &'static str) -> Known {
+    Known { name, default, fixed: false, reported: false }
+}
+
+const fn fixed(name: &'static str, default: &'static str, reported: bool) -> Known {
+    Known { name, default, fixed: true, reported }
+}
+
+const fn reported(name: &'static str, default: &'static str) -> Known {
+    Known { name, default, fixed: false, reported: true }
+}
+
+/// The version that clients decide by what they may ask for.
+pub const SERVER_VERSION: &str = "15.8";
+
+const SETTINGS: &[Known] = &[
+    reported("application_name", ""),
+    known("bytea_output", "hex"),
+    reported("client_encoding", "UTF8"),
+    known("client_min_messages", "notice"),
+    reported("DateStyle", "ISO, MDY"),
+    known("default_transaction_isolation", "serializable"),
+    reported("default_transaction_read_only", "off"),
+    known("extra_float_digits", "1"),
+    known("idle_in_transaction_session_timeout", "0"),
+    fixed("in_hot_standby", "off", true),
+    fixed("integer_datetimes", "on", true),
+    reported("IntervalStyle", "postgres"),
+    reported("is_superuser", "on"),
+    known("lock_timeout", "0"),
+    fixed("max_connections", "1000", false),
+    fixed("max_identifier_length", "63", false),
+    known("row_security", "on"),
+    known("search_path", "\"$user\", public"),
+    fixed("server_encoding", "UTF8", true),
+    fixed("server_version", SERVER_VERSION, true),
+    fixed("server_version_num", "150008", false),
+    reported("session_authorization", ""),
+    reported("standard_conforming_strings", "on"),
+    known("statement_timeout", "0"),
+    known("synchronous_commit", "on"),
+    reported("TimeZone", "UTC"),
+    known("transaction_isolation", "serializable"),
+    known("transaction_read_only", "off"),
+    known("xmloption", "content"),
+];
+
+/// Prefixes of settings of other systems whose clients set them at connect: kept, without effect.
+const FOREIGN_PREFIXES: &[&str] = &["rw_", "streaming_", "enable_", "plan_cache_", "jit", "log_", "work_mem"];
+
+/// One session's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    values: BTreeMap<String, String>,
+    user: String,
+}
+
+fn find(name: &str) -> Option<&'static Known> {
+    SETTINGS.iter().find(|known| known.name.eq_ignore_ascii_case(name))
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
+}
+
+fn invalid(name: &str, value: &str) -> Error {
+    let message = format!("invalid value for parameter \"{name}\": \"{value}\"");
+    Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+}
+
+impl Settings {
+    pub fn new(user: &str) -> Settings {
+        Settings { values: BTreeMap::new(), user: user.to_owned() }
+    }
+
+    /// What the startup packet brings. Parameters that are no settings are passed over, as PostgreSQL's drivers send
+    /// some of their own.
+    pub fn set_at_startup(&mut self, name: &str, value: &str) -> Result<()> {
+        if name == "options" {
+            return self.set_options(value);
+        }
+        match find(name) {
+            Some(known) if !known.fixed => self.set(name, Some(&[value.to_owned()])),
+            _ => Ok(()),
+        }
+    }
+
+    /// `-c name=value` and `--name=value`, as in libpq's options.
+    fn set_options(&mut self, options: &str) -> Result<()> {
+        let mut words = options.split_whitespace().peekable();
+        while let Some(word) = words.next() {
+            let pair = match word {
+                "-c" => words.next(),
+                _ => word.strip_prefix("--").or_else(|| word.strip_prefix("-c")),
+            };
+            if let Some((name, value)) = pair.and_then(|pair| pair.split_once('=')) {
+                self.set(&name.replace('-', "_").to_lowercase(), Some(&[value.to_owned()]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// SET; `None` is DEFAULT.
+    pub fn set(&mut self, name: &str, values: Option<&[String]>) -> Result<()> {
+        let Some(values) = values else { return self.reset(Some(name)) };
+        let value = values.join(", ");
+        let Some(known) = find(name) else {
+            let foreign = FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || name.contains('.');
+            if !foreign {
+                return Err(unknown(name));
+            }
+            self.values.insert(name.to_owned(), value);
+            return Ok(());
+        };
+        if known.fixed {
+            let message = format!("parameter \"{}\" cannot be changed", known.name);
+            return Err(Error::new(SqlState::CANT_CHANGE_RUNTIME_PARAM, message));
+        }
+        let value = checked(known.name, value)?;
+        self.values.insert(known.name.to_lowercase(), value);
+        Ok(())
+    }
+
+    /// RESET; `None` is ALL.
+    pub fn reset(&mut self, name: Option<&str>) -> Result<()> {
+        match name {
+            None => self.values.clear(),
+            Some(name) if find(name).is_some() || self.values.contains_key(name) => {
+                self.values.remove(&name.to_lowercase());
+            }
+            Some(name) => return Err(unknown(name)),
+        }
+        Ok(())
+    }
+
+    /// A setting's value; `None` for unknown ones.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let name = name.to_lowercase();
+        if let Some(value) = self.values.get(&name) {
+            return Some(value.clone());
+        }
+        match name.as_str() {
+            "session_authorization" => Some(self.user.clone()),
+            _ => find(&name).map(|known| known.default.to_owned()),
+        }
+    }
+
+    pub fn show(&self, name: &str) -> Result<String> {
+        self.get(name).ok_or_else(|| unknown(name))
+    }
+
+    /// The name as SHOW spells it.
+    pub fn spelled(name: &str) -> String {
+        find(name).map_or_else(|| name.to_owned(), |known| known.name.to_owned())
+    }
+
+    /// Every known setting with its value, in order of names.
+    pub fn all(&self) -> Vec<(String, String)> {
+        SETTINGS.iter().filter_map(|k| Some((k.name.to_owned(), self.get(k.name)?))).collect()
+    }
+
+    /// Those that PostgreSQL tells clients without being asked.
+    pub fn reported(&self) -> Vec<(&'static str, String)> {
+        let told = SETTINGS.iter().filter(|known| known.reported);
+        told.filter_map(|known| Some((known.name, self.get(known.name)?))).collect()
+    }
+
+    /// Schemas that unqualified names are looked up in. The user's own schema stands for nothing: there is none.
+    pub fn search_path(&self) -> Vec<String> {
+        let path = self.get("search_path").unwrap_or_default();
+        let names = path.split(',').map(|name| name.trim().trim_matches('"').to_owned());
+        names.filter(|name| !name.is_empty() && name != "$user").collect()
+    }
+
+    pub fn text_style(&self) -> TextStyle {
+        let get = |name: &str| self.get(name).unwrap_or_default();
+        TextStyle {
+            time_zone: TimeZone::parse(&get("TimeZone")).unwrap_or(TimeZone::UTC),
+            interval_style: match get("IntervalStyle").as_str() {
+                "postgres_verbose" => IntervalStyle::PostgresVerbose,
+                "sql_standard" => IntervalStyle::SqlStandard,
+                "iso_8601" => IntervalStyle::Iso8601,
+                _ => IntervalStyle::Postgres,
+            },
+            bytea_output: if get("bytea_output") == "escape" { ByteaOutput::Escape } else { ByteaOutput::Hex },
+            extra_float_digits: get("extra_float_digits").parse().unwrap_or(1),
+        }
+    }
+}
+
+/// The value as it is kept, or 22023.
+fn checked(name: &'static str, value: String) -> Result<String> {
+    let one_of = |choices: &[&str]| {
+        let chosen = choices.iter().find(|choice| choice.eq_ignore_ascii_case(&value));
+        chosen.map(|choice| (*choice).to_owned()).ok_or_else(|| invalid(name, &value))
+    };
+    match name {
+        "TimeZone" => TimeZone::parse(&value).map(|zone| zone.name()).ok_or_else(|| invalid(name, &value)),
+        "client_encoding" => match value.to_uppercase().replace(['-', '_'], "").as_str() {
+            "UTF8" | "UNICODE" | "SQLASCII" => Ok("UTF8".to_owned()),
+            _ => Err(invalid(name, &value).with_detail("Only UTF8 is supported.")),
+        },
+        "DateStyle" => match value.to_uppercase().starts_with("ISO") {
+            true => Ok("ISO, MDY".to_owned()),
+            false => Err(invalid(name, &value).with_detail("Only the ISO style is supported.")),
+        },
+        "IntervalStyle" => one_of(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]),
+        "bytea_output" => one_of(&["hex", "escape"]),
+        "standard_conforming_strings" => one_of(&["on"]),
+        "extra_float_digits" => match value.parse::<i32>() {
+            Ok(-15..=3) => Ok(value),
+            _ => Err(invalid(name, &value)),
+        },
+        _ => Ok(value),
+    }
+}

@@ -1,0 +1,205 @@
+//! SHOW and EXPLAIN.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::settings::Settings;
+use super::{Outcome, Session};
+use crate::catalog::{Object, ObjectKind};
+use crate::error::{Error, Result};
+use crate::query::output::canonicalise;
+use crate::sql::{DropKind, Explain, ExplainTarget, Show, ShowKind, Statement};
+use crate::types::format_type;
+
+pub fn text_field(name: &str) -> FieldRef {
+    Arc::new(Field::new(name, DataType::Utf8, true))
+}
+
+/// The columns of each SHOW.
+pub fn columns(show: &Show) -> Vec<FieldRef> {
+    let names: &[&str] = match show {
+        Show::List { kind: ShowKind::Sources, .. } => {
+            &["name", "connector", "state", "rows", "rejected", "lag", "last_error"]
+        }
+        Show::List { kind: ShowKind::MaterializedViews, .. } => &["name", "state", "rows", "epoch", "error"],
+        Show::List { kind: ShowKind::Jobs, .. } => &["name", "state"],
+        Show::List { .. } => &["name"],
+        Show::Columns { .. } => &["name", "type", "nullable", "key"],
+        Show::Create { .. } => &["name", "create_sql"],
+        Show::All => &["name", "setting"],
+        Show::Setting(name) => return vec![text_field(&Settings::spelled(name))],
+    };
+    names.iter().map(|name| text_field(name)).collect()
+}
+
+type Row = Vec<Option<String>>;
+
+fn rows(columns: Vec<FieldRef>, rows: Vec<Row>, tag: &'static str) -> Result<Outcome> {
+    let column = |i: usize| -> ArrayRef { Arc::new(StringArray::from_iter(rows.iter().map(|row| row[i].clone()))) };
+    let arrays = (0..columns.len()).map(column).collect();
+    let schema = Arc::new(Schema::new(columns.clone()));
+    let batch = RecordBatch::try_new(schema, arrays).map_err(|e| Error::internal(e.to_string()))?;
+    Ok(Outcome::Rows { columns, batches: futures::stream::iter([Ok(batch)]).boxed(), tag })
+}
+
+impl Session {
+    pub(super) fn show(&mut self, show: &Show) -> Result<Outcome> {
+        let found = match show {
+            Show::List { kind, schema, like } => self.list(*kind, schema.as_deref(), like.as_deref())?,
+            Show::Columns { name, like } => {
+                let snapshot = self.server.catalog.snapshot();
+                let object = snapshot.resolve(&self.settings.search_path(), name)?;
+                column_rows(&object, like.as_deref())
+            }
+            Show::Create { kind, name } => {
+                let snapshot = self.server.catalog.snapshot();
+                let object = snapshot.resolve_kind(&self.settings.search_path(), name, *kind)?;
+                vec![vec![Some(object.display_name()), Some(object.create_sql.clone())]]
+            }
+            Show::Setting(name) => vec![vec![Some(self.settings.show(name)?)]],
+            Show::All => self.settings.all().into_iter().map(|(n, v)| vec![Some(n), Some(v)]).collect(),
+        };
+        rows(columns(show), found, "SHOW")
+    }
+
+    fn list(&self, kind: ShowKind, schema: Option<&str>, like: Option<&str>) -> Result<Vec<Row>> {
+        let snapshot = self.server.catalog.snapshot();
+        let matches = |name: &str| like.is_none_or(|pattern| like_matches(pattern, name));
+        let objects = |wanted: DropKind| {
+            let path = self.settings.search_path();
+            let in_schema = move |object: &&Arc<Object>| match schema {
+                Some(schema) => object.schema == schema,
+                None => path.contains(&object.schema),
+            };
+            let all = snapshot.objects().filter(move |object| object.kind.drop_kind() == wanted);
+            all.filter(in_schema).filter(|object| matches(&object.name)).cloned().collect::<Vec<_>>()
+        };
+        let names = |objects: Vec<Arc<Object>>| objects.iter().map(|o| vec![Some(o.name.clone())]).collect();
+        Ok(match kind {
+            ShowKind::Tables => names(objects(DropKind::Table)),
+            ShowKind::Views => names(objects(DropKind::View)),
+            ShowKind::Sinks => names(objects(DropKind::Sink)),
+            ShowKind::Sources => objects(DropKind::Source).iter().map(|o| self.source_row(o)).collect(),
+            ShowKind::MaterializedViews => {
+                objects(DropKind::MaterializedView).iter().map(|o| self.view_row(o)).collect()
+            }
+            ShowKind::Schemas => {
+                let schemas = snapshot.schemas().map(|(name, _)| name.to_owned()).filter(|n| matches(n));
+                schemas.map(|name| vec![Some(name)]).collect()
+            }
+            ShowKind::Databases => vec![vec![Some(crate::catalog::DATABASE.to_owned())]],
+            ShowKind::Jobs => {
+                let live = self.server.coordinator.shared.live.load();
+                let filling = live.values().filter(|live| !live.is_attached());
+                filling.map(|live| vec![Some(live.name.clone()), Some("reading earlier rows".to_owned())]).collect()
+            }
+        })
+    }
+
+    fn source_row(&self, object: &Object) -> Row {
+        let connector = match &object.kind {
+            ObjectKind::Source { connector, .. } => connector.options.get("connector").map(str::to_owned),
+            _ => None,
+        };
+        let Some(status) = self.server.coordinator.source_status(object.id) else {
+            return vec![Some(object.name.clone()), connector, None, None, None, None, None];
+        };
+        let state = status.state.lock().clone();
+        let number = |n: u64| Some(n.to_string());
+        vec![
+            Some(object.name.clone()),
+            connector,
+            Some(state.name.to_owned()),
+            number(status.rows.load(Ordering::Relaxed)),
+            number(status.rejected.load(Ordering::Relaxed)),
+            status.lag().map(|lag| lag.to_string()),
+            state.last_error,
+        ]
+    }
+
+    fn view_row(&self, object: &Object) -> Row {
+        let Some(live) = self.server.coordinator.live(object.id) else {
+            return vec![Some(object.name.clone()), None, None, None, None];
+        };
+        let state = match (live.failure(), live.is_attached()) {
+            (Some(_), _) => "failed",
+            (None, false) => "filling",
+            (None, true) => "running",
+        };
+        let complete = live.complete().0;
+        vec![
+            Some(object.name.clone()),
+            Some(state.to_owned()),
+            Some(live.counters.rows.load(Ordering::Relaxed).to_string()),
+            (complete != u64::MAX).then(|| complete.to_string()),
+            live.failure().map(|error| error.message.clone()),
+        ]
+    }
+
+    pub(super) async fn explain(&mut self, explain: &Explain, _cancel: &CancellationToken) -> Result<Outcome> {
+        if explain.analyze {
+            return Err(Error::unsupported("EXPLAIN ANALYZE is not supported yet").with_hint("Use EXPLAIN."));
+        }
+        let text = match &explain.target {
+            ExplainTarget::Statement(statement) => match statement.as_ref() {
+                Statement::Query(query) => {
+                    let planned = self.plan_batch(query, &[])?;
+                    let plan = self.engine.optimize_batch(canonicalise(planned.plan)?)?;
+                    plan.display_indent().to_string()
+                }
+                Statement::CreateMaterializedView(view) => {
+                    crate::plan::explain::explain(&self.plan_view(&view.query, &view.columns)?.0)
+                }
+                _ => return Err(Error::unsupported("EXPLAIN of this statement is not supported yet")
+                    .with_hint("EXPLAIN a query, or a CREATE MATERIALIZED VIEW.")),
+            },
+            ExplainTarget::MaterializedView(name) => {
+                let snapshot = self.server.catalog.snapshot();
+                let object =
+                    snapshot.resolve_kind(&self.settings.search_path(), name, DropKind::MaterializedView)?;
+                let ObjectKind::MaterializedView { query, .. } = &object.kind else {
+                    return Err(Error::internal("not a materialized view"));
+                };
+                let columns: Vec<String> = object.columns.fields().iter().map(|f| f.name().clone()).collect();
+                crate::plan::explain::explain(&self.plan_view(query, &columns)?.0)
+            }
+        };
+        let lines = text.lines().map(|line| vec![Some(line.to_owned())]).collect();
+        rows(vec![text_field("QUERY PLAN")], lines, "EXPLAIN")
+    }
+}
+
+fn column_rows(object: &Object, like: Option<&str>) -> Vec<Row> {
+    let key = object.kind.primary_key();
+    let fields = object.columns.fields().iter().enumerate();
+    fields
+        .filter(|(_, field)| like.is_none_or(|pattern| like_matches(pattern, field.name())))
+        .map(|(i, field)| {
+            vec![
+                Some(field.name().clone()),
+                Some(format_type(field)),
+                Some(if field.is_nullable() { "yes" } else { "no" }.to_owned()),
+                key.contains(&i).then(|| "primary key".to_owned()),
+            ]
+        })
+        .collect()
+}
+
+/// SQL's LIKE with % and _.
+fn like_matches(pattern: &str, text: &str) -> bool {
+    let mut regex = String::from("^(?s)");
+    for c in pattern.chars() {
+        match c {
+            '%' => regex.push_str(".*"),
+            '_' => regex.push('.'),
+            c => regex.push_str(&regex::escape(&c.to_string())),
+        }
+    }
+    regex.push('$');
+    regex::Regex::new(&regex).is_ok_and(|regex| regex.is_match(text))
+}
