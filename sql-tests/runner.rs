@@ -4,6 +4,10 @@
 //! number of columns, not their types. An error is compared as `SQLSTATE: message`, followed by DETAIL and HINT in lines of
 //! their own, so `statement error 22012: division by zero` fixes both.
 //!
+//! What a file expects is PostgreSQL's answer wherever PostgreSQL has the statement. With TIDEWATER_SLT_POSTGRES set to the
+//! URL of a PostgreSQL 15 (a superuser's), the files run against that instead, each in a database of its own: views stand in
+//! for materialized views, and records marked `skipif postgres` are left out. That checks the files, not the server.
+//!
 //! `cargo test --test sql -- joins` runs the files whose path contains `joins`; TIDEWATER_SLT does the same for
 //! `cargo test`. TIDEWATER_SLT_WORKERS sets the number of workers.
 
@@ -17,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use server::Server;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 /// More than one, so that rows are exchanged between workers in every test.
 const DEFAULT_WORKERS: &str = "2";
@@ -88,28 +92,53 @@ fn run_and_tell(root: &Path, file: &Path) -> bool {
 }
 
 fn run(file: &Path) -> Result<(), String> {
-    let workers = std::env::var("TIDEWATER_SLT_WORKERS").unwrap_or(DEFAULT_WORKERS.to_owned());
-    let server = Server::start(&["--workers", &workers])?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
-    let url = server.url.clone();
-    let result = runtime.block_on(async {
-        let mut runner = Runner::new(|| Connection::open(url.clone()));
-        runner.with_column_validator(|actual, expected| actual.len() == expected.len());
-        let result = runner.run_file_async(file).await;
-        runner.shutdown_async().await;
-        result
-    });
-    match result {
-        Ok(()) => server.stop(),
-        Err(error) => Err(format!("{}\n{}", error.display(false), server.log())),
+    if let Ok(url) = std::env::var("TIDEWATER_SLT_POSTGRES") {
+        return runtime.block_on(async {
+            let config = fresh_database(&url).await.map_err(|e| e.to_string())?;
+            run_against(file, Engine::Postgres, config).await
+        });
     }
+    let workers = std::env::var("TIDEWATER_SLT_WORKERS").unwrap_or(DEFAULT_WORKERS.to_owned());
+    let server = Server::start(&["--workers", &workers])?;
+    let config: Config = server.url.parse().map_err(|e| format!("{}: {e}", server.url))?;
+    match runtime.block_on(run_against(file, Engine::Tidewater, config)) {
+        Ok(()) => server.stop(),
+        Err(why) => Err(format!("{why}\n{}", server.log())),
+    }
+}
+
+async fn run_against(file: &Path, engine: Engine, config: Config) -> Result<(), String> {
+    let mut runner = Runner::new(|| Connection::open(engine, config.clone()));
+    runner.with_column_validator(|actual, expected| actual.len() == expected.len());
+    let result = runner.run_file_async(file).await;
+    runner.shutdown_async().await;
+    result.map_err(|error| error.display(false).to_string())
+}
+
+async fn fresh_database(url: &str) -> Result<Config, SqlError> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let mut config: Config = url.parse()?;
+    let name = format!("tidewater_slt_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let mut admin = Connection::open(Engine::Postgres, config.clone()).await?;
+    admin.run(&format!("drop database if exists {name}")).await?;
+    admin.run(&format!("create database {name}")).await?;
+    config.dbname(name);
+    Ok(config)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Engine {
+    Tidewater,
+    Postgres,
 }
 
 /// One session of a test file; `connection NAME` in the file opens another.
 struct Connection {
+    engine: Engine,
     client: Client,
 }
 
@@ -144,13 +173,13 @@ impl From<tokio_postgres::Error> for SqlError {
 }
 
 impl Connection {
-    async fn open(url: String) -> Result<Connection, SqlError> {
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+    async fn open(engine: Engine, config: Config) -> Result<Connection, SqlError> {
+        let (client, connection) = config.connect(NoTls).await?;
         // The task ends with the client; an error of the connection reaches the statement that waits for it.
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        Ok(Connection { client })
+        Ok(Connection { engine, client })
     }
 }
 
@@ -160,7 +189,14 @@ impl AsyncDB for Connection {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, SqlError> {
-        let answer = tokio::time::timeout(STATEMENT_TIMEOUT, self.client.simple_query(sql));
+        let sql = match self.engine {
+            Engine::Tidewater => sql.to_owned(),
+            // A view is what a materialized view must always equal.
+            Engine::Postgres => {
+                sql.replace("materialized view", "view").replace("MATERIALIZED VIEW", "VIEW")
+            }
+        };
+        let answer = tokio::time::timeout(STATEMENT_TIMEOUT, self.client.simple_query(&sql));
         let messages = answer.await.map_err(|_| SqlError::Timeout)??;
         let mut columns = None;
         let mut rows = Vec::new();
@@ -186,7 +222,10 @@ impl AsyncDB for Connection {
     async fn shutdown(&mut self) {}
 
     fn engine_name(&self) -> &str {
-        "tidewater"
+        match self.engine {
+            Engine::Tidewater => "tidewater",
+            Engine::Postgres => "postgres",
+        }
     }
 
     async fn sleep(duration: Duration) {
