@@ -40,6 +40,7 @@ fn main() {
         let name = name(&root, file);
         filters.is_empty() || filters.iter().any(|filter| name.contains(filter))
     });
+    assert!(!files.is_empty() || !filters.is_empty(), "sql-tests holds .slt files");
     println!("running {} files of sql-tests", files.len());
 
     let next = AtomicUsize::new(0);

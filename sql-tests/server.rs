@@ -56,10 +56,13 @@ impl Server {
                         return Ok(url.trim().to_owned());
                     }
                 }
-                Err(_) => {
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(format!("the server ended before it was ready\n{}", self.log()));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let seconds = START_TIMEOUT.as_secs();
                     return Err(format!(
-                        "the server did not say {READY:?} on standard output within {} s\n{}",
-                        START_TIMEOUT.as_secs(),
+                        "the server was not ready within {seconds} s\n{}",
                         self.log()
                     ));
                 }

@@ -44,7 +44,9 @@ impl Source {
 
     /// A file of its own under `#[cfg(test)] mod tests;`, or a test target.
     pub fn is_test_file(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+        self.path.ends_with("/tests.rs")
+            || self.path.ends_with("_tests.rs")
+            || self.path.contains("/tests/")
     }
 
     pub fn is_test_line(&self, line: usize) -> bool {

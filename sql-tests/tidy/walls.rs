@@ -61,7 +61,7 @@ pub fn io_in_sql(sources: &[Source]) -> Vec<String> {
                 path.segments.iter().zip(*io).all(|(a, b)| a == b)
                     && path.segments.len() >= io.len()
             };
-            if IO_PATHS.iter().any(|io| forbidden(io)) {
+            if IO_PATHS.iter().any(forbidden) {
                 findings.push(format!(
                     "{}:{} uses {}",
                     source.path,
