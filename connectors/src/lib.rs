@@ -9,4 +9,6 @@ pub mod decode;
 pub mod options;
 pub mod registry;
 pub mod source;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod types;
