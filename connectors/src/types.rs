@@ -8,7 +8,9 @@ mod datetime;
 mod interval;
 mod numeric;
 
-pub use datetime::{MINUTE_TEXT_BYTES, date, minute, time, timestamp, timestamp_from_seconds, units_per_second};
+pub use datetime::{
+    MINUTE_TEXT_BYTES, date, minute, time, timestamp, timestamp_from_seconds, units_per_second,
+};
 pub use interval::interval;
 pub use numeric::{Number, decimal, float32, float64, integer, integer_from_number, pow10_i128};
 
@@ -117,7 +119,8 @@ pub fn bytea(text: &str, out: &mut Vec<u8>) -> Result<(), Invalid> {
         match bytes.next() {
             Some(b'\\') => out.push(b'\\'),
             Some(first @ b'0'..=b'3') => {
-                let mut octal = || bytes.next().filter(|c| (b'0'..=b'7').contains(c)).map(|c| c - b'0');
+                let mut octal =
+                    || bytes.next().filter(|c| (b'0'..=b'7').contains(c)).map(|c| c - b'0');
                 let (second, third) = (octal().ok_or_else(invalid)?, octal().ok_or_else(invalid)?);
                 out.push((first - b'0') << 6 | second << 3 | third);
             }
@@ -144,7 +147,8 @@ mod tests {
     #[test]
     fn uuid_is_read_in_every_form_postgres_takes() {
         let want = Ok([
-            0xa0, 0xee, 0xbc, 0x99, 0x9c, 0x0b, 0x4e, 0xf8, 0xbb, 0x6d, 0x6b, 0xb9, 0xbd, 0x38, 0x0a, 0x11,
+            0xa0, 0xee, 0xbc, 0x99, 0x9c, 0x0b, 0x4e, 0xf8, 0xbb, 0x6d, 0x6b, 0xb9, 0xbd, 0x38,
+            0x0a, 0x11,
         ]);
         for text in [
             "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
@@ -155,7 +159,13 @@ mod tests {
         ] {
             assert_eq!(uuid(text), want, "{text}");
         }
-        for text in ["", "a0ee", "{a0eebc999c0b4ef8bb6d6bb9bd380a11", "a0eebc99--9c0b4ef8bb6d6bb9bd380a11", "é"] {
+        for text in [
+            "",
+            "a0ee",
+            "{a0eebc999c0b4ef8bb6d6bb9bd380a11",
+            "a0eebc99--9c0b4ef8bb6d6bb9bd380a11",
+            "é",
+        ] {
             assert_eq!(uuid(text).map_err(|e| e.sqlstate), Err("22P02"), "{text}");
         }
         assert!(uuid("a0eebc999c0b4ef8bb6d6bb9bd380a11-").is_err());

@@ -44,9 +44,8 @@ pub fn units_per_second(unit: TimeUnit) -> i64 {
 /// Days since 1970-01-01. A time of day (and zone) after the date must be valid and is then ignored, as PostgreSQL does.
 pub fn date(text: &str) -> Result<i32, Invalid> {
     let mut scan = Scan::new(text);
-    let days = scan
-        .date_and_time(|days, _, _, _| Ok(days))
-        .map_err(|fault| fault.of("date", text))?;
+    let days =
+        scan.date_and_time(|days, _, _, _| Ok(days)).map_err(|fault| fault.of("date", text))?;
     i32::try_from(days).map_err(|_| Fault::Range.of("date", text))
 }
 
@@ -67,7 +66,10 @@ pub fn timestamp(text: &str, unit: TimeUnit, zoned: bool) -> Result<i64, Invalid
         let seconds = days * SECONDS_PER_DAY + seconds - if zoned { offset } else { 0 };
         let nanos_per_unit = NANOS_PER_SECOND / per_second;
         let fraction = (nanos + nanos_per_unit / 2) / nanos_per_unit;
-        seconds.checked_mul(per_second).and_then(|units| units.checked_add(fraction)).ok_or(Fault::Range)
+        seconds
+            .checked_mul(per_second)
+            .and_then(|units| units.checked_add(fraction))
+            .ok_or(Fault::Range)
     });
     let type_name = if zoned { "timestamp with time zone" } else { "timestamp" };
     instant.map_err(|fault| fault.of(type_name, text))
@@ -76,7 +78,11 @@ pub fn timestamp(text: &str, unit: TimeUnit, zoned: bool) -> Result<i64, Invalid
 /// A timestamp `per_second`ths of a second since 1970 as `unit`s, rounded down; `None` past i64.
 pub fn timestamp_from_seconds(value: i64, per_second: i64, unit: TimeUnit) -> Option<i64> {
     let units = units_per_second(unit);
-    if units >= per_second { value.checked_mul(units / per_second) } else { Some(value.div_euclid(per_second / units)) }
+    if units >= per_second {
+        value.checked_mul(units / per_second)
+    } else {
+        Some(value.div_euclid(per_second / units))
+    }
 }
 
 /// Minutes since 1970 of exactly `YYYY-MM-DD hh:mm` or `YYYY-MM-DDThh:mm`, the prefix that neighbouring timestamps
@@ -130,7 +136,10 @@ impl<'a> Scan<'a> {
 
     /// A date, an optional time, an optional zone and an optional ` BC`, given to `make` as days since 1970, seconds of
     /// the day, nanoseconds of the second and the zone's seconds east of Greenwich.
-    fn date_and_time<T>(&mut self, make: impl Fn(i64, i64, i64, i64) -> Result<T, Fault>) -> Result<T, Fault> {
+    fn date_and_time<T>(
+        &mut self,
+        make: impl Fn(i64, i64, i64, i64) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let before_christ = self.rest.ends_with(b" BC");
         if before_christ {
             self.rest = &self.rest[..self.rest.len() - 3];
@@ -141,7 +150,10 @@ impl<'a> Scan<'a> {
         self.expect(b'-')?;
         let day = self.digits(1, 2)?;
         let (mut seconds, mut nanos, mut offset) = (0, 0, 0);
-        if self.take(b'T') || self.take(b't') || self.spaces() && self.rest.first().is_some_and(u8::is_ascii_digit) {
+        if self.take(b'T')
+            || self.take(b't')
+            || self.spaces() && self.rest.first().is_some_and(u8::is_ascii_digit)
+        {
             (seconds, nanos) = self.time_of_day()?;
             offset = self.zone()?;
         }
@@ -205,7 +217,9 @@ impl<'a> Scan<'a> {
             [b'+', ..] => 1,
             [b'-', ..] => -1,
             word => {
-                let known = [b"Z".as_slice(), b"UTC", b"GMT"].iter().any(|name| word.eq_ignore_ascii_case(name));
+                let known = [b"Z".as_slice(), b"UTC", b"GMT"]
+                    .iter()
+                    .any(|name| word.eq_ignore_ascii_case(name));
                 self.rest = &[];
                 return if known { Ok(0) } else { Err(Fault::Syntax) };
             }
@@ -314,10 +328,16 @@ mod tests {
         ] {
             assert_eq!(state(timestamp(text, unit, false)), Ok(want), "{text}");
         }
-        for text in ["1970-01-01 24:00:01", "1970-01-01 25:00:00", "1970-01-01 00:60:00", "1970-01-01 00:00:61"] {
+        for text in [
+            "1970-01-01 24:00:01",
+            "1970-01-01 25:00:00",
+            "1970-01-01 00:60:00",
+            "1970-01-01 00:00:61",
+        ] {
             assert_eq!(state(timestamp(text, Second, false)), Err("22008"), "{text}");
         }
-        for text in ["1970-01-01T", "1970-01-01 1", "1970-01-01 00:00:00.", "1970-01-01 00:00:001"] {
+        for text in ["1970-01-01T", "1970-01-01 1", "1970-01-01 00:00:00.", "1970-01-01 00:00:001"]
+        {
             assert_eq!(state(timestamp(text, Second, false)), Err("22007"), "{text}");
         }
         assert_eq!(state(timestamp("294276-12-31", Nanosecond, false)), Err("22008"));
@@ -355,9 +375,14 @@ mod tests {
     fn minute_prefix_agrees_with_the_whole_timestamp() {
         for text in ["1970-01-01 00:01", "2024-02-29T23:59", "9999-12-31 12:00"] {
             let prefix: &[u8; 16] = text.as_bytes().try_into().expect("sixteen bytes");
-            assert_eq!(minute(prefix).map(|m| m * 60), timestamp(text, Second, false).ok(), "{text}");
+            assert_eq!(
+                minute(prefix).map(|m| m * 60),
+                timestamp(text, Second, false).ok(),
+                "{text}"
+            );
         }
-        for text in ["2023-02-29 23:59", "2024-01-01 24:00", "0000-01-01 00:00", "2024-01-01_00:00"] {
+        for text in ["2023-02-29 23:59", "2024-01-01 24:00", "0000-01-01 00:00", "2024-01-01_00:00"]
+        {
             assert_eq!(minute(text.as_bytes().try_into().expect("sixteen bytes")), None, "{text}");
         }
     }

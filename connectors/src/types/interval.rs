@@ -77,7 +77,9 @@ impl Parts {
                 self.days += amount.whole * each + days / FRACTION_UNIT;
                 self.micros += rounded(days % FRACTION_UNIT * MICROS_PER_DAY);
             }
-            Unit::Micros(each) => self.micros += amount.whole * each + rounded(amount.fraction * each),
+            Unit::Micros(each) => {
+                self.micros += amount.whole * each + rounded(amount.fraction * each)
+            }
         }
     }
 
@@ -164,7 +166,9 @@ fn clock_micros(token: &str) -> Option<i128> {
     };
     let mut fields = token.split(':');
     let whole = |field: &str| {
-        let valid = !field.is_empty() && field.len() <= WHOLE_DIGITS_MAX && field.bytes().all(|c| c.is_ascii_digit());
+        let valid = !field.is_empty()
+            && field.len() <= WHOLE_DIGITS_MAX
+            && field.bytes().all(|c| c.is_ascii_digit());
         valid.then(|| field.parse::<i128>().ok()).flatten()
     };
     let (hours, minutes) = (whole(fields.next()?)?, whole(fields.next()?)?);
@@ -199,9 +203,12 @@ fn amount(text: &str) -> Option<(Amount, &str)> {
     if whole.is_empty() && fraction.is_empty() || whole.len() > WHOLE_DIGITS_MAX {
         return None;
     }
-    let digits = |text: &mut dyn Iterator<Item = u8>| text.fold(0i128, |value, d| value * 10 + i128::from(d - b'0'));
+    let digits = |text: &mut dyn Iterator<Item = u8>| {
+        text.fold(0i128, |value, d| value * 10 + i128::from(d - b'0'))
+    };
     let whole = digits(&mut whole.bytes());
-    let fraction = digits(&mut fraction.bytes().chain(std::iter::repeat(b'0')).take(FRACTION_DIGITS));
+    let fraction =
+        digits(&mut fraction.bytes().chain(std::iter::repeat(b'0')).take(FRACTION_DIGITS));
     Some((Amount { whole: sign * whole, fraction: sign * fraction }, rest))
 }
 
@@ -254,7 +261,19 @@ mod tests {
         ] {
             assert_eq!(parts(text), Ok(want), "{text}");
         }
-        for text in ["", "P", "PT", "P1", "1 fortnight", "1 day 1:2:3:4", "x", "1 day ago x", "01:00 02:00", "é", "1 é"] {
+        for text in [
+            "",
+            "P",
+            "PT",
+            "P1",
+            "1 fortnight",
+            "1 day 1:2:3:4",
+            "x",
+            "1 day ago x",
+            "01:00 02:00",
+            "é",
+            "1 é",
+        ] {
             assert_eq!(parts(text), Err("22007"), "{text}");
         }
         assert_eq!(parts("999999999999 days"), Err("22008"));

@@ -60,9 +60,9 @@ impl<'a> Number<'a> {
         // So many digits lie before the point once it is shifted.
         let keep = self.integer.len() as i64 + i64::from(self.exponent) + i64::from(scale);
         let kept = keep.clamp(0, total) as usize;
-        let mut value = digits().take(kept).try_fold(0i128, |value, digit| {
-            value.checked_mul(10)?.checked_add(i128::from(digit))
-        });
+        let mut value = digits()
+            .take(kept)
+            .try_fold(0i128, |value, digit| value.checked_mul(10)?.checked_add(i128::from(digit)));
         if keep > total && value != Some(0) {
             let zeros = u32::try_from(keep - total).unwrap_or(u32::MAX);
             value = value.and_then(|value| value.checked_mul(10i128.checked_pow(zeros)?));
@@ -89,7 +89,9 @@ fn exponent(text: &[u8]) -> Option<i32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value = digits.iter().fold(0i32, |value, d| value.saturating_mul(10).saturating_add(i32::from(d - b'0')));
+    let value = digits
+        .iter()
+        .fold(0i32, |value, d| value.saturating_mul(10).saturating_add(i32::from(d - b'0')));
     Some(if negative { -value } else { value })
 }
 
@@ -108,7 +110,11 @@ pub fn integer<T: TryFrom<i128>>(text: &str, type_name: &str) -> Result<T, Inval
 
 /// An integer from a number that may be written with a point or an exponent, provided that its value is integral:
 /// 1.0 and 1e3 are, 1.5 is not (22P02). `text` is for the message.
-pub fn integer_from_number<T: TryFrom<i128>>(number: &Number<'_>, text: &[u8], type_name: &str) -> Result<T, Invalid> {
+pub fn integer_from_number<T: TryFrom<i128>>(
+    number: &Number<'_>,
+    text: &[u8],
+    type_name: &str,
+) -> Result<T, Invalid> {
     let scaled = number.scaled(0);
     if !scaled.exact {
         return Err(Invalid::syntax(type_name, text));
@@ -120,7 +126,8 @@ pub fn integer_from_number<T: TryFrom<i128>>(number: &Number<'_>, text: &[u8], t
 /// numeric(precision, scale) as Decimal128 stores it, rounded half away from zero to the scale as PostgreSQL does; more
 /// digits than the precision are 22003. NaN and infinity are refused, since Decimal128 has neither.
 pub fn decimal(text: &[u8], precision: u8, scale: i8) -> Result<i128, Invalid> {
-    let number = Number::parse(text.trim_ascii()).ok_or_else(|| Invalid::syntax("numeric", text))?;
+    let number =
+        Number::parse(text.trim_ascii()).ok_or_else(|| Invalid::syntax("numeric", text))?;
     let limit = pow10_i128(precision);
     let fits = |value: &i128| limit.is_none_or(|limit| value.unsigned_abs() < limit.unsigned_abs());
     number.scaled(i32::from(scale)).value.filter(fits).ok_or_else(|| Invalid {
@@ -135,12 +142,24 @@ pub fn decimal(text: &[u8], precision: u8, scale: i8) -> Result<i128, Invalid> {
 
 /// A double precision value; a finite text that overflows to infinity or underflows to zero is 22003.
 pub fn float64(text: &str) -> Result<f64, Invalid> {
-    float(text, "double precision", |text| text.parse().ok(), f64::is_infinite, |value| *value == 0.0)
+    float(
+        text,
+        "double precision",
+        |text| text.parse().ok(),
+        f64::is_infinite,
+        |value| *value == 0.0,
+    )
 }
 
 /// A real value, rounded from the text once and not by way of double precision.
 pub fn float32(text: &str) -> Result<f32, Invalid> {
-    float(text, "real", |text| text.parse().ok(), |value: f32| value.is_infinite(), |value| *value == 0.0)
+    float(
+        text,
+        "real",
+        |text| text.parse().ok(),
+        |value: f32| value.is_infinite(),
+        |value| *value == 0.0,
+    )
 }
 
 fn float<F: Copy>(
@@ -151,7 +170,9 @@ fn float<F: Copy>(
     is_zero: impl Fn(&F) -> bool,
 ) -> Result<F, Invalid> {
     let trimmed = text.trim_ascii();
-    let Some(value) = parse(trimmed) else { return Err(Invalid::syntax(type_name, text.as_bytes())) };
+    let Some(value) = parse(trimmed) else {
+        return Err(Invalid::syntax(type_name, text.as_bytes()));
+    };
     // Words ("NaN", "Infinity", "inf" of any case) stand for themselves; only digits can be out of range.
     if let Some(number) = Number::parse(trimmed.as_bytes())
         && (is_infinite(value) || is_zero(&value) && !number.is_zero())
@@ -168,7 +189,9 @@ mod tests {
 
     #[test]
     fn decimals_round_half_away_from_zero_and_refuse_overflow() {
-        let read = |text: &str, precision, scale| decimal(text.as_bytes(), precision, scale).map_err(|e| e.sqlstate);
+        let read = |text: &str, precision, scale| {
+            decimal(text.as_bytes(), precision, scale).map_err(|e| e.sqlstate)
+        };
         for (text, want) in [
             ("1.005", Ok(101)),
             ("-1.005", Ok(-101)),
@@ -213,7 +236,10 @@ mod tests {
         assert_eq!(from_number("-32768"), Ok(-32768));
         assert_eq!(from_number("32768"), Err("22003"));
         assert_eq!(integer::<i64>(" -9223372036854775808 ", "bigint"), Ok(i64::MIN));
-        assert_eq!(integer::<i64>("9223372036854775808", "bigint").map_err(|e| e.sqlstate), Err("22003"));
+        assert_eq!(
+            integer::<i64>("9223372036854775808", "bigint").map_err(|e| e.sqlstate),
+            Err("22003")
+        );
         assert_eq!(integer::<i64>("1.0", "bigint").map_err(|e| e.sqlstate), Err("22P02"));
         let message = integer::<i64>("abc", "bigint").map_err(|e| e.message);
         assert_eq!(message, Err("invalid input syntax for type bigint: \"abc\"".to_owned()));

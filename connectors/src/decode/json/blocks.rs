@@ -174,8 +174,8 @@ fn digits18(data: &[u8], at: usize) -> Option<(u64, usize)> {
     Some((value, count))
 }
 
-/// A JSON integer of up to 18 digits at `at`: its value and where it ends. A point or exponent may follow; that is for
-/// the caller to notice. `None` leaves the matter to the careful parser.
+/// A JSON integer of up to 18 digits, without point or exponent, at `at`: its value and where it ends. `None` leaves the
+/// matter to the careful parser.
 #[inline(always)]
 pub(super) fn integer(data: &[u8], at: usize) -> Option<(i64, usize)> {
     let negative = *data.get(at)? == b'-';
@@ -185,7 +185,10 @@ pub(super) fn integer(data: &[u8], at: usize) -> Option<(i64, usize)> {
         return None;
     }
     let value = value as i64;
-    Some((if negative { -value } else { value }, at + count))
+    match data.get(at + count)? {
+        b'.' | b'e' | b'E' => None,
+        _ => Some((if negative { -value } else { value }, at + count)),
+    }
 }
 
 /// A JSON number without exponent and of up to 18 digits.
@@ -226,11 +229,16 @@ pub(super) fn plain_number(data: &[u8], at: usize) -> Option<PlainNumber> {
 
 /// A string array of bytes that were checked to be UTF-8 string by string as they were appended; checking them again as
 /// a whole costs a tenth of decoding.
-pub(super) fn checked_strings(offsets: OffsetBuffer<i32>, bytes: Vec<u8>, nulls: Option<NullBuffer>) -> StringArray {
+pub(super) fn checked_strings(
+    offsets: OffsetBuffer<i32>,
+    bytes: Vec<u8>,
+    nulls: Option<NullBuffer>,
+) -> StringArray {
     if cfg!(debug_assertions) {
         return StringArray::new(offsets, Buffer::from_vec(bytes), nulls);
     }
-    let end = usize::try_from(*offsets.last().expect("offsets begin with zero")).expect("offsets grow from zero");
+    let end = usize::try_from(*offsets.last().expect("offsets begin with zero"))
+        .expect("offsets grow from zero");
     assert!(end <= bytes.len(), "the last offset lies within the bytes");
     // SAFETY: `OffsetBuffer` keeps its offsets ascending from zero, the last one was just compared with the bytes, and
     // the decoder only ever appends whole strings that are valid UTF-8 and an offset at the end of each.
@@ -249,7 +257,9 @@ mod tests {
                     let mut block = [around; BLOCK_BYTES];
                     block[place] = byte;
                     let stop = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
-                    let bits = |is: &dyn Fn(&u8) -> bool| (0..16).map(|i| u32::from(is(&block[i])) << i).sum();
+                    let bits = |is: &dyn Fn(&u8) -> bool| {
+                        (0..16).map(|i| u32::from(is(&block[i])) << i).sum()
+                    };
                     let want = Classes { stops: bits(&stop), high: bits(&|b| *b >= 0x80) };
                     assert_eq!(classify(block), want, "{block:?}");
                     assert_eq!(classify_portable(block), want, "{block:?}");
@@ -281,12 +291,15 @@ mod tests {
             ("123456789012345678,", Some((123456789012345678, 18))),
             ("1234567890123456789,", None),
             ("01,", None),
+            ("1.0,", None),
+            ("1e3,", None),
             ("-,", None),
             ("x", None),
         ] {
             assert_eq!(integer(&padded(text), 0), want, "{text}");
         }
-        let number = |text| plain_number(&padded(text), 0).map(|n| (n.negative, n.digits, n.scale, n.end));
+        let number =
+            |text| plain_number(&padded(text), 0).map(|n| (n.negative, n.digits, n.scale, n.end));
         assert_eq!(number("-12.50,"), Some((true, 1250, 2, 6)));
         assert_eq!(number("7}"), Some((false, 7, 0, 1)));
         assert_eq!(number("1.,"), None);

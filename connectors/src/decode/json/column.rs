@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use arrow_array::types::*;
 use arrow_array::*;
-use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, IntervalMonthDayNano, NullBuffer, OffsetBuffer};
+use arrow_buffer::{
+    BooleanBuffer, BooleanBufferBuilder, IntervalMonthDayNano, NullBuffer, OffsetBuffer,
+};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
 
 use super::blocks;
@@ -37,10 +39,17 @@ pub(super) struct Bytes {
 }
 
 /// The last timestamp prefix seen, since neighbours mostly share it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Minute {
     pub text: [u8; MINUTE_TEXT_BYTES],
     pub minutes: i64,
+}
+
+impl Default for Minute {
+    /// A minute like any other: the text compared with must always be a valid one.
+    fn default() -> Self {
+        Minute { text: *b"1970-01-01 00:00", minutes: 0 }
+    }
 }
 
 /// The fields of a struct and how keys find them.
@@ -62,16 +71,30 @@ pub(super) enum Values {
     Real(Vec<f32>),
     Double(Vec<f64>),
     /// `limit` is 10^precision: every value is smaller in magnitude.
-    Numeric { precision: u8, scale: i8, limit: u128, values: Vec<i128> },
+    Numeric {
+        precision: u8,
+        scale: i8,
+        limit: u128,
+        values: Vec<i128>,
+    },
     Text(Bytes),
     Jsonb(Bytes),
     Bytea(Bytes),
     Date(Vec<i32>),
     Time(Vec<i64>),
-    Timestamp { unit: TimeUnit, per_second: i64, zoned: bool, minute: Minute, values: Vec<i64> },
+    Timestamp {
+        unit: TimeUnit,
+        per_second: i64,
+        zoned: bool,
+        minute: Minute,
+        values: Vec<i64>,
+    },
     Interval(Vec<IntervalMonthDayNano>),
     Uuid(Vec<[u8; 16]>),
-    List { offsets: Vec<i32>, item: ColumnId },
+    List {
+        offsets: Vec<i32>,
+        item: ColumnId,
+    },
     Struct(Members),
 }
 
@@ -105,7 +128,10 @@ impl Bytes {
 
     /// Ends a value at the end of `bytes`. Fails past 2 GiB, which Arrow's offsets cannot express.
     pub fn close(&mut self) -> Result<(), Invalid> {
-        let too_long = |_| Invalid { sqlstate: "54000", message: "more than 2 GiB of values in one batch".to_owned() };
+        let too_long = |_| Invalid {
+            sqlstate: "54000",
+            message: "more than 2 GiB of values in one batch".to_owned(),
+        };
         self.offsets.push(i32::try_from(self.bytes.len()).map_err(too_long)?);
         Ok(())
     }
@@ -144,7 +170,8 @@ impl Bytes {
 
 impl Members {
     fn new(names: impl Iterator<Item = String>, columns: Vec<ColumnId>) -> Self {
-        let mut members = Members { rows: 0, exact: HashMap::new(), lowercase: HashMap::new(), columns };
+        let mut members =
+            Members { rows: 0, exact: HashMap::new(), lowercase: HashMap::new(), columns };
         for (name, &column) in names.zip(&members.columns) {
             // Of names that differ only in case the first declared one takes keys that match none exactly.
             members.lowercase.entry(name.to_lowercase()).or_insert(column);
@@ -209,7 +236,9 @@ impl Column {
             Values::Boolean(v) => v.reserve(rows),
             Values::SmallInt(v) => v.reserve(rows),
             Values::Integer(v) | Values::Date(v) => v.reserve(rows),
-            Values::BigInt(v) | Values::Time(v) | Values::Timestamp { values: v, .. } => v.reserve(rows),
+            Values::BigInt(v) | Values::Time(v) | Values::Timestamp { values: v, .. } => {
+                v.reserve(rows)
+            }
             Values::Real(v) => v.reserve(rows),
             Values::Double(v) => v.reserve(rows),
             Values::Numeric { values, .. } => values.reserve(rows),
@@ -268,7 +297,12 @@ impl Columns {
         self.nodes.len() - 1
     }
 
-    fn add(&mut self, field: &FieldRef, path: String, kept: bool) -> Result<ColumnId, ConnectorError> {
+    fn add(
+        &mut self,
+        field: &FieldRef,
+        path: String,
+        kept: bool,
+    ) -> Result<ColumnId, ConnectorError> {
         let is_jsonb = field.metadata().get(SQL_TYPE_KEY).is_some_and(|name| name == JSONB);
         let values = match field.data_type() {
             DataType::Boolean => Values::Boolean(Vec::new()),
@@ -278,7 +312,8 @@ impl Columns {
             DataType::Float32 => Values::Real(Vec::new()),
             DataType::Float64 => Values::Double(Vec::new()),
             &DataType::Decimal128(precision, scale) => {
-                let limit = pow10_i128(precision).expect("Decimal128 has at most 38 digits").unsigned_abs();
+                let limit =
+                    pow10_i128(precision).expect("Decimal128 has at most 38 digits").unsigned_abs();
                 Values::Numeric { precision, scale, limit, values: Vec::new() }
             }
             DataType::Utf8 if is_jsonb => Values::Jsonb(Bytes::new()),
@@ -301,12 +336,16 @@ impl Columns {
             }
             DataType::Struct(fields) => {
                 let names = fields.iter().map(|field| field.name().clone());
-                let children = fields.iter().map(|child| self.add(child, format!("{path}.{}", child.name()), kept));
+                let children = fields
+                    .iter()
+                    .map(|child| self.add(child, format!("{path}.{}", child.name()), kept));
                 let children = children.collect::<Result<_, _>>()?;
                 Values::Struct(Members::new(names, children))
             }
             other => {
-                let message = format!("column \"{path}\" cannot be read from JSON: its Arrow type is {other}");
+                let message = format!(
+                    "column \"{path}\" cannot be read from JSON: its Arrow type is {other}"
+                );
                 return Err(ConnectorError::fix(message));
             }
         };
@@ -365,7 +404,9 @@ impl Columns {
             Values::Boolean(v) => v.truncate(rows),
             Values::SmallInt(v) => v.truncate(rows),
             Values::Integer(v) | Values::Date(v) => v.truncate(rows),
-            Values::BigInt(v) | Values::Time(v) | Values::Timestamp { values: v, .. } => v.truncate(rows),
+            Values::BigInt(v) | Values::Time(v) | Values::Timestamp { values: v, .. } => {
+                v.truncate(rows)
+            }
             Values::Real(v) => v.truncate(rows),
             Values::Double(v) => v.truncate(rows),
             Values::Numeric { values, .. } => values.truncate(rows),
@@ -402,7 +443,8 @@ impl Columns {
     /// Appends a NULL, whatever the column's declaration says: below a NULL struct every field is NULL.
     pub fn push_null(&mut self, id: ColumnId) {
         let column = &mut self.nodes[id];
-        let row = u32::try_from(column.len()).expect("a batch's spans are addressed by 32 bits, so rows are as well");
+        let row = u32::try_from(column.len())
+            .expect("a batch's spans are addressed by 32 bits, so rows are as well");
         column.nulls.push(row);
         match &mut column.values {
             Values::Boolean(v) => v.push(false),
@@ -446,7 +488,9 @@ impl Columns {
         let nulls = column.take_nulls(rows);
         let data_type = column.field.data_type();
         Ok(match &mut column.values {
-            Values::Boolean(v) => Arc::new(BooleanArray::new(BooleanBuffer::from(std::mem::take(v)), nulls)),
+            Values::Boolean(v) => {
+                Arc::new(BooleanArray::new(BooleanBuffer::from(std::mem::take(v)), nulls))
+            }
             Values::SmallInt(v) => primitive::<Int16Type>(v, nulls, data_type),
             Values::Integer(v) => primitive::<Int32Type>(v, nulls, data_type),
             Values::BigInt(v) => primitive::<Int64Type>(v, nulls, data_type),
@@ -465,9 +509,15 @@ impl Columns {
             Values::Time(v) => primitive::<Time64MicrosecondType>(v, nulls, data_type),
             Values::Timestamp { unit, values, .. } => match unit {
                 TimeUnit::Second => primitive::<TimestampSecondType>(values, nulls, data_type),
-                TimeUnit::Millisecond => primitive::<TimestampMillisecondType>(values, nulls, data_type),
-                TimeUnit::Microsecond => primitive::<TimestampMicrosecondType>(values, nulls, data_type),
-                TimeUnit::Nanosecond => primitive::<TimestampNanosecondType>(values, nulls, data_type),
+                TimeUnit::Millisecond => {
+                    primitive::<TimestampMillisecondType>(values, nulls, data_type)
+                }
+                TimeUnit::Microsecond => {
+                    primitive::<TimestampMicrosecondType>(values, nulls, data_type)
+                }
+                TimeUnit::Nanosecond => {
+                    primitive::<TimestampNanosecondType>(values, nulls, data_type)
+                }
             },
             Values::Interval(v) => primitive::<IntervalMonthDayNanoType>(v, nulls, data_type),
             Values::Uuid(v) => {
@@ -478,12 +528,19 @@ impl Columns {
                 let (offsets, item) = (std::mem::replace(offsets, vec![0]), *item);
                 let items = self.take(item)?;
                 let field = Arc::clone(&self.nodes[item].field);
-                Arc::new(ListArray::try_new(field, OffsetBuffer::new(offsets.into()), items, nulls)?)
+                Arc::new(ListArray::try_new(
+                    field,
+                    OffsetBuffer::new(offsets.into()),
+                    items,
+                    nulls,
+                )?)
             }
             Values::Struct(members) => {
                 let members = members.columns.clone();
-                let arrays = members.iter().map(|&member| self.take(member)).collect::<Result<_, _>>()?;
-                let fields = members.iter().map(|&member| Arc::clone(&self.nodes[member].field)).collect();
+                let arrays =
+                    members.iter().map(|&member| self.take(member)).collect::<Result<_, _>>()?;
+                let fields =
+                    members.iter().map(|&member| Arc::clone(&self.nodes[member].field)).collect();
                 Arc::new(StructArray::try_new_with_length(fields, arrays, nulls, rows)?)
             }
         })

@@ -20,12 +20,18 @@ pub(super) struct Fault {
 impl Fault {
     /// The text is not JSON: 22P02 with what was expected and where, in bytes from the message's start.
     pub fn syntax(at: usize, expected: &str) -> Fault {
-        Fault { sqlstate: "22P02", reason: format!("invalid input syntax for type json: {expected} at byte {at}") }
+        Fault {
+            sqlstate: "22P02",
+            reason: format!("invalid input syntax for type json: {expected} at byte {at}"),
+        }
     }
 
     /// The text is JSON, but the value does not fit its column.
     pub fn in_column(path: &str, invalid: Invalid) -> Fault {
-        Fault { sqlstate: invalid.sqlstate, reason: format!("column \"{path}\": {}", invalid.message) }
+        Fault {
+            sqlstate: invalid.sqlstate,
+            reason: format!("column \"{path}\": {}", invalid.message),
+        }
     }
 }
 
@@ -108,13 +114,21 @@ impl<'a> Cursor<'a> {
         if self.take(close) {
             return Ok(false);
         }
-        self.fault(if close == b'}' { "expected \",\" or \"}\"" } else { "expected \",\" or \"]\"" })
+        self.fault(if close == b'}' {
+            "expected \",\" or \"}\""
+        } else {
+            "expected \",\" or \"]\""
+        })
     }
 
     /// Passes over `open` and the whitespace after it; true when an element follows, false when the container is empty.
     pub fn enter(&mut self, open: u8, close: u8) -> Result<bool, Fault> {
         if !self.take(open) {
-            return self.fault(if open == b'{' { "expected an object" } else { "expected an array" });
+            return self.fault(if open == b'{' {
+                "expected an object"
+            } else {
+                "expected an array"
+            });
         }
         self.skip_whitespace();
         Ok(!self.take(close))
@@ -206,12 +220,18 @@ impl<'a> Cursor<'a> {
                     has_escapes = true;
                     has_nul |= self.escape()? == Some('\0');
                 }
-                Some(_) => return Err(Fault::syntax(self.at, "a control character must be escaped in a string,")),
+                Some(_) => {
+                    return Err(Fault::syntax(
+                        self.at,
+                        "a control character must be escaped in a string,",
+                    ));
+                }
                 None => return self.fault("expected the string's closing quote"),
             }
         }
-        let raw = utf8(&self.text[start..self.at], ascii)
-            .map_err(|valid| Fault::syntax(start + valid, "invalid byte sequence for encoding \"UTF8\""))?;
+        let raw = utf8(&self.text[start..self.at], ascii).map_err(|valid| {
+            Fault::syntax(start + valid, "invalid byte sequence for encoding \"UTF8\"")
+        })?;
         self.at += 1;
         Ok(Text { raw, has_escapes, has_nul })
     }
@@ -223,7 +243,8 @@ impl<'a> Cursor<'a> {
             return plain.ascii;
         }
         let rest = &self.text[self.at..];
-        let len = rest.iter().position(|c| matches!(c, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len());
+        let len =
+            rest.iter().position(|c| matches!(c, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len());
         self.at += len;
         rest[..len].is_ascii()
     }
@@ -244,7 +265,10 @@ impl<'a> Cursor<'a> {
                         self.at += len;
                         Ok(Some(c))
                     }
-                    None => Err(Fault::syntax(start, "\\u must be followed by four hexadecimal digits, surrogates in pairs,")),
+                    None => Err(Fault::syntax(
+                        start,
+                        "\\u must be followed by four hexadecimal digits, surrogates in pairs,",
+                    )),
                 }
             }
             _ => self.fault("expected an escape sequence"),
@@ -285,7 +309,9 @@ impl<'a> Text<'a> {
         'a: 's,
     {
         if self.has_nul {
-            let message = "unsupported Unicode escape sequence: \\u0000 cannot be converted to text".to_owned();
+            let message =
+                "unsupported Unicode escape sequence: \\u0000 cannot be converted to text"
+                    .to_owned();
             return Err(Invalid { sqlstate: "22P05", message });
         }
         Ok(self.characters(scratch))
@@ -310,7 +336,8 @@ impl<'a> Text<'a> {
                 Some(b'n') => ('\n', 2),
                 Some(b'r') => ('\r', 2),
                 Some(b't') => ('\t', 2),
-                Some(b'u') => unicode_escape(rest.as_bytes()).expect("the escape was checked when it was passed over"),
+                Some(b'u') => unicode_escape(rest.as_bytes())
+                    .expect("the escape was checked when it was passed over"),
                 Some(&other) => (char::from(other), 2),
                 None => unreachable!("a backslash alone was refused when it was passed over"),
             };

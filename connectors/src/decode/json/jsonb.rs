@@ -18,7 +18,11 @@ const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Appends the value at the cursor to `out` and passes over it. On a fault `out` has grown by something the caller takes
 /// back. Faults of the value, not of the syntax, name the column by `path`.
-pub(super) fn normalise(cursor: &mut Cursor<'_>, path: &str, out: &mut Vec<u8>) -> Result<(), Fault> {
+pub(super) fn normalise(
+    cursor: &mut Cursor<'_>,
+    path: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
     let limit = 4 * (cursor.text.len() - cursor.at) + GROWTH_BYTES_MAX;
     Writer { path, limit, scratch: String::new() }.value(cursor, 0, out)
 }
@@ -31,7 +35,12 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn value(&mut self, cursor: &mut Cursor<'_>, depth: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn value(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
         let start = cursor.at;
         match cursor.peek() {
             Some(b'{') => {
@@ -65,7 +74,12 @@ impl Writer<'_> {
         text.unescaped(&mut self.scratch).map_err(|invalid| Fault::in_column(path, invalid))
     }
 
-    fn array(&mut self, cursor: &mut Cursor<'_>, depth: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn array(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
         let start = out.len();
         out.push(b'[');
         let mut more = cursor.enter(b'[', b']')?;
@@ -81,7 +95,12 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn object(&mut self, cursor: &mut Cursor<'_>, depth: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn object(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
         // The members' values one after the other in the order of the message, and where each one lies.
         let mut values = Vec::new();
         let mut members = Vec::new();
@@ -190,7 +209,10 @@ mod tests {
         for (text, want) in [
             ("{}", "{}"),
             ("[ ]", "[]"),
-            (r#"{"bb":1,"a":2,"c":[1,{"x":null}],"a":true}"#, r#"{"a": true, "c": [1, {"x": null}], "bb": 1}"#),
+            (
+                r#"{"bb":1,"a":2,"c":[1,{"x":null}],"a":true}"#,
+                r#"{"a": true, "c": [1, {"x": null}], "bb": 1}"#,
+            ),
             (r#""\u00e9\ud83d\ude00\/\u0001\n""#, r#""é😀/\u0001\n""#),
             ("1.50e1", "15.0"),
             ("1e3", "1000"),

@@ -101,10 +101,13 @@ impl JsonDecoder {
             let (start, end) = (start as usize, start as usize + len as usize);
             if end > data.len() {
                 self.columns.rollback(0);
-                let reason = format!("message {message} ends at byte {end} of a buffer with {}", data.len());
+                let reason =
+                    format!("message {message} ends at byte {end} of a buffer with {}", data.len());
                 return Err(ConnectorError::new(ErrorKind::Bug, reason));
             }
-            if self.use_templates && self.templates.read_message(&mut self.columns, data, start, end) {
+            if self.use_templates
+                && self.templates.read_message(&mut self.columns, data, start, end)
+            {
                 continue;
             }
             let rows = self.columns.rows();
@@ -112,7 +115,11 @@ impl JsonDecoder {
                 Ok(()) => self.templates.learn(&mut self.learner),
                 Err(fault) => {
                     self.columns.rollback(rows);
-                    failures.push(Failure { message, sqlstate: fault.sqlstate, reason: fault.reason });
+                    failures.push(Failure {
+                        message,
+                        sqlstate: fault.sqlstate,
+                        reason: fault.reason,
+                    });
                 }
             }
         }

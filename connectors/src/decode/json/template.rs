@@ -9,8 +9,10 @@
 //! any other surprise the message is given up, cut off the columns and left to the careful way whole. Nothing here
 //! decides that a message is bad.
 
+use arrow_schema::TimeUnit;
+
 use super::blocks::{self, BLOCK_BYTES, POW10, load16};
-use super::column::{Column, ColumnId, Columns, Minute, Values};
+use super::column::{Bytes, Column, ColumnId, Columns, Minute, Values};
 use super::cursor::Cursor;
 use super::value::EPOCH_NUMBERS_PER_SECOND;
 use crate::types;
@@ -33,7 +35,7 @@ enum Action {
 }
 
 /// A piece of literal text, compared sixteen bytes at once, and the value after it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Step {
     literal: u128,
     mask: u128,
@@ -51,7 +53,7 @@ pub(super) enum Closing {
     Present,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Template {
     steps: Vec<Step>,
     closings: Vec<(ColumnId, Closing)>,
@@ -78,7 +80,13 @@ pub(super) struct Learner {
 impl Templates {
     /// Reads the message at `start..end` of `data` into a row if it fits a template; else leaves the columns as they were.
     #[inline]
-    pub fn read_message(&mut self, columns: &mut Columns, data: &[u8], start: usize, end: usize) -> bool {
+    pub fn read_message(
+        &mut self,
+        columns: &mut Columns,
+        data: &[u8],
+        start: usize,
+        end: usize,
+    ) -> bool {
         for index in 0..self.recent.len() {
             if self.recent[index].read_message(columns, data, start, end) {
                 if index > 0 {
@@ -95,6 +103,11 @@ impl Templates {
     /// Remembers the layout of the message that the learner has just seen, in place of the one used longest ago.
     pub fn learn(&mut self, learner: &mut Learner) {
         if learner.useless {
+            return;
+        }
+        // A known layout comes here when the message lies too near the end of a buffer without padding.
+        if let Some(index) = self.recent.iter().position(|known| *known == learner.template) {
+            self.recent[..=index].rotate_right(1);
             return;
         }
         self.recent.truncate(TEMPLATES_MAX - 1);
@@ -223,7 +236,13 @@ fn skip_value(data: &[u8], at: usize, end: usize) -> Option<usize> {
 
 impl Columns {
     #[inline(never)]
-    fn read_carefully(&mut self, id: ColumnId, data: &[u8], at: usize, end: usize) -> Option<usize> {
+    fn read_carefully(
+        &mut self,
+        id: ColumnId,
+        data: &[u8],
+        at: usize,
+        end: usize,
+    ) -> Option<usize> {
         let mut cursor = Cursor { text: data.get(..end)?, at };
         self.read_value(id, &mut cursor).ok()?;
         if !self.get(id).kept {
@@ -240,70 +259,25 @@ impl Column {
     fn read_fast(&mut self, data: &[u8], at: usize) -> Option<usize> {
         let kept = self.kept;
         match &mut self.values {
-            Values::BigInt(v) => {
-                let (value, end) = blocks::integer(data, at)?;
-                if kept {
-                    v.push(value);
-                }
-                Some(end)
-            }
-            Values::Integer(v) => read_narrow(data, at, v, kept),
-            Values::SmallInt(v) => read_narrow(data, at, v, kept),
-            Values::Boolean(v) => {
-                let (value, end) = boolean(data, at)?;
-                if kept {
-                    v.push(value);
-                }
-                Some(end)
-            }
-            Values::Double(v) => {
-                let (value, end) = double(data, at)?;
-                if kept {
-                    v.push(value);
-                }
-                Some(end)
-            }
-            Values::Real(v) => {
-                let (value, end) = real(data, at)?;
-                if kept {
-                    v.push(value);
-                }
-                Some(end)
-            }
+            Values::BigInt(v) => keep(v, kept, blocks::integer(data, at)),
+            Values::Integer(v) => keep(v, kept, narrow(data, at)),
+            Values::SmallInt(v) => keep(v, kept, narrow(data, at)),
+            Values::Boolean(v) => keep(v, kept, boolean(data, at)),
+            Values::Double(v) => keep(v, kept, double(data, at)),
+            Values::Real(v) => keep(v, kept, real(data, at)),
             Values::Numeric { scale, limit, values, .. } => {
-                let (value, end) = numeric(data, at, *scale, *limit)?;
-                if kept {
-                    values.push(value);
-                }
-                Some(end)
+                keep(values, kept, numeric(data, at, *scale, *limit))
             }
-            Values::Text(text) if kept => {
-                if *data.get(at)? != b'"' {
-                    return None;
-                }
-                let plain = blocks::copy_plain(data, at + 1, &mut text.bytes)?;
-                let end = at + 1 + plain.len;
-                let valid = data[end] == b'"' && (plain.ascii || is_utf8(&data[at + 1..end]));
-                if !valid || text.close().is_err() {
-                    text.undo();
-                    return None;
-                }
-                Some(end + 1)
-            }
+            Values::Text(text) if kept => copy_string(data, at, text),
             Values::Text(_) => skip_string(data, at),
-            Values::Timestamp { per_second, minute, unit, zoned: _, values } => {
-                let (value, end) = match *data.get(at)? {
-                    b'"' => timestamp(data, at + 1, *per_second, minute)?,
-                    _ => {
-                        let (value, end) = blocks::integer(data, at)?;
-                        (types::timestamp_from_seconds(value, EPOCH_NUMBERS_PER_SECOND, *unit)?, end)
-                    }
-                };
-                if kept {
-                    values.push(value);
-                }
-                Some(end)
-            }
+            Values::Timestamp { unit, per_second, zoned: _, minute, values } => keep(
+                values,
+                kept,
+                match *data.get(at)? {
+                    b'"' => timestamp(data, at + 1, *per_second, minute),
+                    _ => epoch_number(data, at, *unit),
+                },
+            ),
             Values::Jsonb(_)
             | Values::Bytea(_)
             | Values::Date(_)
@@ -316,14 +290,42 @@ impl Column {
     }
 }
 
+/// Appends a value that was read, if its column is kept, and gives its end.
 #[inline(always)]
-fn read_narrow<T: TryFrom<i64>>(data: &[u8], at: usize, values: &mut Vec<T>, kept: bool) -> Option<usize> {
-    let (value, end) = blocks::integer(data, at)?;
-    let value = T::try_from(value).ok()?;
+fn keep<T>(values: &mut Vec<T>, kept: bool, read: Option<(T, usize)>) -> Option<usize> {
+    let (value, end) = read?;
     if kept {
         values.push(value);
     }
     Some(end)
+}
+
+/// Appends the plain string at `at` and gives its end; with `None` nothing is appended.
+#[inline(always)]
+fn copy_string(data: &[u8], at: usize, text: &mut Bytes) -> Option<usize> {
+    if *data.get(at)? != b'"' {
+        return None;
+    }
+    let plain = blocks::copy_plain(data, at + 1, &mut text.bytes)?;
+    let end = at + 1 + plain.len;
+    let valid = data[end] == b'"' && (plain.ascii || is_utf8(&data[at + 1..end]));
+    if !valid || text.close().is_err() {
+        text.undo();
+        return None;
+    }
+    Some(end + 1)
+}
+
+#[inline(always)]
+fn narrow<T: TryFrom<i64>>(data: &[u8], at: usize) -> Option<(T, usize)> {
+    let (value, end) = blocks::integer(data, at)?;
+    Some((T::try_from(value).ok()?, end))
+}
+
+#[inline(always)]
+fn epoch_number(data: &[u8], at: usize, unit: TimeUnit) -> Option<(i64, usize)> {
+    let (value, end) = blocks::integer(data, at)?;
+    Some((types::timestamp_from_seconds(value, EPOCH_NUMBERS_PER_SECOND, unit)?, end))
 }
 
 #[inline(always)]

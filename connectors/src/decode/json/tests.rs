@@ -45,7 +45,8 @@ fn all(schema: &SchemaRef) -> Vec<usize> {
 }
 
 fn jsonb(name: &str) -> Field {
-    Field::new(name, DataType::Utf8, true).with_metadata([("tidewater.type".into(), "jsonb".into())].into())
+    Field::new(name, DataType::Utf8, true)
+        .with_metadata([("tidewater.type".into(), "jsonb".into())].into())
 }
 
 fn list(item: Field) -> DataType {
@@ -73,7 +74,9 @@ fn decode(schema: &SchemaRef, messages: &[&str]) -> Vec<String> {
             outcomes.push(format!("{} {}", first.sqlstate, first.reason));
         } else {
             assert_eq!(batch.slice(0, 1), batch.slice(1, 1), "{message}");
-            let row: Vec<_> = (0..batch.num_columns()).map(|column| rendered(&batch, column).swap_remove(0)).collect();
+            let row: Vec<_> = (0..batch.num_columns())
+                .map(|column| rendered(&batch, column).swap_remove(0))
+                .collect();
             outcomes.push(row.join(" | "));
         }
     }
@@ -102,9 +105,18 @@ fn message_must_be_exactly_one_object() {
         ("{}", "NULL"),
         ("", "22P02 the message is empty"),
         (" \n", "22P02 the message is empty"),
-        ("[]", "22P02 invalid input syntax for type json: expected an object but found \"[\" at byte 0"),
-        ("1", "22P02 invalid input syntax for type json: expected an object but found \"1\" at byte 0"),
-        ("null", "22P02 invalid input syntax for type json: expected an object but found \"n\" at byte 0"),
+        (
+            "[]",
+            "22P02 invalid input syntax for type json: expected an object but found \"[\" at byte 0",
+        ),
+        (
+            "1",
+            "22P02 invalid input syntax for type json: expected an object but found \"1\" at byte 0",
+        ),
+        (
+            "null",
+            "22P02 invalid input syntax for type json: expected an object but found \"n\" at byte 0",
+        ),
         (
             r#"{"a":1}{"a":2}"#,
             "22P02 invalid input syntax for type json: expected the message's end after its object but found \"{\" at byte 7",
@@ -117,12 +129,18 @@ fn message_must_be_exactly_one_object() {
             r#"{"a":1"#,
             "22P02 invalid input syntax for type json: expected \",\" or \"}\" but the message ends at byte 6",
         ),
-        (r#"{"a":"#, "22P02 invalid input syntax for type json: expected a value but the message ends at byte 5"),
+        (
+            r#"{"a":"#,
+            "22P02 invalid input syntax for type json: expected a value but the message ends at byte 5",
+        ),
         (
             r#"{"a":1,}"#,
             "22P02 invalid input syntax for type json: expected a string but found \"}\" at byte 7",
         ),
-        (r#"{"b":tru}"#, "22P02 invalid input syntax for type json: expected a value but found \"t\" at byte 5"),
+        (
+            r#"{"b":tru}"#,
+            "22P02 invalid input syntax for type json: expected a value but found \"t\" at byte 5",
+        ),
         (
             r#"{"b":01}"#,
             "22P02 invalid input syntax for type json: expected \",\" or \"}\" but found \"1\" at byte 6",
@@ -141,12 +159,18 @@ fn message_must_be_exactly_one_object() {
         assert_eq!(decode(&schema, &[message]), [want], "{message}");
     }
     let deep = format!("{{\"b\":{}", "[".repeat(200_000));
-    assert_eq!(decode(&schema, &[&deep]), ["54001 JSON is nested deeper than 128 levels at byte 133"]);
+    assert_eq!(
+        decode(&schema, &[&deep]),
+        ["54001 JSON is nested deeper than 128 levels at byte 133"]
+    );
 }
 
 #[test]
 fn bad_message_leaves_out_only_itself() {
-    let schema = schema(vec![Field::new("a", DataType::Int64, true), Field::new("s", DataType::Utf8, false)]);
+    let schema = schema(vec![
+        Field::new("a", DataType::Int64, true),
+        Field::new("s", DataType::Utf8, false),
+    ]);
     let messages = [
         b"{\"a\":1,\"s\":\"x\"}".as_slice(),
         b"{\"a\":2,\"s\":\"y\"",
@@ -162,7 +186,8 @@ fn bad_message_leaves_out_only_itself() {
     let batch = decoder.decode(laid.messages(), &mut failures).unwrap();
     assert_eq!(rendered(&batch, 0), ["1", "3", "5"]);
     assert_eq!(rendered(&batch, 1), ["x", "z", "é"]);
-    let failed: Vec<_> = failures.iter().map(|f| (f.message, f.sqlstate, f.reason.as_str())).collect();
+    let failed: Vec<_> =
+        failures.iter().map(|f| (f.message, f.sqlstate, f.reason.as_str())).collect();
     assert_eq!(
         failed,
         [
@@ -189,7 +214,10 @@ fn keys_match_exactly_before_they_match_in_any_case() {
         Field::new("ID", DataType::Int64, true),
         Field::new("ünï", DataType::Int64, true),
     ]);
-    let got = decode(&schema, &[r#"{"ID":1,"id":2,"ÜNÏ":3}"#, r#"{"Id":4,"\u0049D":5}"#, r#"{"id":1,"id":null,"id":7}"#]);
+    let got = decode(
+        &schema,
+        &[r#"{"ID":1,"id":2,"ÜNÏ":3}"#, r#"{"Id":4,"\u0049D":5}"#, r#"{"id":1,"id":null,"id":7}"#],
+    );
     assert_eq!(got, ["2 | 1 | 3", "4 | 5 | NULL", "7 | NULL | NULL"]);
 }
 
@@ -201,7 +229,10 @@ fn integers_take_integral_numbers_and_strings_of_digits() {
             ("-12", "-12"),
             ("-0", "0"),
             ("9223372036854775807", "9223372036854775807"),
-            ("9223372036854775808", "22003 column \"x\": value \"9223372036854775808\" is out of range for type bigint"),
+            (
+                "9223372036854775808",
+                "22003 column \"x\": value \"9223372036854775808\" is out of range for type bigint",
+            ),
             ("1.0", "1"),
             ("1e3", "1000"),
             ("1.5", "22P02 column \"x\": invalid input syntax for type bigint: \"1.5\""),
@@ -242,10 +273,16 @@ fn floats_take_numbers_and_words() {
             ("\"-Infinity\"", "-inf"),
             ("\"NaN\"", "NaN"),
             ("1e999", "22003 column \"x\": \"1e999\" is out of range for type double precision"),
-            ("false", "22P02 column \"x\": invalid input syntax for type double precision: \"false\""),
+            (
+                "false",
+                "22P02 column \"x\": invalid input syntax for type double precision: \"false\"",
+            ),
         ],
     );
-    check_values(DataType::Float32, &[("0.1", "0.1"), ("16777217.5", "16777218.0"), ("8388608.51", "8388609.0")]);
+    check_values(
+        DataType::Float32,
+        &[("0.1", "0.1"), ("16777217.5", "16777218.0"), ("8388608.51", "8388609.0")],
+    );
 }
 
 #[test]
@@ -288,17 +325,30 @@ fn text_takes_any_value_as_its_json_text() {
         ],
     );
     let field = jsonb("x");
-    check_field(field, &[(r#"{"bb":1e2,"a":"\u00e9"}"#, r#"{"a": "é", "bb": 100}"#), ("[1,null]", "[1, null]"), ("\"s\"", "\"s\"")]);
+    check_field(
+        field,
+        &[
+            (r#"{"bb":1e2,"a":"\u00e9"}"#, r#"{"a": "é", "bb": 100}"#),
+            ("[1,null]", "[1, null]"),
+            ("\"s\"", "\"s\""),
+        ],
+    );
 }
 
 #[test]
 fn binary_types_are_read_from_text() {
     let wrong = "22P02 column \"x\": invalid input syntax for type bytea: \"\\x0\"";
-    check_values(DataType::Binary, &[(r#""\\xdead""#, "dead"), (r#""ab""#, "6162"), (r#""\\x0""#, wrong)]);
+    check_values(
+        DataType::Binary,
+        &[(r#""\\xdead""#, "dead"), (r#""ab""#, "6162"), (r#""\\x0""#, wrong)],
+    );
     let wrong = "22P02 column \"x\": invalid input syntax for type uuid: \"1\"";
     check_values(
         DataType::FixedSizeBinary(16),
-        &[(r#""A0EEBC99-9c0b-4ef8-bb6d-6bb9bd380a11""#, "a0eebc999c0b4ef8bb6d6bb9bd380a11"), ("1", wrong)],
+        &[
+            (r#""A0EEBC99-9c0b-4ef8-bb6d-6bb9bd380a11""#, "a0eebc999c0b4ef8bb6d6bb9bd380a11"),
+            ("1", wrong),
+        ],
     );
 }
 
@@ -354,14 +404,23 @@ fn arrays_and_structs_nest() {
         Field::new("ns", list(Field::new("item", DataType::Int64, false)), true),
     ]);
     for (message, want) in [
-        (r#"{"p":{"x":1,"tags":["a",null]},"ns":[1,2]}"#, "{x: 1, tags: [a, NULL]} | NULL | [1, 2]"),
+        (
+            r#"{"p":{"x":1,"tags":["a",null]},"ns":[1,2]}"#,
+            "{x: 1, tags: [a, NULL]} | NULL | [1, 2]",
+        ),
         (r#"{"p":{"X":1,"y":[{}]},"ps":[]}"#, "{x: 1, tags: NULL} | [] | NULL"),
-        (r#"{"p":null,"ps":[{"x":1},null,{"x":2,"x":3}]}"#, "NULL | [{x: 1, tags: NULL}, NULL, {x: 3, tags: NULL}] | NULL"),
+        (
+            r#"{"p":null,"ps":[{"x":1},null,{"x":2,"x":3}]}"#,
+            "NULL | [{x: 1, tags: NULL}, NULL, {x: 3, tags: NULL}] | NULL",
+        ),
         (r#"{"p":{"tags":[]}}"#, "23502 null value in column \"p.x\""),
         (r#"{"ps":[{"x":1},{}]}"#, "23502 null value in column \"ps[].x\""),
         (r#"{"ns":[1,null]}"#, "23502 null value in column \"ns[]\""),
         (r#"{"ns":[1,"a"]}"#, "22P02 column \"ns[]\": invalid input syntax for type bigint: \"a\""),
-        (r#"{"ns":{"a":1}}"#, "22P02 column \"ns\": invalid input syntax for type array: \"{\"a\":1}\""),
+        (
+            r#"{"ns":{"a":1}}"#,
+            "22P02 column \"ns\": invalid input syntax for type array: \"{\"a\":1}\"",
+        ),
         (r#"{"p":[1]}"#, "22P02 column \"p\": invalid input syntax for type struct: \"[1]\""),
     ] {
         assert_eq!(decode(&schema, &[message]), [want], "{message}");
@@ -404,7 +463,10 @@ fn unwanted_columns_are_checked_and_come_empty() {
 fn schema_without_columns_still_checks_and_counts() {
     let laid = Laid::new(&["{}", "{\"a\":}", "{\"a\":[1]}"], PADDING);
     let mut failures = Vec::new();
-    let batch = JsonDecoder::new(schema(vec![]), &[]).unwrap().decode(laid.messages(), &mut failures).unwrap();
+    let batch = JsonDecoder::new(schema(vec![]), &[])
+        .unwrap()
+        .decode(laid.messages(), &mut failures)
+        .unwrap();
     assert_eq!((batch.num_rows(), failures.len()), (2, 1));
 }
 
@@ -412,8 +474,12 @@ fn schema_without_columns_still_checks_and_counts() {
 fn types_without_a_reading_and_spans_outside_are_errors() {
     let unreadable = schema(vec![Field::new("d", DataType::Duration(TimeUnit::Second), true)]);
     let error = JsonDecoder::new(unreadable, &[0]).unwrap_err();
-    assert_eq!(error.message, "column \"d\" cannot be read from JSON: its Arrow type is Duration(s)");
-    let mut decoder = JsonDecoder::new(schema(vec![Field::new("a", DataType::Int64, true)]), &[0]).unwrap();
+    assert_eq!(
+        error.message,
+        "column \"d\" cannot be read from JSON: its Arrow type is Duration(s)"
+    );
+    let mut decoder =
+        JsonDecoder::new(schema(vec![Field::new("a", DataType::Int64, true)]), &[0]).unwrap();
     let good = Laid::new(&["{\"a\":1}"], 0);
     let outside = Messages { data: &good.data, spans: &[(0, 7), (1, 7)] };
     assert_eq!(decoder.decode(outside, &mut Vec::new()).unwrap_err().kind, ErrorKind::Bug);
@@ -423,7 +489,8 @@ fn types_without_a_reading_and_spans_outside_are_errors() {
 
 #[test]
 fn interleaved_layouts_all_find_their_template() {
-    let schema = schema(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]);
+    let schema =
+        schema(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]);
     let layouts = [r#"{"a":1,"b":"x"}"#, r#"{"b":"x","a":1}"#, r#"{"a":1}"#, r#"{ "b" : "x" }"#];
     let messages: Vec<_> = layouts.iter().cycle().take(400).collect();
     let laid = Laid::new(&messages, PADDING);
@@ -432,6 +499,36 @@ fn interleaved_layouts_all_find_their_template() {
     assert_eq!(batch.num_rows(), 400);
     assert_eq!(batch.column(0).null_count(), 100);
     assert_eq!(decoder.templates.hits, 396, "all but the first of each layout");
+}
+
+#[test]
+fn remembered_minute_is_never_matched_by_anything_but_a_timestamp() {
+    let schema = schema(vec![Field::new("t", DataType::Timestamp(TimeUnit::Second, None), true)]);
+    let zeros = format!("{{\"t\":\"{}:00\"}}", "\0".repeat(16));
+    let laid = Laid::new(&["{\"t\":0}", &zeros], PADDING);
+    let mut failures = Vec::new();
+    JsonDecoder::new(schema, &[0]).unwrap().decode(laid.messages(), &mut failures).unwrap();
+    assert_eq!(failures.len(), 1);
+}
+
+#[test]
+fn values_that_need_care_do_not_push_layouts_out() {
+    let schema =
+        schema(vec![Field::new("a", DataType::Int64, true), Field::new("s", DataType::Utf8, true)]);
+    let messages = [
+        r#"{"a":1,"s":"x"}"#,
+        r#"{"a":1.0,"s":null}"#,
+        r#"{"a":"1","s":"\u0041"}"#,
+        r#"{"a":null,"s":[1]}"#,
+        r#"{"a":1234567890123456789,"s":"é"}"#,
+        r#"{"a":1e3,"s":true}"#,
+    ];
+    let laid = Laid::new(&messages, PADDING);
+    let mut decoder = JsonDecoder::new(schema, &[0, 1]).unwrap();
+    let batch = decoder.decode(laid.messages(), &mut Vec::new()).unwrap();
+    assert_eq!(rendered(&batch, 0), ["1", "1", "1", "NULL", "1234567890123456789", "1000"]);
+    assert_eq!(rendered(&batch, 1), ["x", "NULL", "A", "[1]", "é", "true"]);
+    assert_eq!(decoder.templates.hits, 5);
 }
 
 /// A schema with every type, and messages that fit it.
@@ -469,11 +566,21 @@ fn random_member(rng: &mut StdRng, name: &str) -> String {
     }
     let digits = rng.random_range(1..19);
     let integer = rng.random_range(-(10i64.pow(digits))..10i64.pow(digits));
-    let inner = |rng: &mut StdRng| format!(r#"{{"n":{},"t":"t{}","l":[1.5,{}]}}"#, integer, integer, rng.random_range(0..9));
+    let inner = |rng: &mut StdRng| {
+        format!(r#"{{"n":{},"t":"t{}","l":[1.5,{}]}}"#, integer, integer, rng.random_range(0..9))
+    };
     match name {
         "auction" => integer.to_string(),
         "channel" => {
-            let words = ["Google", "", "é😀", "a\\nb", "\\u00e9\\ud83d\\ude00", "a rather long text of plain letters", "\\\\"];
+            let words = [
+                "Google",
+                "",
+                "é😀",
+                "a\\nb",
+                "\\u00e9\\ud83d\\ude00",
+                "a rather long text of plain letters",
+                "\\\\",
+            ];
             format!("\"{}{}\"", words.choose(rng).unwrap(), words.choose(rng).unwrap())
         }
         "ts" | "tz" => match rng.random_range(0..8) {
@@ -481,7 +588,10 @@ fn random_member(rng: &mut StdRng, name: &str) -> String {
             1 => format!("\"2024-02-{:02}\"", rng.random_range(1..32)),
             kind => {
                 let zone = ["", "", "Z", "+01:30", " UTC"].choose(rng).unwrap();
-                let fraction = ["", ".5", ".123", ".1239", ".123456", ".9999999", ".12345678", ".999999999"].choose(rng).unwrap();
+                let fraction =
+                    ["", ".5", ".123", ".1239", ".123456", ".9999999", ".12345678", ".999999999"]
+                        .choose(rng)
+                        .unwrap();
                 let (hour, second) = (rng.random_range(0..25), rng.random_range(0..62));
                 let separator = if kind > 4 { 'T' } else { ' ' };
                 format!("\"2024-02-29{separator}{hour:02}:15:{second:02}{fraction}{zone}\"")
@@ -504,7 +614,10 @@ fn random_member(rng: &mut StdRng, name: &str) -> String {
         "uuid" => "\"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\"".to_owned(),
         "inner" => inner(rng),
         "inners" => format!("[{},null,{}]", inner(rng), inner(rng)),
-        _ => ["1", "\"text\"", "[1,{\"a\":[]}]", "1.5e3", "null", "\"\\ud83d\\ude00é\""].choose(rng).unwrap().to_string(),
+        _ => ["1", "\"text\"", "[1,{\"a\":[]}]", "1.5e3", "null", "\"\\ud83d\\ude00é\""]
+            .choose(rng)
+            .unwrap()
+            .to_string(),
     }
 }
 
@@ -517,13 +630,15 @@ fn random_message(rng: &mut StdRng, names: &[&str]) -> Vec<u8> {
         names.truncate(rng.random_range(0..=names.len()));
     }
     let colon = if rng.random_bool(0.1) { " : " } else { ":" };
-    let members: Vec<_> = names.iter().map(|name| format!("\"{name}\"{colon}{}", random_member(rng, name))).collect();
+    let members: Vec<_> =
+        names.iter().map(|name| format!("\"{name}\"{colon}{}", random_member(rng, name))).collect();
     format!("{{{}}}", members.join(",")).into_bytes()
 }
 
 /// Breaks a message in one to three places.
 fn mutate(rng: &mut StdRng, message: &mut Vec<u8>) {
-    const INTERESTING: &[u8] = b"\"\"\"\\{}[]:,0123456789-+.eEntfuZT \n\x00\x01\x1f\x7f\x80\xff\xc3\xa9'/";
+    const INTERESTING: &[u8] =
+        b"\"\"\"\\{}[]:,0123456789-+.eEntfuZT \n\x00\x01\x1f\x7f\x80\xff\xc3\xa9'/";
     for _ in 0..rng.random_range(1..4) {
         if message.is_empty() {
             return;
@@ -565,7 +680,8 @@ fn differential_fast_way_agrees_with_careful_way_on_broken_messages() {
     let seed = setting("TIDEWATER_FUZZ_SEED", rand::random());
     let rounds = setting("TIDEWATER_FUZZ_ROUNDS", 40);
     let schema = everything();
-    let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).chain(["unknown", "extra"]).collect();
+    let names: Vec<_> =
+        schema.fields().iter().map(|f| f.name().as_str()).chain(["unknown", "extra"]).collect();
     let few = ["auction", "channel", "ts", "unknown"];
     let mut fast = JsonDecoder::new(schema.clone(), &all(&schema)).unwrap();
     let (mut fast_count, mut failed_count) = (0, 0);
@@ -599,13 +715,18 @@ fn differential_fast_way_agrees_with_careful_way_on_broken_messages() {
             array.to_data().validate_full().unwrap();
         }
 
-        let wanted: Vec<usize> = (0..schema.fields().len()).filter(|_| rng.random_bool(0.3)).collect();
+        let wanted: Vec<usize> =
+            (0..schema.fields().len()).filter(|_| rng.random_bool(0.3)).collect();
         let mut partial = JsonDecoder::new(schema.clone(), &wanted).unwrap();
         failures.clear();
         let batch = partial.decode(laid.messages(), &mut failures).unwrap();
         assert_eq!(failures, expected_failures, "{context}, wanted {wanted:?}");
         for column in wanted {
-            assert_eq!(rendered(&batch, column), rendered(&expected, column), "{context}, column {column}");
+            assert_eq!(
+                rendered(&batch, column),
+                rendered(&expected, column),
+                "{context}, column {column}"
+            );
         }
 
         let mut syntax = JsonDecoder::new(Arc::new(Schema::empty()), &[]).unwrap();
@@ -617,7 +738,10 @@ fn differential_fast_way_agrees_with_careful_way_on_broken_messages() {
             assert_eq!(accepted, reference, "{context}: {}", String::from_utf8_lossy(message));
         }
     }
-    eprintln!("TIDEWATER_FUZZ_SEED={seed}: {} messages, {fast_count} by templates, {failed_count} failed", rounds * 500);
+    eprintln!(
+        "TIDEWATER_FUZZ_SEED={seed}: {} messages, {fast_count} by templates, {failed_count} failed",
+        rounds * 500
+    );
 }
 
 #[test]
@@ -639,7 +763,9 @@ fn arbitrary_bytes_never_panic() {
         }
         let mut failures = Vec::new();
         let batch = decoder.decode(Messages { data: &data, spans: &spans }, &mut failures);
-        let rows = batch.unwrap_or_else(|e| panic!("TIDEWATER_FUZZ_SEED={seed}, round {round}: {e}")).num_rows();
+        let rows = batch
+            .unwrap_or_else(|e| panic!("TIDEWATER_FUZZ_SEED={seed}, round {round}: {e}"))
+            .num_rows();
         assert_eq!(rows + failures.len(), spans.len(), "TIDEWATER_FUZZ_SEED={seed}, round {round}");
     }
 }

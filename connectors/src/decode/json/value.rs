@@ -125,7 +125,12 @@ impl Columns {
     }
 
     /// Makes the members that did not come NULL and counts the object as a row.
-    fn close_object(&mut self, id: ColumnId, row: usize, mut learner: Option<&mut Learner>) -> Result<(), Fault> {
+    fn close_object(
+        &mut self,
+        id: ColumnId,
+        row: usize,
+        mut learner: Option<&mut Learner>,
+    ) -> Result<(), Fault> {
         for index in 0..self.members(id).len() {
             let member = self.members(id)[index];
             if self.get(member).len() > self.rows_of_member(id, member, row) {
@@ -160,7 +165,12 @@ impl Columns {
         Ok(())
     }
 
-    fn read_list(&mut self, id: ColumnId, item: ColumnId, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+    fn read_list(
+        &mut self,
+        id: ColumnId,
+        item: ColumnId,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<(), Fault> {
         let mut more = cursor.enter(b'[', b']')?;
         while more {
             self.read_value(item, cursor)?;
@@ -169,7 +179,10 @@ impl Columns {
         let items = self.get(item).len();
         let column = self.get_mut(id);
         let Values::List { offsets, .. } = &mut column.values else { return Ok(()) };
-        let too_long = |_| Invalid { sqlstate: "54000", message: "too many array elements in one batch".to_owned() };
+        let too_long = |_| Invalid {
+            sqlstate: "54000",
+            message: "too many array elements in one batch".to_owned(),
+        };
         let end = i32::try_from(items).map_err(too_long);
         offsets.push(end.map_err(|invalid| Fault::in_column(&column.path, invalid))?);
         Ok(())
@@ -239,7 +252,8 @@ impl Column {
                 Scalar::Text(text) => types::timestamp(text, *unit, *zoned)?,
                 _ => {
                     let value = scalar.integer(type_name)?.ok_or_else(wrong)?;
-                    let instant = types::timestamp_from_seconds(value, EPOCH_NUMBERS_PER_SECOND, *unit);
+                    let instant =
+                        types::timestamp_from_seconds(value, EPOCH_NUMBERS_PER_SECOND, *unit);
                     instant.ok_or_else(|| Invalid::out_of_range(type_name, raw))?
                 }
             }),
