@@ -1,5 +1,7 @@
 //! Tidewater, a streaming SQL database server that speaks PostgreSQL's protocol.
 
+pub mod arrangement;
 pub mod change;
 pub mod epoch;
 pub mod error;
+pub mod hash;
