@@ -1,0 +1,3 @@
+//! The dataflow: operator cores and what drives them.
+
+pub mod operators;
