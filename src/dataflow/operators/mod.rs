@@ -5,6 +5,24 @@
 //! the operator asked to be woken. What an operator has emitted for an epoch, over both calls, consolidates to the exact change of
 //! its output. Error batches (`Kind::Errors`) never reach a core: the glue forwards them.
 
+pub mod aggregate;
+pub mod consolidate;
+pub mod distinct;
+pub mod top_n;
+
+mod accumulators;
+mod canonical;
+mod exact_float_sum;
+mod group_index;
+mod native_column;
+mod ordered_bag;
+mod ordered_key;
+mod row_order;
+mod row_text;
+
+#[cfg(test)]
+mod oracle_tests;
+
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::Result;

@@ -1,0 +1,306 @@
+//! ORDER BY ... LIMIT/OFFSET, for all rows or within partitions, kept up to date.
+//!
+//! Every partition keeps its rows in order; ties are broken by the whole row in type order. The window of a partition is
+//! read before its first change of an epoch that could reach it and again at the end; the difference is emitted. A row
+//! beyond the last one of a full window cannot reach it, so most rows cost no more than their insertion. Without a limit
+//! the output is everything but the first `offset` rows: input passes through, less what that short window changes.
+//! Where input is only appended, rows that cannot enter the window are not kept.
+
+use std::cmp::Ordering;
+
+use arrow_array::ArrayRef;
+use arrow_schema::{DataType, SchemaRef};
+
+use super::consolidate::ChangeLog;
+use super::group_index::{GroupIndex, keep};
+use super::ordered_bag::{Added, OrderedBag};
+pub use super::row_order::SortKey;
+use super::row_order::RowOrder;
+use super::{Operator, Output, StateChange};
+use crate::change::{ChangeBatch, batch_of};
+use crate::epoch::Epoch;
+use crate::error::{Error, Result, SqlState};
+
+const ROWS: &str = "rows";
+
+/// Encoded rows with how often each is in the window, in order.
+type Window = Vec<(Box<[u8]>, i64)>;
+
+#[derive(Default)]
+struct Partition {
+    rows: OrderedBag<Box<[u8]>>,
+    /// Sum of all weights.
+    total: i64,
+    /// The last row of the window when the last epoch ended, if the window was full.
+    boundary: Option<Box<[u8]>>,
+    touched: bool,
+}
+
+impl Partition {
+    /// The window `[start, end)` and, when it is full, its last row.
+    fn window(&self, start: i64, end: i64) -> (Window, Option<Box<[u8]>>) {
+        let mut window = vec![];
+        let mut position = 0i64;
+        for (row, weight) in self.rows.iter().filter(|(_, w)| *w > 0) {
+            let next = position.saturating_add(weight);
+            let times = next.min(end) - position.max(start);
+            if times > 0 {
+                window.push((row.clone(), times));
+            }
+            position = next;
+            if position >= end {
+                return (window, Some(row.clone()));
+            }
+        }
+        (window, None)
+    }
+}
+
+/// The operator. Output columns are the input's.
+pub struct TopN {
+    schema: SchemaRef,
+    partition_columns: Vec<usize>,
+    order: RowOrder,
+    start: i64,
+    end: i64,
+    /// The output is what the window leaves out.
+    complement: bool,
+    append_only: bool,
+    index: GroupIndex,
+    partitions: Vec<Partition>,
+    /// Partitions whose window may have changed in the open epoch, and the window before.
+    touched: Vec<(u32, Window)>,
+    log: Option<ChangeLog>,
+    entry_bytes: usize,
+    entry_rows: usize,
+    groups: Vec<u32>,
+}
+
+fn internal(error: arrow_schema::ArrowError) -> Error {
+    Error::internal(error.to_string())
+}
+
+impl TopN {
+    /// Rows `offset` to `offset + limit` of each partition by `order`; no limit means all from `offset` on. `append_only`
+    /// promises that no weight is negative. Columns of a type that cannot be ordered are 0A000.
+    pub fn new(
+        schema: SchemaRef,
+        partition: Vec<usize>,
+        order: Vec<SortKey>,
+        limit: Option<usize>,
+        offset: usize,
+        append_only: bool,
+    ) -> Result<TopN> {
+        let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
+        let keys: Vec<DataType> = partition.iter().map(|&c| types[c].clone()).collect();
+        let rows = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX);
+        let (start, end) = match limit {
+            Some(limit) => (rows(offset), rows(offset.saturating_add(limit))),
+            None => (0, rows(offset)),
+        };
+        Ok(TopN {
+            order: RowOrder::new(&types, &order)?,
+            index: GroupIndex::new(&keys)?,
+            schema,
+            partition_columns: partition,
+            start,
+            end,
+            complement: limit.is_none(),
+            append_only,
+            partitions: vec![],
+            touched: vec![],
+            log: None,
+            entry_bytes: 0,
+            entry_rows: 0,
+            groups: vec![],
+        })
+    }
+
+    fn intern(&mut self, change: &ChangeBatch) -> Result<()> {
+        let columns = change.rows().columns();
+        let keys: Vec<ArrayRef> = self.partition_columns.iter().map(|&c| columns[c].clone()).collect();
+        self.index.intern(&keys, change.len(), &mut self.groups)?;
+        self.partitions.resize_with(self.index.slots().max(self.partitions.len()), Partition::default);
+        Ok(())
+    }
+
+    /// Adds the rows; returns those that were kept where some were not. `live` rows touch their partitions.
+    fn add_rows(&mut self, change: &ChangeBatch, live: bool) -> Result<Option<Vec<u32>>> {
+        self.intern(change)?;
+        let rows = self.order.encode(change.rows().columns())?;
+        let mut kept = self.append_only.then(Vec::new);
+        for (i, &weight) in change.weights.iter().enumerate() {
+            let key = rows.row(i).data();
+            let partition = &mut self.partitions[self.groups[i] as usize];
+            if self.append_only {
+                let full = partition.total >= self.end;
+                if full && partition.rows.last().is_some_and(|(last, _)| key > last.as_ref()) {
+                    continue;
+                }
+            }
+            let outside = partition.boundary.as_ref().is_some_and(|b| key > b.as_ref());
+            if live && !outside && !partition.touched {
+                partition.touched = true;
+                let (window, _) = partition.window(self.start, self.end);
+                self.touched.push((self.groups[i], window));
+            }
+            partition.total += weight;
+            match partition.rows.add(key.into(), weight) {
+                Added::Entry => {
+                    self.entry_bytes += key.len();
+                    self.entry_rows += 1;
+                }
+                Added::Removal => {
+                    self.entry_bytes -= key.len();
+                    self.entry_rows -= 1;
+                }
+                Added::Weight => {}
+            }
+            if let Some(kept) = &mut kept {
+                kept.push(i as u32);
+                self.trim(i);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Drops the last rows of row `i`'s partition as long as the window stays full without them.
+    fn trim(&mut self, i: usize) {
+        let partition = &mut self.partitions[self.groups[i] as usize];
+        while let Some((_, weight)) = partition.rows.last()
+            && partition.total - weight >= self.end
+            && let Some((row, weight)) = partition.rows.pop_last()
+        {
+            partition.total -= weight;
+            self.entry_bytes -= row.len();
+            self.entry_rows -= 1;
+        }
+    }
+
+    fn changes(&self, rows: &[(Box<[u8]>, i64)]) -> Result<ChangeBatch> {
+        if rows.is_empty() {
+            return Ok(ChangeBatch::default());
+        }
+        let columns = self.order.decode(rows.iter().map(|(row, _)| row.as_ref())).map_err(internal)?;
+        let batch = batch_of(self.schema.clone(), columns, rows.len()).map_err(internal)?;
+        let sign = if self.complement { -1 } else { 1 };
+        Ok(ChangeBatch::new(batch, rows.iter().map(|(_, w)| w * sign).collect::<Vec<_>>()))
+    }
+
+    fn free(&mut self, freed: &[u32]) {
+        if freed.is_empty() {
+            return;
+        }
+        for &group in freed {
+            self.partitions[group as usize] = Partition::default();
+        }
+        self.index.remove(freed);
+        if let Some(kept) = self.index.compact() {
+            keep(&mut self.partitions, &kept);
+            self.groups = vec![];
+        }
+    }
+}
+
+impl Operator for TopN {
+    fn apply(&mut self, _port: usize, change: ChangeBatch, out: &mut Output) -> Result<()> {
+        if change.is_empty() {
+            return Ok(());
+        }
+        if self.start < self.end {
+            let kept = self.add_rows(&change, true)?;
+            if let Some(log) = &mut self.log {
+                match kept {
+                    None => log.push(change.clone())?,
+                    Some(kept) => log.push(change.take(&kept).map_err(internal)?)?,
+                }
+            }
+        }
+        if self.complement {
+            out.push(change);
+        }
+        Ok(())
+    }
+
+    fn emit(&mut self, _epoch: Epoch, out: &mut Output) -> Result<()> {
+        let (mut rows, mut freed) = (vec![], vec![]);
+        for (group, before) in std::mem::take(&mut self.touched) {
+            let partition = &mut self.partitions[group as usize];
+            let (after, boundary) = partition.window(self.start, self.end);
+            partition.boundary = boundary;
+            partition.touched = false;
+            push_difference(before, after, &mut rows);
+            if partition.rows.is_empty() {
+                freed.push(group);
+            }
+        }
+        out.push(self.changes(&rows)?);
+        self.free(&freed);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<Vec<StateChange>> {
+        let change = match &mut self.log {
+            Some(log) => log.take()?,
+            None => {
+                self.log = Some(ChangeLog::new(self.schema.clone()));
+                let rows = || self.partitions.iter().flat_map(|p| p.rows.iter());
+                let columns = self.order.decode(rows().map(|(row, _)| row.as_ref())).map_err(internal)?;
+                let weights: Vec<i64> = rows().map(|(_, w)| w).collect();
+                let batch = batch_of(self.schema.clone(), columns, weights.len()).map_err(internal)?;
+                ChangeBatch::new(batch, weights)
+            }
+        };
+        if change.is_empty() {
+            return Ok(vec![]);
+        }
+        Ok(vec![StateChange { part: ROWS, key: self.partition_columns.clone(), change }])
+    }
+
+    fn restore(&mut self, state: StateChange) -> Result<()> {
+        if state.part != ROWS {
+            return Err(Error::new(SqlState::DATA_CORRUPTED, "saved state does not fit the top-n")
+                .with_detail(format!("no part \"{}\"", state.part)));
+        }
+        if state.change.is_empty() {
+            return Ok(());
+        }
+        self.add_rows(&state.change, false)?;
+        let mut freed = self.groups.clone();
+        freed.sort_unstable();
+        freed.dedup();
+        freed.retain(|&g| self.partitions[g as usize].rows.is_empty());
+        self.free(&freed);
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        // A tree or vector entry is a fat pointer and a weight, at two thirds load, beside the row itself.
+        let entries = self.entry_bytes + self.entry_rows * 40;
+        let log = self.log.as_ref().map_or(0, |l| l.bytes());
+        entries + self.partitions.capacity() * size_of::<Partition>() + self.index.bytes() + log
+    }
+
+    fn state_rows(&self) -> usize {
+        self.entry_rows
+    }
+}
+
+/// Appends `after - before` of two sorted windows.
+fn push_difference(before: Window, after: Window, rows: &mut Vec<(Box<[u8]>, i64)>) {
+    let (mut before, mut after) = (before.into_iter().peekable(), after.into_iter().peekable());
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+        };
+        let old = if order.is_le() { before.next() } else { None };
+        let new = if order.is_ge() { after.next() } else { None };
+        let weight = new.as_ref().map_or(0, |(_, w)| *w) - old.as_ref().map_or(0, |(_, w)| *w);
+        if let Some((row, _)) = old.or(new).filter(|_| weight != 0) {
+            rows.push((row, weight));
+        }
+    }
+}
