@@ -4,3 +4,4 @@ pub mod change;
 pub mod epoch;
 pub mod error;
 pub mod query;
+pub mod types;
