@@ -1,0 +1,139 @@
+//! What happens to types between planning and optimization: analyzer rules around DataFusion's type coercion.
+//!
+//! Owns two steps: before coercion, untyped literals in lists and simple CASE take the type of what they are compared
+//! with; after it, the casts that coercion inserted become PostgreSQL's (see `cast`).
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DFSchema, Result as DfResult};
+use datafusion::logical_expr::expr::{Case, InList};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+
+use super::cast::{cast_expr, may_fail};
+use super::errors::{to_datafusion, undefined_operator};
+use super::operators::{comparison_type, is_untyped};
+use super::sql_types::{pg_name, plain};
+
+/// Applies `rewrite` to every expression of the plan, subqueries included, bottom-up and under the same names.
+fn rewrite_plan(
+    plan: LogicalPlan,
+    rewrite: impl Fn(Expr, &DFSchema) -> DfResult<Transformed<Expr>>,
+) -> DfResult<LogicalPlan> {
+    plan.transform_up_with_subqueries(|node| {
+        let mut schema = DFSchema::empty();
+        for input in node.inputs() {
+            schema.merge(input.schema());
+        }
+        if let LogicalPlan::TableScan(scan) = &node {
+            schema.merge(&scan.projected_schema);
+        }
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(expr.transform_up(|e| rewrite(e, &schema))?.update_data(|e| name.restore(e)))
+        })?
+        .map_data(LogicalPlan::recompute_schema)
+    })
+    .data()
+}
+
+/// Before coercion: untyped literals take a type.
+#[derive(Debug)]
+pub(super) struct UntypedLiterals;
+
+impl AnalyzerRule for UntypedLiterals {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
+        rewrite_plan(plan, |expr, schema| match expr {
+            Expr::InList(list) => type_list(list, schema),
+            Expr::Case(case) if case.expr.is_some() => type_case(case, schema),
+            other => Ok(Transformed::no(other)),
+        })
+    }
+
+    fn name(&self) -> &str {
+        "untyped_literals"
+    }
+}
+
+fn type_list(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let InList { expr, list, negated } = list;
+    let tested = if is_untyped(&expr) { plain(DataType::Utf8) } else { expr.to_field(schema)?.1 };
+    let list = list.into_iter().map(|item| type_item(item, &tested, schema)).collect::<DfResult<Vec<_>>>()?;
+    Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+}
+
+fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let Some(operand) = &case.expr else { return Ok(Transformed::no(Expr::Case(case))) };
+    let tested = operand.to_field(schema)?.1;
+    for (when, _) in &mut case.when_then_expr {
+        let typed = type_item(when.as_ref().clone(), &tested, schema)?;
+        **when = typed;
+    }
+    Ok(Transformed::yes(Expr::Case(case)))
+}
+
+/// An item compared with `tested`: untyped ones are cast, incomparable ones refused.
+fn type_item(item: Expr, tested: &FieldRef, schema: &DFSchema) -> DfResult<Expr> {
+    if is_untyped(&item) {
+        return match tested.data_type() {
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 if !matches!(item, Expr::Placeholder(_)) => Ok(item),
+            _ => match item {
+                Expr::Placeholder(mut placeholder) => {
+                    placeholder.field = Some(Arc::clone(tested));
+                    Ok(Expr::Placeholder(placeholder))
+                }
+                literal => cast_expr(literal, tested).map_err(to_datafusion),
+            },
+        };
+    }
+    let field = item.to_field(schema)?.1;
+    match comparison_type(tested, &field) {
+        Some(_) => Ok(item),
+        None => Err(to_datafusion(undefined_operator(&pg_name(tested), "=", &pg_name(&field)))),
+    }
+}
+
+/// After coercion: inserted casts become PostgreSQL's.
+#[derive(Debug)]
+pub(super) struct PgCasts;
+
+impl AnalyzerRule for PgCasts {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
+        rewrite_plan(plan, |expr, schema| match expr {
+            Expr::Cast(cast) => {
+                let from = cast.expr.get_type(schema)?;
+                if differs(&from, cast.field.data_type()) {
+                    let target = Arc::clone(&cast.field);
+                    Ok(Transformed::yes(cast_expr(*cast.expr, &target).map_err(to_datafusion)?))
+                } else {
+                    Ok(Transformed::no(Expr::Cast(cast)))
+                }
+            }
+            other => Ok(Transformed::no(other)),
+        })
+    }
+
+    fn name(&self) -> &str {
+        "postgres_casts"
+    }
+}
+
+/// Whether Arrow's cast may give another value, another text or another error than PostgreSQL's.
+fn differs(from: &DataType, to: &DataType) -> bool {
+    let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null);
+    match (from, to) {
+        (f, t) if text(f) && text(t) => false,
+        (_, DataType::Utf8View | DataType::LargeUtf8) => false,
+        (f, DataType::Utf8) => !text(f),
+        (DataType::List(f), DataType::List(t)) => differs(f.data_type(), t.data_type()),
+        (DataType::Timestamp(_, f), DataType::Timestamp(_, t)) => f.is_some() != t.is_some(),
+        // Units and widths that PostgreSQL does not have only appear inside DataFusion's own functions.
+        (_, t) if super::sql_types::canonical_field(&Field::new("", t.clone(), true)).data_type() != t => false,
+        (f, t) => may_fail(f, t),
+    }
+}

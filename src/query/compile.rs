@@ -1,0 +1,60 @@
+//! Expressions compiled for evaluation: the one way for views, SELECT, DML and the oracle.
+//!
+//! Owns nothing but the last steps: operators and casts are PostgreSQL's functions since planning, here AND and OR are
+//! sealed (see `fallible`) and DataFusion's physical expression is made. Refuses what depends on more than the row.
+
+use std::sync::Arc;
+
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::physical_expr::create_physical_expr;
+use datafusion::physical_plan::PhysicalExpr;
+
+use super::errors::from_datafusion;
+use super::fallible::seal_expr;
+use crate::error::{Error, Result};
+
+/// Compiles an expression of an optimized plan over rows of `schema`. It evaluates to the value PostgreSQL gives, or errs;
+/// a batch errs if and only if one of its rows errs alone.
+pub fn compile(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    compile_with(expr, schema, &ExecutionProps::new())
+}
+
+/// As [`compile`], under a session's settings (its time zone above all).
+pub fn compile_with(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -> Result<Arc<dyn PhysicalExpr>> {
+    let sealed = seal_expr(expr.clone(), schema).map_err(from_datafusion)?;
+    create_physical_expr(&sealed, schema, props, &Default::default()).map_err(from_datafusion)
+}
+
+/// The name of the first function in the plan whose value is not a function of its arguments: such functions are
+/// refused in views. `now()` and its kin count: they differ between statements.
+pub fn volatile_function(plan: &LogicalPlan) -> Option<String> {
+    let mut found = None;
+    let visited = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Expr::ScalarFunction(call) = e
+                    && call.func.signature().volatility != Volatility::Immutable
+                    && super::fallible::guarded(e).is_none()
+                {
+                    found = Some(call.func.name().to_owned());
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    visited.ok()?;
+    found
+}
+
+/// Refuses a plan with a volatile function: 0A000 naming it.
+pub fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
+    match volatile_function(plan) {
+        Some(name) => Err(Error::unsupported(format!("function {name}() is not supported in a materialized view"))
+            .with_hint("Its value changes between evaluations; compute it when you query the view.")),
+        None => Ok(()),
+    }
+}

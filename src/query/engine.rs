@@ -1,0 +1,415 @@
+//! The engine: DataFusion configured once, and the ways from a parsed query to an optimized plan.
+//!
+//! Owns the session state (functions, planners, rule lists, options) that every query derives from. Refuses statements other
+//! than queries, and in views what a streaming plan cannot keep. Invariant: plans of both ways mean the same; they differ
+//! only in which nodes they use.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, FieldRef, SchemaRef};
+use datafusion::catalog::TableFunctionArgs;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, Result as DfResult, TableReference};
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::SessionStateDefaults;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::optimizer::Optimizer;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
+use sqlparser::ast::{Query, Statement};
+
+use super::coercion::{PgCasts, UntypedLiterals};
+use super::errors::{from_datafusion, to_datafusion};
+use super::operators::PgOperators;
+use super::pushdown::PushDown;
+use super::sql_types::PgTypes;
+use super::{cast, fallible, functions, spelling};
+use crate::error::{Error, Result, SqlState};
+
+/// What a query's names stand for; the catalog implements it for one session.
+pub trait Resolver {
+    /// The table, view or source of a name as written (search path not yet applied). Unknown names are 42P01.
+    fn table(&self, reference: &TableReference) -> Result<Arc<dyn TableSource>>;
+
+    /// A session setting such as `TimeZone`; `None` for unknown ones.
+    fn setting(&self, name: &str) -> Option<String>;
+}
+
+/// What an engine is built with.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// How many partitions a SELECT runs in.
+    pub target_partitions: usize,
+    /// The account that queries' memory is taken from; unbounded where there is none.
+    pub memory_pool: Option<Arc<dyn MemoryPool>>,
+    /// Rows of a batch.
+    pub batch_rows: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> EngineOptions {
+        EngineOptions { target_partitions: 1, memory_pool: None, batch_rows: 8192 }
+    }
+}
+
+/// DataFusion as PostgreSQL. Cheap to clone; built once and shared.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    batch: Arc<SessionState>,
+    streaming: Arc<SessionState>,
+}
+
+impl Engine {
+    /// Builds the engine. `Err` means a defect of the configuration.
+    pub fn new(options: EngineOptions) -> Result<Engine> {
+        let mut runtime = RuntimeEnvBuilder::new();
+        if let Some(pool) = &options.memory_pool {
+            runtime = runtime.with_memory_pool(Arc::clone(pool));
+        }
+        let runtime = Arc::new(runtime.build().map_err(from_datafusion)?);
+        let state = |rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>, streaming: bool| {
+            let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(PgOperators)];
+            planners.extend(SessionStateDefaults::default_expr_planners());
+            let state = SessionStateBuilder::new()
+                .with_config(config(&options, streaming))
+                .with_runtime_env(Arc::clone(&runtime))
+                .with_default_features()
+                .with_expr_planners(planners)
+                .with_type_planner(Arc::new(PgTypes))
+                .with_scalar_functions(functions::scalar())
+                .with_aggregate_functions(functions::aggregate())
+                .with_analyzer_rules(vec![
+                    Arc::new(ResolveGroupingFunction::new()),
+                    Arc::new(UntypedLiterals),
+                    Arc::new(TypeCoercion::new()),
+                    Arc::new(PgCasts),
+                ])
+                .with_optimizer_rules(rules)
+                .with_physical_optimizer_rules(physical_rules())
+                .build();
+            Arc::new(state)
+        };
+        Ok(Engine { batch: state(batch_rules(), false), streaming: state(streaming_rules(), true) })
+    }
+
+    /// The same engine for sessions with another time zone (a name of the IANA database).
+    pub fn with_time_zone(&self, zone: &str) -> Engine {
+        let zoned = |state: &Arc<SessionState>| {
+            let mut state = state.as_ref().clone();
+            state.config_mut().options_mut().execution.time_zone = Some(zone.to_owned());
+            Arc::new(state)
+        };
+        Engine { batch: zoned(&self.batch), streaming: zoned(&self.streaming) }
+    }
+
+    /// The state that SELECTs run in, for what DataFusion's own interfaces ask for.
+    pub fn state(&self) -> &Arc<SessionState> {
+        &self.batch
+    }
+
+    /// Plans a query. `params` are the types of `$1`, `$2` ... that are known.
+    pub fn plan(&self, query: &Query, tables: &dyn Resolver, params: &[Option<FieldRef>]) -> Result<LogicalPlan> {
+        let mut query = query.clone();
+        spelling::rewrite(&mut query);
+        let provider = Provider { state: &self.batch, tables };
+        let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
+        let statement = Statement::Query(Box::new(query));
+        SqlToRel::new_with_options(&provider, parser_options())
+            .sql_statement_to_plan_with_context(statement, &mut context)
+            .map_err(from_datafusion)
+    }
+
+    /// Plans an expression over the columns of `schema`, coerced and simplified: defaults, keys, DML's assignments.
+    pub fn plan_expr(&self, expr: &sqlparser::ast::Expr, schema: &DFSchema, tables: &dyn Resolver) -> Result<Expr> {
+        let mut expr = expr.clone();
+        spelling::rewrite_expr(&mut expr);
+        let provider = Provider { state: &self.batch, tables };
+        let planned = SqlToRel::new_with_options(&provider, parser_options())
+            .sql_to_expr(expr, schema, &mut PlannerContext::new())
+            .map_err(from_datafusion)?;
+        self.simplify(planned, schema).map_err(from_datafusion)
+    }
+
+    fn simplify(&self, expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(Arc::clone(self.batch.config_options()))
+            .with_query_execution_start_time(self.batch.execution_props().query_execution_start_time)
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        simplifier.coerce(expr, schema).and_then(|expr| simplifier.simplify(expr))
+    }
+
+    /// Types, checks and optimizes a SELECT's plan for execution.
+    pub fn optimize_batch(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        optimize(&self.batch, plan).map_err(from_datafusion)
+    }
+
+    /// Types, checks and optimizes a view's plan into the nodes a streaming plan is made of: Projection, Filter,
+    /// Aggregate, Join, Sort, Limit, Union, Distinct, Window, Unnest, SubqueryAlias, TableScan, Values, EmptyRelation.
+    /// Subqueries have become joins. What cannot be kept is 0A000.
+    pub fn optimize_streaming(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        refuse_multirow_subqueries(&plan)?;
+        let plan = optimize(&self.streaming, plan).map_err(from_datafusion)?;
+        refuse_foreign_nodes(&plan)?;
+        Ok(plan)
+    }
+}
+
+fn optimize(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let mut state = state.clone();
+    state.mark_start_execution();
+    let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {})?;
+    let plan = fallible::guard_plan(plan)?;
+    let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
+    fallible::seal_plan(plan)
+}
+
+fn config(options: &EngineOptions, streaming: bool) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(options.target_partitions.max(1))
+        .with_batch_size(options.batch_rows)
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false);
+    let settings = config.options_mut();
+    settings.sql_parser.map_string_types_to_utf8view = false;
+    settings.sql_parser.parse_float_as_decimal = true;
+    settings.execution.time_zone = Some("UTC".to_owned());
+    settings.optimizer.skip_failed_rules = false;
+    settings.optimizer.enable_physical_uncorrelated_scalar_subquery = !streaming;
+    config
+}
+
+fn parser_options() -> ParserOptions {
+    ParserOptions {
+        parse_float_as_decimal: true,
+        enable_ident_normalization: true,
+        support_varchar_with_length: true,
+        enable_options_value_normalization: false,
+        collect_spans: false,
+        map_string_types_to_utf8view: false,
+        default_null_ordering: NullOrdering::NullsMax,
+    }
+}
+
+/// DataFusion's rules with our filter push-down for its own.
+fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let rules = Optimizer::new().rules.into_iter();
+    rules
+        .map(|rule| if rule.name() == "push_down_filter" { Arc::new(PushDown) as Arc<dyn OptimizerRule + Send + Sync> } else { rule })
+        .collect()
+}
+
+/// The rules whose results a streaming plan can keep, in DataFusion's order.
+const STREAMING_RULES: &[&str] = &[
+    "rewrite_set_comparison",
+    "optimize_unions",
+    "simplify_expressions",
+    "eliminate_join",
+    "decorrelate_predicate_subquery",
+    "scalar_subquery_to_join",
+    "decorrelate_lateral_join",
+    "extract_equijoin_predicate",
+    "eliminate_duplicated_expr",
+    "eliminate_filter",
+    "eliminate_cross_join",
+    "eliminate_limit",
+    "propagate_empty_relation",
+    "eliminate_outer_join",
+    "push_down_safe_filters",
+    "eliminate_group_by_constant",
+    "optimize_projections",
+];
+
+fn streaming_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    batch_rules().into_iter().filter(|rule| STREAMING_RULES.contains(&rule.name())).collect()
+}
+
+/// Physical rules that move expressions across filters and joins without asking whether they may fail.
+const UNSAFE_PHYSICAL_RULES: &[&str] = &["FilterPushdown", "FilterPushdown(Post)", "ProjectionPushdown"];
+
+fn physical_rules() -> Vec<Arc<dyn datafusion::physical_optimizer::PhysicalOptimizerRule + Send + Sync>> {
+    PhysicalOptimizer::new().rules.into_iter().filter(|rule| !UNSAFE_PHYSICAL_RULES.contains(&rule.name())).collect()
+}
+
+/// A scalar subquery in a view must give one row by its form: a join would silently multiply rows instead of raising.
+fn refuse_multirow_subqueries(plan: &LogicalPlan) -> Result<()> {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    let mut refused = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                if let Expr::ScalarSubquery(subquery) = e
+                    && !gives_one_row(&subquery.subquery)
+                {
+                    refused = true;
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(from_datafusion)?;
+    if !refused {
+        return Ok(());
+    }
+    Err(Error::unsupported("a scalar subquery that may return several rows is not supported in a materialized view")
+        .with_hint("Make it an aggregate such as max(...) without GROUP BY, or join with the table instead."))
+}
+
+fn gives_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(node) => gives_one_row(&node.input),
+        LogicalPlan::SubqueryAlias(node) => gives_one_row(&node.input),
+        LogicalPlan::Filter(node) => gives_one_row(&node.input),
+        LogicalPlan::Sort(node) => gives_one_row(&node.input),
+        LogicalPlan::Limit(node) => gives_one_row(&node.input),
+        LogicalPlan::Aggregate(node) => node.group_expr.is_empty(),
+        LogicalPlan::EmptyRelation(node) => node.produce_one_row,
+        _ => false,
+    }
+}
+
+fn refuse_foreign_nodes(plan: &LogicalPlan) -> Result<()> {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    let mut foreign = None;
+    plan.apply(|node| {
+        foreign = match node {
+            LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Aggregate(_)
+            | LogicalPlan::Join(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Union(_)
+            | LogicalPlan::Distinct(_)
+            | LogicalPlan::Window(_)
+            | LogicalPlan::Unnest(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::TableScan(_)
+            | LogicalPlan::Values(_)
+            | LogicalPlan::EmptyRelation(_) => None,
+            LogicalPlan::RecursiveQuery(_) => Some("WITH RECURSIVE"),
+            LogicalPlan::Subquery(_) => Some("a correlated subquery of this form"),
+            _ => Some("this construct"),
+        };
+        Ok(if foreign.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })
+    .map_err(from_datafusion)?;
+    match foreign {
+        Some(name) => Err(Error::unsupported(format!("{name} is not supported in a materialized view"))),
+        None => Ok(()),
+    }
+}
+
+/// What SQL planning asks for, out of the state and the catalog.
+struct Provider<'a> {
+    state: &'a SessionState,
+    tables: &'a dyn Resolver,
+}
+
+impl ContextProvider for Provider<'_> {
+    fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        self.tables.table(&name).map_err(to_datafusion)
+    }
+
+    fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> DfResult<Arc<dyn TableSource>> {
+        let Some(function) = self.state.table_functions().get(name) else {
+            let error = Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist in FROM"));
+            return Err(to_datafusion(error));
+        };
+        let simplifier = ExprSimplifier::new(
+            SimplifyContext::builder()
+                .with_config_options(Arc::clone(self.state.config_options()))
+                .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
+                .build(),
+        );
+        let schema = DFSchema::empty();
+        let args = args
+            .into_iter()
+            .map(|arg| simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e)))
+            .collect::<DfResult<Vec<_>>>()?;
+        let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;
+        Ok(provider_as_source(provider))
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> DfResult<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.state.expr_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(PgTypes))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if let Some(function) = self.state.scalar_functions().get(name) {
+            return Some(Arc::clone(function));
+        }
+        match cast::function_named(name) {
+            Some(Ok(function)) => Some(function),
+            Some(Err(error)) => Some(functions::missing::refused(name, error)),
+            None if self.knows_otherwise(name) => None,
+            None => Some(functions::missing::undefined(name)),
+        }
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.state.higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.state.aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.state.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.state.scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.state.higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.state.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.state.window_functions().keys().cloned().collect()
+    }
+}
+
+impl Provider<'_> {
+    /// Whether a name that is no scalar function is something else the planner knows.
+    fn knows_otherwise(&self, name: &str) -> bool {
+        matches!(name, "unnest" | "unnest_outer" | "grouping")
+            || self.state.aggregate_functions().contains_key(name)
+            || self.state.window_functions().contains_key(name)
+            || self.state.higher_order_functions().contains_key(name)
+    }
+}

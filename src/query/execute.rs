@@ -1,0 +1,74 @@
+//! Plans run: a SELECT's optimized plan becomes a stream of batches that ends early when it is cancelled.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use super::engine::Engine;
+use super::errors::{canceled, from_datafusion};
+use crate::error::Result;
+
+/// The rows of a SELECT, as they come. After an error, or 57014 when cancelled, it ends.
+pub struct RowStream {
+    pub schema: SchemaRef,
+    pub batches: BoxStream<'static, Result<RecordBatch>>,
+}
+
+impl Engine {
+    /// The physical plan of an optimized plan.
+    pub async fn physical_plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        let state = self.state();
+        state.query_planner().create_physical_plan(plan, state.as_ref()).await.map_err(from_datafusion)
+    }
+
+    /// Runs a plan that [`Engine::optimize_batch`] gave. Cancelling `cancel` stops planning and execution.
+    pub async fn execute_batch(&self, plan: &LogicalPlan, cancel: CancellationToken) -> Result<RowStream> {
+        let physical = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled()),
+            physical = self.physical_plan(plan) => physical?,
+        };
+        self.run(physical, cancel)
+    }
+
+    /// Runs a physical plan, all partitions merged into one stream.
+    pub fn run(&self, plan: Arc<dyn ExecutionPlan>, cancel: CancellationToken) -> Result<RowStream> {
+        let schema = plan.schema();
+        let context = Arc::new(TaskContext::from(self.state().as_ref()));
+        let stream = execute_stream(plan, context).map_err(from_datafusion)?;
+        Ok(RowStream { schema, batches: cancellable(stream, cancel) })
+    }
+
+    /// Runs a plan to its end and gives all its batches.
+    pub async fn collect(&self, plan: &LogicalPlan, cancel: CancellationToken) -> Result<Vec<RecordBatch>> {
+        let mut rows = self.execute_batch(plan, cancel).await?;
+        let mut batches = vec![];
+        while let Some(batch) = rows.batches.next().await {
+            batches.push(batch?);
+        }
+        Ok(batches)
+    }
+}
+
+fn cancellable(stream: SendableRecordBatchStream, cancel: CancellationToken) -> BoxStream<'static, Result<RecordBatch>> {
+    let running = Some((stream, cancel));
+    stream::unfold(running, |running| async move {
+        let (mut stream, cancel) = running?;
+        let next = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Some((Err(canceled()), None)),
+            next = stream.next() => next?,
+        };
+        match next {
+            Ok(batch) => Some((Ok(batch), Some((stream, cancel)))),
+            Err(error) => Some((Err(from_datafusion(error)), None)),
+        }
+    })
+    .boxed()
+}

@@ -1,0 +1,27 @@
+//! PostgreSQL's functions that DataFusion lacks or has with another meaning; one family a file.
+//!
+//! What DataFusion already has right is not here. Each family gives its functions by `all()`; a function registered here
+//! replaces DataFusion's of the same name.
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+use super::arithmetic::{self, Operation};
+
+pub(super) mod json;
+pub(super) mod math;
+pub(super) mod missing;
+
+/// Every scalar function, ours last so that they win over DataFusion's.
+pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
+    let mut functions = SessionStateDefaults::default_scalar_functions();
+    functions.extend(Operation::ALL.map(arithmetic::function));
+    functions
+}
+
+/// Every aggregate function, ours last.
+pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
+    SessionStateDefaults::default_aggregate_functions()
+}

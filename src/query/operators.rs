@@ -1,0 +1,312 @@
+//! Which function a binary operator stands for, by PostgreSQL's rules for its operands' types.
+//!
+//! Owns operator resolution while SQL is planned: untyped literals and parameters take the other side's type, numbers
+//! the wider of two types, and what PostgreSQL has no operator for is refused with 42883 instead of being
+//! coerced as DataFusion would. Comparisons stay DataFusion's own over operands made equal in type; arithmetic becomes
+//! `arithmetic`'s functions. Evaluates nothing but literals.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, FieldRef};
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use sqlparser::ast::BinaryOperator;
+
+use super::arithmetic::{self, Operation};
+use super::cast::{CAST_PREFIX, cast_expr};
+use super::errors::{to_datafusion, undefined_operator};
+use super::functions;
+use super::sql_types::{interval, mark_of, numeric, pg_name, plain};
+use crate::error::Result;
+
+/// Resolves operators as PostgreSQL does.
+#[derive(Debug)]
+pub(super) struct PgOperators;
+
+impl ExprPlanner for PgOperators {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> DfResult<PlannerResult<RawBinaryExpr>> {
+        let left = Side::of(expr.left, schema)?;
+        let right = Side::of(expr.right, schema)?;
+        match resolve(&expr.op, left, right).map_err(to_datafusion)? {
+            Resolved::Planned(planned) => Ok(PlannerResult::Planned(planned)),
+            Resolved::Left(left, right) => Ok(PlannerResult::Original(RawBinaryExpr { op: expr.op, left, right })),
+        }
+    }
+}
+
+/// An operand with its type; `untyped` literals and parameters take their type from the other side.
+struct Side {
+    expr: Expr,
+    field: FieldRef,
+    untyped: bool,
+}
+
+impl Side {
+    fn of(expr: Expr, schema: &DFSchema) -> DfResult<Side> {
+        let untyped = is_untyped(&expr);
+        let field = if untyped { plain(DataType::Utf8) } else { expr.to_field(schema)?.1 };
+        Ok(Side { expr, field, untyped })
+    }
+
+    fn data_type(&self) -> &DataType {
+        self.field.data_type()
+    }
+
+    /// What messages call it.
+    fn name(&self) -> String {
+        if self.untyped { "unknown".to_owned() } else { pg_name(&self.field) }
+    }
+
+    fn cast(self, target: &FieldRef) -> Result<Expr> {
+        if let Expr::Placeholder(placeholder) = &self.expr
+            && placeholder.field.is_none()
+        {
+            let typed = Placeholder::new_with_field(placeholder.id.clone(), Some(Arc::clone(target)));
+            return Ok(Expr::Placeholder(typed));
+        }
+        if self.data_type() == target.data_type() && mark_of(&self.field) == mark_of(target) && !self.untyped {
+            return Ok(self.expr);
+        }
+        cast_expr(self.expr, target)
+    }
+}
+
+/// Whether SQL leaves the expression's type open: string literals, NULL, and parameters nobody has typed.
+pub(super) fn is_untyped(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, metadata) => metadata.is_none(),
+        Expr::Placeholder(placeholder) => placeholder.field.is_none(),
+        _ => false,
+    }
+}
+
+enum Resolved {
+    Planned(Expr),
+    /// Another planner, or DataFusion itself, knows the operator.
+    Left(Expr, Expr),
+}
+
+fn resolve(op: &BinaryOperator, left: Side, right: Side) -> Result<Resolved> {
+    use BinaryOperator as B;
+    Ok(Resolved::Planned(match op {
+        B::Plus => arithmetic(Operation::Add, left, right)?,
+        B::Minus if mark_of(&left.field) == Some("jsonb") => return Ok(Resolved::Left(left.expr, right.expr)),
+        B::Minus => arithmetic(Operation::Subtract, left, right)?,
+        B::Multiply => arithmetic(Operation::Multiply, left, right)?,
+        B::Divide => arithmetic(Operation::Divide, left, right)?,
+        B::Modulo => arithmetic(Operation::Modulo, left, right)?,
+        B::Eq => compare(Operator::Eq, "=", left, right)?,
+        B::NotEq => compare(Operator::NotEq, "<>", left, right)?,
+        B::Lt => compare(Operator::Lt, "<", left, right)?,
+        B::LtEq => compare(Operator::LtEq, "<=", left, right)?,
+        B::Gt => compare(Operator::Gt, ">", left, right)?,
+        B::GtEq => compare(Operator::GtEq, ">=", left, right)?,
+        B::And => logical(Operator::And, left, right)?,
+        B::Or => logical(Operator::Or, left, right)?,
+        B::StringConcat => return concat(left, right),
+        B::PGExp => power(left, right)?,
+        B::Arrow | B::LongArrow | B::HashArrow | B::HashLongArrow | B::AtArrow | B::ArrowAt | B::Question => {
+            match functions::json::operator(op, &left.field, &right.field) {
+                Some(function) => function.call(vec![left.expr, right.expr]),
+                None => return Ok(Resolved::Left(left.expr, right.expr)),
+            }
+        }
+        _ => return Ok(Resolved::Left(left.expr, right.expr)),
+    }))
+}
+
+fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+}
+
+fn logical(op: Operator, left: Side, right: Side) -> Result<Expr> {
+    let boolean = plain(DataType::Boolean);
+    for side in [&left, &right] {
+        if !side.untyped && !matches!(side.data_type(), DataType::Boolean | DataType::Null) {
+            return Err(crate::error::Error::new(
+                crate::error::SqlState::DATATYPE_MISMATCH,
+                format!("argument of {op} must be type boolean, not type {}", side.name()),
+            ));
+        }
+    }
+    Ok(binary(left.cast(&boolean)?, op, right.cast(&boolean)?))
+}
+
+fn rank(data_type: &DataType) -> Option<u8> {
+    Some(match data_type {
+        DataType::Int8 | DataType::UInt8 | DataType::Int16 => 0,
+        DataType::Int32 | DataType::UInt16 => 1,
+        DataType::Int64 | DataType::UInt32 => 2,
+        DataType::UInt64 | DataType::Decimal128(..) | DataType::Decimal256(..) => 3,
+        DataType::Float16 | DataType::Float32 => 4,
+        DataType::Float64 => 5,
+        _ => return None,
+    })
+}
+
+/// The types two numbers are cast to for an operator. A real meets anything else as double precision.
+fn numbers(left: &FieldRef, right: &FieldRef) -> Option<(FieldRef, FieldRef)> {
+    let (l, r) = (rank(left.data_type())?, rank(right.data_type())?);
+    let unified = |rank: u8, field: &FieldRef| match rank {
+        0 => plain(DataType::Int16),
+        1 => plain(DataType::Int32),
+        2 => plain(DataType::Int64),
+        3 => match field.data_type() {
+            DataType::Decimal128(..) => Arc::clone(field),
+            DataType::Decimal256(_, s) => plain(numeric(*s)),
+            _ => plain(numeric(0)),
+        },
+        4 => plain(DataType::Float32),
+        _ => plain(DataType::Float64),
+    };
+    let common = if l == r { l } else if l.max(r) >= 4 { 5 } else { l.max(r) };
+    Some((unified(common, left), unified(common, right)))
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn is_moment(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_))
+}
+
+fn arithmetic(operation: Operation, left: Side, right: Side) -> Result<Expr> {
+    let refused = undefined_operator(&left.name(), operation.symbol(), &right.name());
+    let (l, r) = operand_types(operation, &left, &right).ok_or_else(|| refused.clone())?;
+    arithmetic::result_type(operation, l.data_type(), r.data_type()).ok_or(refused)?;
+    Ok(arithmetic::function(operation).call(vec![left.cast(&l)?, right.cast(&r)?]))
+}
+
+/// The types that both operands are cast to before the operator.
+fn operand_types(operation: Operation, left: &Side, right: &Side) -> Option<(FieldRef, FieldRef)> {
+    use DataType as T;
+    let (l, r) = (left.data_type(), right.data_type());
+    if left.untyped && right.untyped {
+        // PostgreSQL finds several operators here and gives up; NULL arithmetic is written often enough to be let through.
+        return [left, right]
+            .iter()
+            .any(|s| matches!(s.expr, Expr::Literal(ScalarValue::Null, _)))
+            .then(|| (plain(T::Int32), plain(T::Int32)));
+    }
+    if left.untyped || right.untyped {
+        let known = if left.untyped { &right.field } else { &left.field };
+        let other = match (known.data_type(), operation) {
+            // `timestamp - '...'` subtracts a timestamp, `timestamp + '...'` adds an interval.
+            (T::Timestamp(..) | T::Date32 | T::Time64(_), Operation::Subtract) => Arc::clone(known),
+            (t, _) if is_moment(t) => plain(interval()),
+            (T::Interval(_), Operation::Multiply | Operation::Divide) => plain(T::Float64),
+            (T::Decimal128(..), _) => super::sql_types::marked(numeric(super::sql_types::NUMERIC_SCALE), "numeric"),
+            _ => Arc::clone(known),
+        };
+        return Some(if left.untyped { (other, Arc::clone(known)) } else { (Arc::clone(known), other) });
+    }
+    if let Some(pair) = numbers(&left.field, &right.field) {
+        return Some(pair);
+    }
+    let days = |t: &DataType| matches!(t, T::Int16 | T::Int32);
+    match (l, r) {
+        (T::Date32, r) if days(r) => Some((plain(T::Date32), plain(T::Int32))),
+        (l, T::Date32) if days(l) => Some((plain(T::Int32), plain(T::Date32))),
+        (T::Interval(_), r) if rank(r).is_some() => Some((plain(interval()), plain(T::Float64))),
+        (l, T::Interval(_)) if rank(l).is_some() => Some((plain(T::Float64), plain(interval()))),
+        (T::Date32 | T::Timestamp(..), T::Date32 | T::Timestamp(..)) if l != r => {
+            let moment = later_moment(l, r);
+            Some((moment.clone(), moment))
+        }
+        _ => Some((Arc::clone(&left.field), Arc::clone(&right.field))),
+    }
+}
+
+/// The type in which two dates or timestamps meet.
+fn later_moment(left: &DataType, right: &DataType) -> FieldRef {
+    let zoned = |t: &DataType| matches!(t, DataType::Timestamp(_, Some(_)));
+    plain(if zoned(left) || zoned(right) { super::sql_types::timestamptz() } else { super::sql_types::timestamp() })
+}
+
+/// The type in which two operands are compared; `None` where PostgreSQL has no such comparison.
+pub(super) fn comparison_type(left: &FieldRef, right: &FieldRef) -> Option<FieldRef> {
+    use DataType as T;
+    let (l, r) = (left.data_type(), right.data_type());
+    if let (T::Decimal128(_, a), T::Decimal128(_, b)) = (l, r) {
+        return Some(plain(numeric(*a.max(b))));
+    }
+    if let Some((left, right)) = numbers(left, right) {
+        return Some(match (left.data_type(), right.data_type()) {
+            (T::Decimal128(_, a), T::Decimal128(_, b)) => plain(numeric(*a.max(b))),
+            _ => left,
+        });
+    }
+    match (l, r) {
+        _ if mark_of(left) != mark_of(right) && mark_of(left).or(mark_of(right)) == Some("jsonb") => None,
+        (l, r) if is_text(l) && is_text(r) => Some(plain(T::Utf8)),
+        (T::Null, _) => Some(Arc::clone(right)),
+        (_, T::Null) => Some(Arc::clone(left)),
+        (l, r) if l == r => Some(Arc::clone(left)),
+        (T::Date32 | T::Timestamp(..), T::Date32 | T::Timestamp(..)) => Some(later_moment(l, r)),
+        (T::Interval(_) | T::Duration(_), T::Interval(_) | T::Duration(_)) => Some(plain(interval())),
+        (T::List(a), T::List(b)) => {
+            let item = comparison_type(a, b)?;
+            let item = super::sql_types::renamed(&item, "item", true);
+            Some(plain(T::List(Arc::new(item))))
+        }
+        (T::Struct(_), T::Struct(_)) | (T::Dictionary(..), _) | (_, T::Dictionary(..)) => Some(Arc::clone(left)),
+        _ => None,
+    }
+}
+
+fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> {
+    let target = match (left.untyped, right.untyped) {
+        (true, true) => plain(DataType::Utf8),
+        (true, false) => literal_target(&left, &right.field),
+        (false, true) => literal_target(&right, &left.field),
+        (false, false) => comparison_type(&left.field, &right.field)
+            .ok_or_else(|| undefined_operator(&left.name(), symbol, &right.name()))?,
+    };
+    // An untyped literal keeps the digits it was written with: numerics of two scales meet in the larger one.
+    let target = match (left.untyped || right.untyped, target.data_type()) {
+        (true, DataType::Decimal128(_, scale)) => plain(numeric(*scale)),
+        _ => target,
+    };
+    Ok(binary(left.cast(&target)?, op, right.cast(&target)?))
+}
+
+/// What an untyped literal becomes beside a typed operand: a numeric with all the digits that either side has.
+fn literal_target(literal: &Side, known: &FieldRef) -> FieldRef {
+    match (&literal.expr, known.data_type()) {
+        (Expr::Literal(ScalarValue::Utf8(Some(text)), _), DataType::Decimal128(_, scale)) => {
+            let written = text.split_once('.').map_or(0, |(_, fraction)| fraction.trim().len().min(37) as i8);
+            plain(numeric(written.max(*scale)))
+        }
+        _ => Arc::clone(known),
+    }
+}
+
+/// `||` on text and anything that has a text form; arrays are left to DataFusion's planner.
+fn concat(left: Side, right: Side) -> Result<Resolved> {
+    let list = |side: &Side| matches!(side.data_type(), DataType::List(_) | DataType::LargeList(_));
+    if list(&left) || list(&right) {
+        return Ok(Resolved::Left(left.expr, right.expr));
+    }
+    if !(is_text(left.data_type()) || is_text(right.data_type()) || left.untyped || right.untyped) {
+        if matches!((left.data_type(), right.data_type()), (DataType::Binary, DataType::Binary)) {
+            return Ok(Resolved::Left(left.expr, right.expr));
+        }
+        return Err(undefined_operator(&left.name(), "||", &right.name()));
+    }
+    let text = plain(DataType::Utf8);
+    Ok(Resolved::Planned(binary(left.cast(&text)?, Operator::StringConcat, right.cast(&text)?)))
+}
+
+/// `^` is a power of doubles, or of numerics where both are.
+fn power(left: Side, right: Side) -> Result<Expr> {
+    let float = plain(DataType::Float64);
+    Ok(functions::math::power().call(vec![left.cast(&float)?, right.cast(&float)?]))
+}
+
+/// The name of the cast function to an integer, which number literals are written with.
+pub(super) fn integer_cast_name() -> String {
+    format!("{CAST_PREFIX}integer")
+}

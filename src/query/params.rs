@@ -1,0 +1,63 @@
+//! Parameters of prepared statements: their types and their values.
+//!
+//! Types come from the context while operators are resolved, from INSERT targets, or from the client; what nothing
+//! determines is text, as PostgreSQL has it. Values are substituted as literals before optimization.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::logical_expr::LogicalPlan;
+
+use super::errors::from_datafusion;
+use crate::error::{Error, Result, SqlState};
+
+/// The parameters' types, `$1` first, as the plan and the client (`given`) say; text where neither does.
+///
+/// A gap (`$2` without `$1`) is 42P18, as PostgreSQL cannot tell the missing one's type.
+pub fn prepare_params(plan: &LogicalPlan, given: &[Option<FieldRef>]) -> Result<Vec<FieldRef>> {
+    let found = plan.get_parameter_fields().map_err(from_datafusion)?;
+    let highest = found.keys().filter_map(|id| number_of(id)).max().unwrap_or(0).max(given.len());
+    (1..=highest)
+        .map(|number| {
+            let told = given.get(number - 1).cloned().flatten();
+            let seen = found.get(&format!("${number}"));
+            match (told, seen) {
+                (Some(field), _) => Ok(field),
+                (None, Some(Some(field))) => Ok(renamed(field)),
+                (None, Some(None)) => Ok(Arc::new(Field::new("", DataType::Utf8, true))),
+                (None, None) => Err(Error::new(
+                    SqlState::INDETERMINATE_DATATYPE,
+                    format!("could not determine data type of parameter ${number}"),
+                )),
+            }
+        })
+        .collect()
+}
+
+fn number_of(id: &str) -> Option<usize> {
+    id.strip_prefix('$')?.parse().ok()
+}
+
+fn renamed(field: &FieldRef) -> FieldRef {
+    if field.data_type().is_null() {
+        return Arc::new(Field::new("", DataType::Utf8, true));
+    }
+    Arc::new(field.as_ref().clone().with_name("").with_nullable(true))
+}
+
+/// The plan with `$1`, `$2` ... replaced by values of the types [`prepare_params`] gave. Too few values are 08P01.
+pub fn bind_params(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
+    let names = plan.get_parameter_names().map_err(from_datafusion)?;
+    let needed = names.iter().filter_map(|id| number_of(id)).max().unwrap_or(0);
+    if values.len() < needed {
+        return Err(Error::new(
+            SqlState::PROTOCOL_VIOLATION,
+            format!("bind message supplies {} parameters, but the statement requires {needed}", values.len()),
+        ));
+    }
+    if needed == 0 {
+        return Ok(plan);
+    }
+    plan.with_param_values(ParamValues::from(values)).map_err(from_datafusion)
+}

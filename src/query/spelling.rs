@@ -1,0 +1,382 @@
+//! PostgreSQL's spellings in the parsed query, rewritten to those DataFusion's SQL planner understands as PostgreSQL means.
+//!
+//! Owns the types of number literals (integer where it fits, else bigint, else numeric), casts and typed literals as calls
+//! of cast functions, the names PostgreSQL gives to unnamed result columns, and constructs DataFusion plans with other
+//! types (BETWEEN, negation, EXTRACT, AT TIME ZONE). It knows no tables and no types of columns. Invariant: a rewritten
+//! query means in DataFusion what the original means in PostgreSQL; numbers that count positions (ORDER BY 1, LIMIT) stay.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select,
+    SelectItem, SetExpr, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound,
+    WindowType,
+};
+
+use super::arithmetic::Operation;
+use super::cast::CAST_PREFIX;
+use super::operators::integer_cast_name;
+
+/// Ends the visible part of a column name that had to be made unique inside a plan.
+const UNIQUE_MARK: char = '\u{1}';
+
+/// The column's name as a client sees it.
+pub fn visible_name(name: &str) -> &str {
+    name.split(UNIQUE_MARK).next().unwrap_or(name)
+}
+
+/// Rewrites a query in place.
+pub(super) fn rewrite(query: &mut Query) {
+    let _ = query.visit(&mut Speller { depth: 0 });
+}
+
+/// Rewrites a single expression in place, as for defaults and other expressions without a query.
+pub(super) fn rewrite_expr(expr: &mut Expr) {
+    let _ = expr.visit(&mut Speller { depth: 0 });
+}
+
+struct Speller {
+    /// How many queries enclose the current position.
+    depth: usize,
+}
+
+impl VisitorMut for Speller {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        name_columns(&mut select.projection, self.depth == 1);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        respell(expr);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+            exprs.iter_mut().for_each(keep_position);
+        }
+        if let Some(Distinct::On(exprs)) = &mut select.distinct {
+            exprs.iter_mut().for_each(keep_position);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        if let Some(order_by) = &mut query.order_by
+            && let OrderByKind::Expressions(exprs) = &mut order_by.kind
+        {
+            exprs.iter_mut().for_each(|order| keep_position(&mut order.expr));
+        }
+        match &mut query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                limit.iter_mut().for_each(keep_position);
+                offset.iter_mut().for_each(|offset| keep_position(&mut offset.value));
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
+                keep_position(offset);
+                keep_position(limit);
+            }
+            None => {}
+        }
+        if let Some(fetch) = &mut query.fetch {
+            fetch.quantity.iter_mut().for_each(keep_position);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Undoes the typing of a bare number.
+fn keep_position(expr: &mut Expr) {
+    if let Some(number) = typed_number(expr) {
+        *expr = Expr::Value(Value::Number(number, false).into());
+    }
+}
+
+/// The digits of a number that was typed here.
+fn typed_number(expr: &Expr) -> Option<String> {
+    let Expr::Function(function) = expr else { return None };
+    if function.name.0.first()?.as_ident()?.value != integer_cast_name() {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
+            Value::Number(number, _) => Some(number.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    Expr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('"', name))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+fn cast(sql_type: &str, value: Expr) -> Expr {
+    call(&format!("{CAST_PREFIX}{sql_type}"), vec![value])
+}
+
+fn string(text: impl Into<String>) -> Expr {
+    Expr::Value(Value::SingleQuotedString(text.into()).into())
+}
+
+/// Takes an expression out of the tree, which is about to be replaced.
+fn take(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::Value(Value::Null.into()))
+}
+
+fn respell(expr: &mut Expr) {
+    match expr {
+        Expr::Value(value) => {
+            if let Value::Number(number, _) = &value.value
+                && let Some(typed) = number_literal(number)
+            {
+                *expr = typed;
+            }
+        }
+        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, array: false, format: None } => {
+            *expr = cast(&data_type.to_string(), take(inner));
+        }
+        Expr::TypedString(TypedString { data_type, value, .. }) => {
+            *expr = cast(&data_type.to_string(), Expr::Value(value.clone()));
+        }
+        Expr::Interval(interval) => {
+            if let Some(text) = interval_text(interval) {
+                *expr = cast("interval", string(text));
+            }
+        }
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
+            *expr = match typed_number(inner).or_else(|| plain_number(inner)) {
+                Some(number) => number_literal(&format!("-{number}"))
+                    .unwrap_or_else(|| Expr::Value(Value::Number(format!("-{number}"), false).into())),
+                None => call(Operation::Negate.function_name(), vec![take(inner)]),
+            };
+        }
+        Expr::Between { expr: value, negated, low, high } => {
+            let (value, low, high) = (take(value), take(low), take(high));
+            *expr = between(value, *negated, low, high);
+        }
+        Expr::Extract { field, expr: inner, .. } => {
+            let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
+            *expr = call("extract", vec![string(field), take(inner)]);
+        }
+        Expr::AtTimeZone { timestamp, time_zone } => *expr = call("timezone", vec![take(time_zone), take(timestamp)]),
+        Expr::Function(function) => respell_function(function),
+        _ => {}
+    }
+}
+
+fn plain_number(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) if !number.starts_with('-') => Some(number.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A number in PostgreSQL's type for it; `None` where DataFusion's reading is already that (bigint, plain decimals).
+fn number_literal(number: &str) -> Option<Expr> {
+    let digits = number.replace('_', "");
+    let whole = !digits.contains(['.', 'e', 'E']);
+    if whole && digits.parse::<i32>().is_ok() {
+        return Some(call(&integer_cast_name(), vec![Expr::Value(Value::Number(digits, false).into())]));
+    }
+    if (whole && digits.parse::<i64>().is_ok()) || digits.ends_with('.') && digits.len() < 18 {
+        return None;
+    }
+    if whole || digits.contains(['e', 'E']) { Some(cast("numeric", string(digits))) } else { None }
+}
+
+fn between(value: Expr, negated: bool, low: Expr, high: Expr) -> Expr {
+    let op = |left: Expr, op: BinaryOperator, right: Expr| Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) };
+    let both = if negated {
+        op(
+            op(value.clone(), BinaryOperator::Lt, low),
+            BinaryOperator::Or,
+            op(value, BinaryOperator::Gt, high),
+        )
+    } else {
+        op(
+            op(value.clone(), BinaryOperator::GtEq, low),
+            BinaryOperator::And,
+            op(value, BinaryOperator::LtEq, high),
+        )
+    };
+    Expr::Nested(Box::new(both))
+}
+
+/// The text of an interval literal: `interval '1' day` is `interval '1 day'`.
+fn interval_text(interval: &Interval) -> Option<String> {
+    let value = match interval.value.as_ref() {
+        Expr::Value(value) => value.value.clone().into_string()?,
+        other => typed_number(other)?,
+    };
+    Some(match &interval.leading_field {
+        Some(field) => format!("{value} {field}"),
+        None => value,
+    })
+}
+
+fn respell_function(function: &mut Function) {
+    let qualified = function.name.0.len() == 2
+        && function.name.0[0].as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case("pg_catalog"));
+    if qualified {
+        function.name.0.remove(0);
+    }
+    if let Some(WindowType::WindowSpec(spec)) = &mut function.over
+        && let Some(frame) = &mut spec.window_frame
+    {
+        let bounds = [Some(&mut frame.start_bound), frame.end_bound.as_mut()];
+        for bound in bounds.into_iter().flatten() {
+            if let WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr)) = bound {
+                keep_position(expr);
+            }
+        }
+    }
+}
+
+/// Gives unnamed result columns the names PostgreSQL gives them. Names that recur are made unique for the plan; at the
+/// top, where nothing refers to the columns, that includes columns that a wildcard may bring as well.
+fn name_columns(items: &mut [SelectItem], top: bool) {
+    let wildcard = items.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let mut taken: HashSet<String> = HashSet::new();
+    for item in items.iter_mut() {
+        let (name, column) = match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                (figure_name(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name), column)
+            }
+            SelectItem::ExprWithAlias { alias, .. } => {
+                let name = folded(alias);
+                if !taken.insert(name.clone()) {
+                    *alias = Ident::with_quote('"', unique(&name, &mut taken));
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        let recurs = !taken.insert(name.clone());
+        if column && !recurs && !(wildcard && top) {
+            continue;
+        }
+        let alias = if recurs || (wildcard && top) { unique(&name, &mut taken) } else { name };
+        if let SelectItem::UnnamedExpr(expr) = item {
+            // A qualified column keeps its qualifier unless its name recurs in the same list.
+            *item = SelectItem::ExprWithAlias { expr: take(expr), alias: Ident::with_quote('"', alias) };
+        }
+    }
+}
+
+fn unique(name: &str, taken: &mut HashSet<String>) -> String {
+    let mut number = 2;
+    loop {
+        let candidate = format!("{name}{UNIQUE_MARK}{number}");
+        if taken.insert(candidate.clone()) {
+            return candidate;
+        }
+        number += 1;
+    }
+}
+
+fn folded(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+/// The name PostgreSQL derives for an expression, and whether it is a strong one that a cast around it keeps.
+fn figure_name(expr: &Expr) -> Option<(String, bool)> {
+    let strong = |name: &str| Some((name.to_owned(), true));
+    match expr {
+        Expr::Identifier(ident) => Some((folded(ident), true)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(|ident| (folded(ident), true)),
+        Expr::Function(function) => function.name.0.last()?.as_ident().map(|ident| (folded(ident), true)),
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure_name(inner),
+        Expr::CompoundFieldAccess { root, .. } => figure_name(root),
+        Expr::Cast { expr: inner, data_type, .. } => match figure_name(inner) {
+            Some((name, true)) => Some((name, true)),
+            _ => Some((type_name(data_type), false)),
+        },
+        Expr::TypedString(typed) => Some((type_name(&typed.data_type), false)),
+        Expr::Interval(_) => Some(("interval".to_owned(), false)),
+        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some(("bool".to_owned(), false)),
+        Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure_name) {
+            Some((name, true)) => Some((name, true)),
+            _ => Some(("case".to_owned(), false)),
+        },
+        Expr::Exists { .. } => strong("exists"),
+        Expr::Subquery(query) => first_column(&query.body),
+        Expr::Array(_) => strong("array"),
+        Expr::Extract { .. } => strong("extract"),
+        Expr::AtTimeZone { .. } => strong("timezone"),
+        Expr::Substring { .. } => strong("substring"),
+        Expr::Position { .. } => strong("position"),
+        Expr::Overlay { .. } => strong("overlay"),
+        Expr::Ceil { .. } => strong("ceil"),
+        Expr::Floor { .. } => strong("floor"),
+        Expr::Trim { trim_where, .. } => strong(match trim_where {
+            Some(TrimWhereField::Leading) => "ltrim",
+            Some(TrimWhereField::Trailing) => "rtrim",
+            _ => "btrim",
+        }),
+        _ => None,
+    }
+}
+
+fn first_column(body: &SetExpr) -> Option<(String, bool)> {
+    match body {
+        SetExpr::Select(select) => match select.projection.first()? {
+            SelectItem::UnnamedExpr(expr) => figure_name(expr),
+            SelectItem::ExprWithAlias { alias, .. } => Some((folded(alias), true)),
+            _ => None,
+        },
+        SetExpr::Query(query) => first_column(&query.body),
+        _ => None,
+    }
+}
+
+/// PostgreSQL's internal name of a type, which names a column that is only a cast.
+fn type_name(data_type: &DataType) -> String {
+    use DataType as T;
+    match data_type {
+        T::Boolean | T::Bool => "bool".into(),
+        T::SmallInt(_) | T::Int2(_) => "int2".into(),
+        T::Int(_) | T::Integer(_) | T::Int4(_) => "int4".into(),
+        T::BigInt(_) | T::Int8(_) => "int8".into(),
+        T::Real | T::Float4 => "float4".into(),
+        T::Double(_) | T::DoublePrecision | T::Float8 | T::Float(_) => "float8".into(),
+        T::Numeric(_) | T::Decimal(_) | T::Dec(_) => "numeric".into(),
+        T::Varchar(_) | T::CharVarying(_) | T::CharacterVarying(_) => "varchar".into(),
+        T::Char(_) | T::Character(_) => "bpchar".into(),
+        T::Timestamp(_, zone) => {
+            let zoned = matches!(zone, sqlparser::ast::TimezoneInfo::Tz | sqlparser::ast::TimezoneInfo::WithTimeZone);
+            if zoned { "timestamptz".into() } else { "timestamp".into() }
+        }
+        T::Interval { .. } => "interval".into(),
+        T::Array(
+            sqlparser::ast::ArrayElemTypeDef::SquareBracket(inner, _)
+            | sqlparser::ast::ArrayElemTypeDef::AngleBracket(inner),
+        ) => type_name(inner),
+        other => other.to_string().to_lowercase(),
+    }
+}
