@@ -3,3 +3,4 @@
 pub mod change;
 pub mod epoch;
 pub mod error;
+pub mod sql;
