@@ -1,0 +1,451 @@
+//! The statements Tidewater understands: queries and DML as sqlparser has them, everything else as our own structs.
+//!
+//! Names are already folded (unquoted ones to lower case), so nobody downstream looks at quote styles. Option values
+//! never appear in `Debug` output, because some of them are credentials and only connectors know which.
+
+use std::fmt;
+
+use sqlparser::ast;
+
+use crate::error::{Error, Result};
+use crate::sql::{fold_identifier, quote_identifier};
+
+/// One SQL statement.
+#[derive(Clone, Debug)]
+pub enum Statement {
+    Query(Box<ast::Query>),
+    Insert(Box<ast::Insert>),
+    Update(Box<ast::Update>),
+    Delete(Box<ast::Delete>),
+    Truncate(Truncate),
+    CreateTable(Box<CreateTable>),
+    CreateSource(Box<CreateSource>),
+    CreateView(Box<CreateView>),
+    CreateMaterializedView(Box<CreateMaterializedView>),
+    CreateSink(Box<CreateSink>),
+    CreateSchema {
+        name: String,
+        if_not_exists: bool,
+    },
+    Drop(Drop),
+    /// Any ALTER statement that sqlparser knows.
+    Alter(Box<ast::Statement>),
+    Comment(Box<ast::Statement>),
+    Show(Show),
+    Set(Set),
+    /// RESET name; `None` is RESET ALL.
+    Reset {
+        name: Option<String>,
+    },
+    SetTransaction {
+        modes: TransactionModes,
+        session: bool,
+    },
+    Explain(Explain),
+    Begin {
+        modes: TransactionModes,
+    },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint {
+        name: String,
+    },
+    Release {
+        name: String,
+    },
+    RollbackTo {
+        name: String,
+    },
+    Discard(Discard),
+    /// DEALLOCATE name; `None` is DEALLOCATE ALL.
+    Deallocate {
+        name: Option<String>,
+    },
+    Prepare {
+        name: String,
+        types: Vec<ast::DataType>,
+        statement: Box<Statement>,
+    },
+    Execute {
+        name: String,
+        args: Vec<ast::Expr>,
+    },
+    Declare {
+        name: String,
+        hold: bool,
+        scroll: bool,
+        query: Box<ast::Query>,
+    },
+    Fetch(Fetch),
+    /// CLOSE name; `None` is CLOSE ALL.
+    Close {
+        name: Option<String>,
+    },
+    Copy(Box<Copy>),
+    /// Waits until everything written before is visible; nothing to wait for, accepted for compatibility.
+    Flush,
+    Wait,
+    /// UNLISTEN: accepted since connection pools send it when they reset a session; there is no LISTEN.
+    Unlisten,
+}
+
+/// A name with up to two qualifiers, all folded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    pub database: Option<String>,
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+impl ObjectName {
+    pub fn bare(name: impl Into<String>) -> ObjectName {
+        ObjectName { database: None, schema: None, name: name.into() }
+    }
+
+    pub fn qualified(schema: impl Into<String>, name: impl Into<String>) -> ObjectName {
+        ObjectName { database: None, schema: Some(schema.into()), name: name.into() }
+    }
+}
+
+impl TryFrom<&ast::ObjectName> for ObjectName {
+    type Error = Error;
+
+    /// 42601 for names of more than three parts, as PostgreSQL has it.
+    fn try_from(name: &ast::ObjectName) -> Result<ObjectName> {
+        let parts: Option<Vec<String>> =
+            name.0.iter().map(|p| p.as_ident().map(fold_identifier)).collect();
+        match parts.as_deref() {
+            Some([name]) => Ok(ObjectName::bare(name)),
+            Some([schema, name]) => Ok(ObjectName::qualified(schema, name)),
+            Some([database, schema, name]) => Ok(ObjectName {
+                database: Some(database.clone()),
+                ..ObjectName::qualified(schema, name)
+            }),
+            _ => Err(Error::syntax(format!(
+                "improper qualified name (too many dotted names): {name}"
+            ))),
+        }
+    }
+}
+
+/// As SQL: each part quoted where it needs to be.
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in [&self.database, &self.schema].into_iter().flatten() {
+            write!(f, "{}.", quote_identifier(part))?;
+        }
+        f.write_str(&quote_identifier(&self.name))
+    }
+}
+
+/// Keys and values of a WITH or ENCODE clause in the order given; keys are lower case unless quoted, no key twice.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Options(pub Vec<(String, String)>);
+
+impl Options {
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Keys only: values may be credentials.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(k, _)| k)).finish()
+    }
+}
+
+/// A declared column.
+#[derive(Clone, Debug)]
+pub struct ColumnDef {
+    pub name: String,
+    pub data_type: ast::DataType,
+    pub nullable: bool,
+    pub default: Option<ast::Expr>,
+}
+
+/// CREATE TABLE, with or without a connector.
+#[derive(Clone, Debug)]
+pub struct CreateTable {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub columns: Vec<ColumnDef>,
+    /// Names of columns in key order; empty without a primary key.
+    pub primary_key: Vec<String>,
+    pub append_only: bool,
+    pub watermark: Option<Watermark>,
+    pub include: Vec<IncludeColumn>,
+    pub options: Options,
+    pub format: Option<FormatEncode>,
+    /// CREATE TABLE ... AS; `columns` is then empty and `column_names` may rename.
+    pub query: Option<Box<ast::Query>>,
+    pub column_names: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateSource {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub columns: Vec<ColumnDef>,
+    pub primary_key: Vec<String>,
+    pub watermark: Option<Watermark>,
+    pub include: Vec<IncludeColumn>,
+    pub options: Options,
+    /// `None` for connectors that produce rows themselves (nexmark, datagen).
+    pub format: Option<FormatEncode>,
+}
+
+/// WATERMARK FOR column AS expression.
+#[derive(Clone, Debug)]
+pub struct Watermark {
+    pub column: String,
+    pub expr: ast::Expr,
+}
+
+/// INCLUDE kind [AS name].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncludeColumn {
+    pub kind: IncludeKind,
+    /// The column's name; `None` where the connector's default applies.
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IncludeKind {
+    Key,
+    Partition,
+    Offset,
+    Timestamp,
+    /// All headers, or the value of one.
+    Header(Option<String>),
+    Payload,
+}
+
+impl IncludeKind {
+    /// The word after INCLUDE.
+    pub fn word(&self) -> &'static str {
+        match self {
+            IncludeKind::Key => "key",
+            IncludeKind::Partition => "partition",
+            IncludeKind::Offset => "offset",
+            IncludeKind::Timestamp => "timestamp",
+            IncludeKind::Header(_) => "header",
+            IncludeKind::Payload => "payload",
+        }
+    }
+}
+
+/// FORMAT f ENCODE e (options); both words in upper case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatEncode {
+    pub format: String,
+    pub encode: String,
+    pub options: Options,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateView {
+    pub name: ObjectName,
+    pub or_replace: bool,
+    pub if_not_exists: bool,
+    /// New names for the first columns of the query; may be fewer than the query has.
+    pub columns: Vec<String>,
+    pub query: Box<ast::Query>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateMaterializedView {
+    pub name: ObjectName,
+    pub or_replace: bool,
+    pub if_not_exists: bool,
+    pub columns: Vec<String>,
+    pub query: Box<ast::Query>,
+    pub options: Options,
+    pub emit_on_window_close: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateSink {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub input: SinkInput,
+    pub options: Options,
+    pub format: Option<FormatEncode>,
+    pub emit_on_window_close: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum SinkInput {
+    Relation(ObjectName),
+    Query(Box<ast::Query>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropKind {
+    Table,
+    Source,
+    View,
+    MaterializedView,
+    Sink,
+    Schema,
+    Index,
+}
+
+impl DropKind {
+    /// As in messages: `materialized view`.
+    pub fn words(self) -> &'static str {
+        match self {
+            DropKind::Table => "table",
+            DropKind::Source => "source",
+            DropKind::View => "view",
+            DropKind::MaterializedView => "materialized view",
+            DropKind::Sink => "sink",
+            DropKind::Schema => "schema",
+            DropKind::Index => "index",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Drop {
+    pub kind: DropKind,
+    /// At least one; schemas are bare names.
+    pub names: Vec<ObjectName>,
+    pub if_exists: bool,
+    pub cascade: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Truncate {
+    pub names: Vec<ObjectName>,
+    pub cascade: bool,
+}
+
+/// The lists that SHOW gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShowKind {
+    Tables,
+    Sources,
+    Views,
+    MaterializedViews,
+    Sinks,
+    Schemas,
+    Databases,
+    Jobs,
+}
+
+#[derive(Clone, Debug)]
+pub enum Show {
+    /// SHOW TABLES and its like. `schema` never accompanies schemas, databases and jobs.
+    List {
+        kind: ShowKind,
+        schema: Option<String>,
+        like: Option<String>,
+    },
+    /// SHOW COLUMNS FROM x, DESCRIBE x.
+    Columns {
+        name: ObjectName,
+        like: Option<String>,
+    },
+    /// SHOW CREATE kind x.
+    Create {
+        kind: DropKind,
+        name: ObjectName,
+    },
+    /// SHOW name; the name is lower case.
+    Setting(String),
+    All,
+}
+
+/// SET [SESSION|LOCAL] name = ...; SET TIME ZONE and SET NAMES arrive as the settings they stand for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Lower case, dots included.
+    pub name: String,
+    /// The values as text; `None` is DEFAULT.
+    pub values: Option<Vec<String>>,
+    pub local: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionModes {
+    pub isolation: Option<IsolationLevel>,
+    pub read_only: Option<bool>,
+    pub deferrable: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsolationLevel {
+    ReadUncommitted,
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+#[derive(Clone, Debug)]
+pub struct Explain {
+    pub analyze: bool,
+    pub verbose: bool,
+    pub format: ExplainFormat,
+    pub target: ExplainTarget,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExplainFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug)]
+pub enum ExplainTarget {
+    Statement(Box<Statement>),
+    MaterializedView(ObjectName),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    All,
+    Plans,
+    Sequences,
+    Temp,
+}
+
+/// FETCH or MOVE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    pub cursor: String,
+    pub direction: FetchDirection,
+    /// MOVE: the rows are skipped, only their number is told.
+    pub only_move: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchDirection {
+    /// That many rows on; negative ones back. FETCH NEXT is `Forward(1)`.
+    Forward(i64),
+    ForwardAll,
+    BackwardAll,
+    First,
+    Last,
+    Absolute(i64),
+    Relative(i64),
+}
+
+#[derive(Clone, Debug)]
+pub struct Copy {
+    pub source: ast::CopySource,
+    /// COPY ... TO; otherwise FROM.
+    pub to: bool,
+    pub target: ast::CopyTarget,
+    pub options: Vec<ast::CopyOption>,
+    pub legacy_options: Vec<ast::CopyLegacyOption>,
+}

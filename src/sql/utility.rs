@@ -1,0 +1,628 @@
+//! Statements recognised by their first words: transactions, settings, SHOW, EXPLAIN, DROP, prepared statements, cursors.
+//!
+//! [`Cursor::statement`] is the entry: it hands what is not ours to sqlparser and refuses with 0A000 what sqlparser
+//! knows and Tidewater does not have.
+
+use sqlparser::ast;
+use sqlparser::tokenizer::Token;
+
+use super::cursor::{Cursor, Failure, Parse};
+use super::statement::*;
+use crate::error::Error;
+
+impl Cursor {
+    /// One statement, up to where it ends.
+    pub(super) fn statement(&mut self) -> Parse<Statement> {
+        if self.at(&["CREATE"])
+            && let Some(statement) = self.create()?
+        {
+            return Ok(statement);
+        }
+        if let Some(statement) = self.transaction()? {
+            return Ok(statement);
+        }
+        if let Some(statement) = self.setting()? {
+            return Ok(statement);
+        }
+        if let Some(statement) = self.prepared_or_cursor()? {
+            return Ok(statement);
+        }
+        if self.eat(&["SHOW"]) {
+            return self.show();
+        }
+        if self.at(&["DESCRIBE"]) || self.at(&["DESC"]) {
+            self.parser.advance_token();
+            return Ok(Statement::Show(Show::Columns { name: self.name()?, like: None }));
+        }
+        if self.eat(&["EXPLAIN"]) {
+            return self.explain();
+        }
+        if self.at(&["DROP"])
+            && let Some(statement) = self.drop_statement()?
+        {
+            return Ok(statement);
+        }
+        match self.eat_one(&["FLUSH", "WAIT", "UNLISTEN"]) {
+            Some("FLUSH") => return Ok(Statement::Flush),
+            Some("WAIT") => return Ok(Statement::Wait),
+            Some(_) => {
+                if !self.eat_token(&Token::Mul) {
+                    self.ident()?;
+                }
+                return Ok(Statement::Unlisten);
+            }
+            None => {}
+        }
+        self.sqlparser_statement()
+    }
+
+    fn sqlparser_statement(&mut self) -> Parse<Statement> {
+        let words: Vec<String> =
+            self.rest().iter().take(3).map(|t| t.token.to_string().to_uppercase()).collect();
+        let statement = self.parser.parse_statement()?;
+        Ok(match statement {
+            ast::Statement::Query(query) => query_statement(query)?,
+            ast::Statement::Insert(insert) => Statement::Insert(Box::new(insert)),
+            ast::Statement::Update(update) => Statement::Update(Box::new(update)),
+            ast::Statement::Delete(delete) => Statement::Delete(Box::new(delete)),
+            ast::Statement::Truncate(truncate) => Statement::Truncate(truncate_of(&truncate)?),
+            statement @ (ast::Statement::AlterTable(_)
+            | ast::Statement::AlterSchema(_)
+            | ast::Statement::AlterIndex { .. }
+            | ast::Statement::AlterView { .. }) => Statement::Alter(Box::new(statement)),
+            statement @ ast::Statement::Comment { .. } => Statement::Comment(Box::new(statement)),
+            ast::Statement::Copy { source, to, target, options, legacy_options, values: _ } => {
+                Statement::Copy(Box::new(Copy { source, to, target, options, legacy_options }))
+            }
+            _ => return Err(unsupported_statement(&words).into()),
+        })
+    }
+
+    fn transaction(&mut self) -> Parse<Option<Statement>> {
+        if self.eat(&["BEGIN"]) {
+            self.eat_one(&["WORK", "TRANSACTION"]);
+            return Ok(Some(Statement::Begin { modes: self.transaction_modes()? }));
+        }
+        if self.eat(&["START", "TRANSACTION"]) {
+            return Ok(Some(Statement::Begin { modes: self.transaction_modes()? }));
+        }
+        if self.eat_one(&["COMMIT", "END"]).is_some() {
+            if self.at(&["PREPARED"]) {
+                return Err(Error::unsupported("COMMIT PREPARED is not supported").into());
+            }
+            self.eat_one(&["WORK", "TRANSACTION"]);
+            return Ok(Some(Statement::Commit { chain: self.and_chain()? }));
+        }
+        if self.eat_one(&["ROLLBACK", "ABORT"]).is_some() {
+            if self.at(&["PREPARED"]) {
+                return Err(Error::unsupported("ROLLBACK PREPARED is not supported").into());
+            }
+            self.eat_one(&["WORK", "TRANSACTION"]);
+            if self.eat(&["TO"]) {
+                self.eat(&["SAVEPOINT"]);
+                return Ok(Some(Statement::RollbackTo { name: self.ident()? }));
+            }
+            return Ok(Some(Statement::Rollback { chain: self.and_chain()? }));
+        }
+        if self.eat(&["SAVEPOINT"]) {
+            return Ok(Some(Statement::Savepoint { name: self.ident()? }));
+        }
+        if self.eat(&["RELEASE"]) {
+            self.eat(&["SAVEPOINT"]);
+            return Ok(Some(Statement::Release { name: self.ident()? }));
+        }
+        Ok(None)
+    }
+
+    fn and_chain(&mut self) -> Parse<bool> {
+        if !self.eat(&["AND"]) {
+            return Ok(false);
+        }
+        let chain = !self.eat(&["NO"]);
+        self.expect(&["CHAIN"])?;
+        Ok(chain)
+    }
+
+    fn transaction_modes(&mut self) -> Parse<TransactionModes> {
+        let mut modes = TransactionModes::default();
+        let mut after_comma = false;
+        loop {
+            if self.eat(&["ISOLATION", "LEVEL"]) {
+                modes.isolation = Some(self.isolation_level()?);
+            } else if self.eat(&["READ", "ONLY"]) {
+                modes.read_only = Some(true);
+            } else if self.eat(&["READ", "WRITE"]) {
+                modes.read_only = Some(false);
+            } else if self.eat(&["NOT", "DEFERRABLE"]) {
+                modes.deferrable = Some(false);
+            } else if self.eat(&["DEFERRABLE"]) {
+                modes.deferrable = Some(true);
+            } else if after_comma {
+                return self.expected("a transaction mode");
+            } else {
+                return Ok(modes);
+            }
+            after_comma = self.eat_token(&Token::Comma);
+        }
+    }
+
+    fn isolation_level(&mut self) -> Parse<IsolationLevel> {
+        for (words, level) in [
+            (["READ", "UNCOMMITTED"].as_slice(), IsolationLevel::ReadUncommitted),
+            (&["READ", "COMMITTED"], IsolationLevel::ReadCommitted),
+            (&["REPEATABLE", "READ"], IsolationLevel::RepeatableRead),
+            (&["SERIALIZABLE"], IsolationLevel::Serializable),
+        ] {
+            if self.eat(words) {
+                return Ok(level);
+            }
+        }
+        self.expected("an isolation level")
+    }
+
+    fn setting(&mut self) -> Parse<Option<Statement>> {
+        if self.eat(&["SET"]) {
+            return self.set().map(Some);
+        }
+        if self.eat(&["RESET"]) {
+            let name = match self.eat(&["ALL"]) {
+                true => None,
+                false => Some(self.setting_name()?),
+            };
+            return Ok(Some(Statement::Reset { name }));
+        }
+        if self.eat(&["DISCARD"]) {
+            let what = match self.eat_one(&["ALL", "PLANS", "SEQUENCES", "TEMPORARY", "TEMP"]) {
+                Some("ALL") => Discard::All,
+                Some("PLANS") => Discard::Plans,
+                Some("SEQUENCES") => Discard::Sequences,
+                Some(_) => Discard::Temp,
+                None => return self.expected("ALL, PLANS, SEQUENCES or TEMP"),
+            };
+            return Ok(Some(Statement::Discard(what)));
+        }
+        Ok(None)
+    }
+
+    fn set(&mut self) -> Parse<Statement> {
+        if self.eat(&["TRANSACTION"]) {
+            return self.set_transaction(false);
+        }
+        if self.eat(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
+            return self.set_transaction(true);
+        }
+        if self.at(&["SESSION", "AUTHORIZATION"]) || self.at(&["ROLE"]) || self.at(&["CONSTRAINTS"])
+        {
+            return Err(Error::unsupported(
+                "SET ROLE, SESSION AUTHORIZATION and CONSTRAINTS are not supported",
+            )
+            .into());
+        }
+        let local = match self.eat_one(&["LOCAL", "SESSION"]) {
+            Some("LOCAL") => true,
+            Some(_) | None => false,
+        };
+        if self.eat(&["TIME", "ZONE"]) {
+            let values = self.time_zone()?;
+            return Ok(Statement::Set(Set { name: "timezone".into(), values, local }));
+        }
+        if self.eat(&["NAMES"]) {
+            let values = match self.at_end() || self.eat(&["DEFAULT"]) {
+                true => None,
+                false => Some(vec![self.set_value()?]),
+            };
+            return Ok(Statement::Set(Set { name: "client_encoding".into(), values, local }));
+        }
+        let name = self.setting_name()?;
+        if !self.eat_token(&Token::Eq) {
+            self.expect(&["TO"])?;
+        }
+        let values = match self.eat(&["DEFAULT"]) {
+            true => None,
+            false => Some(self.comma_separated(Self::set_value)?),
+        };
+        Ok(Statement::Set(Set { name, values, local }))
+    }
+
+    fn set_transaction(&mut self, session: bool) -> Parse<Statement> {
+        if self.at(&["SNAPSHOT"]) {
+            return Err(Error::unsupported("SET TRANSACTION SNAPSHOT is not supported").into());
+        }
+        let modes = self.transaction_modes()?;
+        match modes == TransactionModes::default() {
+            true => self.expected("a transaction mode"),
+            false => Ok(Statement::SetTransaction { modes, session }),
+        }
+    }
+
+    /// `LOCAL` and `DEFAULT` are the default; intervals keep their text.
+    fn time_zone(&mut self) -> Parse<Option<Vec<String>>> {
+        if self.eat_one(&["LOCAL", "DEFAULT"]).is_some() {
+            return Ok(None);
+        }
+        if self.at(&["INTERVAL"]) {
+            let interval = self.expr()?;
+            let ast::Expr::Interval(interval) = interval else {
+                return self.expected("an interval");
+            };
+            let ast::Expr::Value(value) = *interval.value else {
+                return self.expected("an interval");
+            };
+            return Ok(Some(vec![value.value.into_string().unwrap_or_default()]));
+        }
+        Ok(Some(vec![self.set_value()?]))
+    }
+
+    /// `search_path`, `timezone`, `myapp.user_id`; lower case.
+    fn setting_name(&mut self) -> Parse<String> {
+        for (words, name) in [
+            (["TIME", "ZONE"].as_slice(), "timezone"),
+            (&["TRANSACTION", "ISOLATION", "LEVEL"], "transaction_isolation"),
+            (&["SESSION", "AUTHORIZATION"], "session_authorization"),
+        ] {
+            if self.eat(words) {
+                return Ok(name.into());
+            }
+        }
+        let mut name = self.ident()?;
+        while self.eat_token(&Token::Period) {
+            name.push('.');
+            name.push_str(&self.ident()?);
+        }
+        Ok(name.to_lowercase())
+    }
+
+    /// One value of SET: a string, a number with its sign, or a word, folded as PostgreSQL folds it.
+    fn set_value(&mut self) -> Parse<String> {
+        let sign = match self.eat_token(&Token::Minus) {
+            true => "-",
+            false => {
+                self.eat_token(&Token::Plus);
+                ""
+            }
+        };
+        let value = match self.rest().first().map(|t| t.token.clone()) {
+            Some(Token::Number(number, _)) => format!("{sign}{number}"),
+            _ if !sign.is_empty() => return self.expected("a number"),
+            Some(Token::SingleQuotedString(value) | Token::EscapedStringLiteral(value)) => value,
+            Some(Token::DollarQuotedString(value)) => value.value,
+            Some(Token::Word(word)) => {
+                let quoted = word.quote_style.is_some();
+                if quoted { word.value } else { word.value.to_lowercase() }
+            }
+            _ => return self.expected("a value"),
+        };
+        self.parser.advance_token();
+        Ok(value)
+    }
+
+    fn show(&mut self) -> Parse<Statement> {
+        if self.eat(&["CREATE"]) {
+            let Some(kind) = self.object_kind() else { return self.expected("a kind of object") };
+            return Ok(Statement::Show(Show::Create { kind, name: self.name()? }));
+        }
+        if self.eat_one(&["COLUMNS", "FIELDS"]).is_some() {
+            if self.eat_one(&["FROM", "IN"]).is_none() {
+                return self.expected("FROM");
+            }
+            let name = self.name()?;
+            return Ok(Statement::Show(Show::Columns { name, like: self.like()? }));
+        }
+        for (words, kind) in [
+            (["TABLES"].as_slice(), ShowKind::Tables),
+            (&["SOURCES"], ShowKind::Sources),
+            (&["VIEWS"], ShowKind::Views),
+            (&["MATERIALIZED", "VIEWS"], ShowKind::MaterializedViews),
+            (&["SINKS"], ShowKind::Sinks),
+            (&["SCHEMAS"], ShowKind::Schemas),
+            (&["DATABASES"], ShowKind::Databases),
+            (&["JOBS"], ShowKind::Jobs),
+        ] {
+            if self.eat(words) {
+                let in_schema =
+                    !matches!(kind, ShowKind::Schemas | ShowKind::Databases | ShowKind::Jobs);
+                let schema = match in_schema && self.eat_one(&["FROM", "IN"]).is_some() {
+                    true => Some(self.ident()?),
+                    false => None,
+                };
+                return Ok(Statement::Show(Show::List { kind, schema, like: self.like()? }));
+            }
+        }
+        if self.eat(&["ALL"]) {
+            return Ok(Statement::Show(Show::All));
+        }
+        Ok(Statement::Show(Show::Setting(self.setting_name()?)))
+    }
+
+    fn like(&mut self) -> Parse<Option<String>> {
+        if self.eat(&["LIKE"]) { self.string().map(Some) } else { Ok(None) }
+    }
+
+    /// TABLE, SOURCE, MATERIALIZED VIEW ..., skipped.
+    fn object_kind(&mut self) -> Option<DropKind> {
+        if self.eat(&["MATERIALIZED", "VIEW"]) {
+            return Some(DropKind::MaterializedView);
+        }
+        match self.eat_one(&["TABLE", "SOURCE", "VIEW", "SINK", "SCHEMA", "INDEX"])? {
+            "TABLE" => Some(DropKind::Table),
+            "SOURCE" => Some(DropKind::Source),
+            "VIEW" => Some(DropKind::View),
+            "SINK" => Some(DropKind::Sink),
+            "SCHEMA" => Some(DropKind::Schema),
+            _ => Some(DropKind::Index),
+        }
+    }
+
+    fn drop_statement(&mut self) -> Parse<Option<Statement>> {
+        let index = self.parser.index();
+        self.expect(&["DROP"])?;
+        let Some(kind) = self.object_kind() else {
+            while self.parser.index() > index {
+                self.parser.prev_token();
+            }
+            return Ok(None);
+        };
+        if kind == DropKind::Index {
+            self.eat(&["CONCURRENTLY"]);
+        }
+        let if_exists = self.if_exists();
+        let names = self.comma_separated(Self::name)?;
+        let cascade = self.eat_one(&["CASCADE", "RESTRICT"]) == Some("CASCADE");
+        Ok(Some(Statement::Drop(Drop { kind, names, if_exists, cascade })))
+    }
+
+    fn explain(&mut self) -> Parse<Statement> {
+        let (mut analyze, mut verbose, mut format) = (false, false, ExplainFormat::Text);
+        if self.at_token(&Token::LParen) && !self.at_parenthesized_query() {
+            for (name, value) in self.parenthesized(Self::explain_option)? {
+                match name.as_str() {
+                    "analyze" => analyze = on(&name, value.as_deref())?,
+                    "verbose" => verbose = on(&name, value.as_deref())?,
+                    "format" => format = explain_format(value.as_deref())?,
+                    // What these would add or leave out is not measured; their presence changes nothing.
+                    "costs" | "buffers" | "timing" | "summary" | "settings" | "wal" => {
+                        on(&name, value.as_deref())?;
+                    }
+                    _ => {
+                        return Err(Error::syntax(format!(
+                            "unrecognized EXPLAIN option \"{name}\""
+                        ))
+                        .into());
+                    }
+                }
+            }
+        } else {
+            analyze = self.eat_one(&["ANALYZE", "ANALYSE"]).is_some();
+            verbose = self.eat(&["VERBOSE"]);
+        }
+        let target = match self.eat(&["MATERIALIZED", "VIEW"]) {
+            true => ExplainTarget::MaterializedView(self.name()?),
+            false => ExplainTarget::Statement(Box::new(self.statement()?)),
+        };
+        Ok(Statement::Explain(Explain { analyze, verbose, format, target }))
+    }
+
+    fn at_parenthesized_query(&self) -> bool {
+        let inner = self.rest().iter().find(|t| t.token != Token::LParen);
+        ["SELECT", "VALUES", "WITH", "TABLE"]
+            .iter()
+            .any(|word| inner.is_some_and(|t| super::cursor::is_keyword(&t.token, word)))
+    }
+
+    fn explain_option(&mut self) -> Parse<(String, Option<String>)> {
+        let name = self.ident()?;
+        let bare = self.at_token(&Token::Comma) || self.at_token(&Token::RParen);
+        let value = if bare { None } else { Some(self.set_value()?.to_lowercase()) };
+        Ok((name, value))
+    }
+
+    fn prepared_or_cursor(&mut self) -> Parse<Option<Statement>> {
+        if self.at(&["PREPARE", "TRANSACTION"]) {
+            return Err(Error::unsupported("PREPARE TRANSACTION is not supported").into());
+        }
+        if self.eat(&["PREPARE"]) {
+            return self.prepare().map(Some);
+        }
+        if self.eat(&["EXECUTE"]) {
+            let name = self.ident()?;
+            let args = match self.at_token(&Token::LParen) {
+                true => self.parenthesized(Self::expr)?,
+                false => vec![],
+            };
+            return Ok(Some(Statement::Execute { name, args }));
+        }
+        if self.eat(&["DEALLOCATE"]) {
+            self.eat(&["PREPARE"]);
+            return Ok(Some(Statement::Deallocate { name: self.name_or_all()? }));
+        }
+        if self.eat(&["DECLARE"]) {
+            return self.declare().map(Some);
+        }
+        if self.eat(&["CLOSE"]) {
+            return Ok(Some(Statement::Close { name: self.name_or_all()? }));
+        }
+        match self.eat_one(&["FETCH", "MOVE"]) {
+            Some(word) => {
+                let direction = self.fetch_direction()?;
+                self.eat_one(&["FROM", "IN"]);
+                let cursor = self.ident()?;
+                Ok(Some(Statement::Fetch(Fetch { cursor, direction, only_move: word == "MOVE" })))
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn name_or_all(&mut self) -> Parse<Option<String>> {
+        if self.eat(&["ALL"]) { Ok(None) } else { self.ident().map(Some) }
+    }
+
+    fn prepare(&mut self) -> Parse<Statement> {
+        let name = self.ident()?;
+        let types = match self.at_token(&Token::LParen) {
+            true => self.parenthesized(|c| Ok(c.parser.parse_data_type()?))?,
+            false => vec![],
+        };
+        self.expect(&["AS"])?;
+        let statement = self.statement()?;
+        match statement {
+            Statement::Query(_)
+            | Statement::Insert(_)
+            | Statement::Update(_)
+            | Statement::Delete(_) => {
+                Ok(Statement::Prepare { name, types, statement: Box::new(statement) })
+            }
+            _ => {
+                Err(Error::syntax("only SELECT, VALUES, INSERT, UPDATE and DELETE can be prepared")
+                    .into())
+            }
+        }
+    }
+
+    fn declare(&mut self) -> Parse<Statement> {
+        let name = self.ident()?;
+        let mut scroll = false;
+        loop {
+            if self.eat(&["NO", "SCROLL"]) {
+                scroll = false;
+            } else if self.eat(&["SCROLL"]) {
+                scroll = true;
+            } else if self.eat(&["BINARY"]) {
+                return Err(Error::unsupported("binary cursors are not supported").into());
+            } else if self.eat_one(&["INSENSITIVE", "ASENSITIVE"]).is_none() {
+                break;
+            }
+        }
+        self.expect(&["CURSOR"])?;
+        let hold = match self.eat_one(&["WITH", "WITHOUT"]) {
+            Some(word) => {
+                self.expect(&["HOLD"])?;
+                word == "WITH"
+            }
+            None => false,
+        };
+        self.expect(&["FOR"])?;
+        let query = self.query()?;
+        Ok(Statement::Declare { name, hold, scroll, query })
+    }
+
+    fn fetch_direction(&mut self) -> Parse<FetchDirection> {
+        let words = [
+            "NEXT", "PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "ALL", "FORWARD", "BACKWARD",
+        ];
+        // A cursor may be called like a direction: `FETCH next` alone fetches from cursor "next".
+        let named = self.rest().len() == 1;
+        let word = if named { None } else { self.eat_one(&words) };
+        Ok(match word {
+            Some("NEXT") => FetchDirection::Forward(1),
+            Some("PRIOR") => FetchDirection::Forward(-1),
+            Some("FIRST") => FetchDirection::First,
+            Some("LAST") => FetchDirection::Last,
+            Some("ABSOLUTE") => FetchDirection::Absolute(self.integer()?),
+            Some("RELATIVE") => FetchDirection::Relative(self.integer()?),
+            Some("ALL") => FetchDirection::ForwardAll,
+            Some("FORWARD") if self.eat(&["ALL"]) => FetchDirection::ForwardAll,
+            Some("FORWARD") if self.at_integer() => FetchDirection::Forward(self.integer()?),
+            Some("FORWARD") => FetchDirection::Forward(1),
+            Some(_) if self.eat(&["ALL"]) => FetchDirection::BackwardAll,
+            Some(_) if self.at_integer() => {
+                FetchDirection::Forward(self.integer()?.saturating_neg())
+            }
+            Some(_) => FetchDirection::Forward(-1),
+            None if self.at_integer() => FetchDirection::Forward(self.integer()?),
+            None => FetchDirection::Forward(1),
+        })
+    }
+
+    fn at_integer(&self) -> bool {
+        matches!(
+            self.rest().first().map(|t| &t.token),
+            Some(Token::Number(..) | Token::Minus | Token::Plus)
+        )
+    }
+
+    fn integer(&mut self) -> Parse<i64> {
+        if !self.at_integer() {
+            return self.expected("an integer");
+        }
+        let text = self.set_value()?;
+        text.parse().map_err(|_| {
+            Failure::Ours(Error::syntax(format!("syntax error at or near \"{text}\"")))
+        })
+    }
+}
+
+/// A query as a statement; `WITH ... INSERT` becomes an INSERT whose source has the WITH clause.
+fn query_statement(mut query: Box<ast::Query>) -> Parse<Statement> {
+    match &mut *query.body {
+        ast::SetExpr::Insert(ast::Statement::Insert(insert)) => {
+            if let (Some(source), Some(with)) = (&mut insert.source, query.with.take()) {
+                if source.with.is_some() {
+                    return Err(Error::unsupported(
+                        "WITH both before and inside of INSERT is not supported",
+                    )
+                    .into());
+                }
+                source.with = Some(with);
+            }
+            Ok(Statement::Insert(Box::new(insert.clone())))
+        }
+        ast::SetExpr::Insert(_)
+        | ast::SetExpr::Update(_)
+        | ast::SetExpr::Delete(_)
+        | ast::SetExpr::Merge(_) => {
+            Err(Error::unsupported("WITH before UPDATE, DELETE or MERGE is not supported")
+                .with_hint("Use a subquery instead.")
+                .into())
+        }
+        ast::SetExpr::Select(select) if select.into.is_some() => {
+            Err(Error::unsupported("SELECT INTO is not supported")
+                .with_hint("Use CREATE TABLE ... AS instead.")
+                .into())
+        }
+        _ => Ok(Statement::Query(query)),
+    }
+}
+
+fn truncate_of(truncate: &ast::Truncate) -> Parse<Truncate> {
+    let names = truncate.table_names.iter().map(|t| ObjectName::try_from(&t.name));
+    let names = names.collect::<crate::error::Result<Vec<_>>>()?;
+    let cascade = matches!(truncate.cascade, Some(ast::CascadeOption::Cascade));
+    Ok(Truncate { names, cascade })
+}
+
+/// 0A000 naming the statement by its first words, such as CREATE FUNCTION.
+fn unsupported_statement(words: &[String]) -> Error {
+    let two = matches!(
+        words.first().map(String::as_str),
+        Some("CREATE" | "DROP" | "ALTER" | "REFRESH" | "LOCK")
+    );
+    let name = if two {
+        words.iter().take(2).cloned().collect::<Vec<_>>().join(" ")
+    } else {
+        words[0].clone()
+    };
+    Error::unsupported(format!("{name} is not supported"))
+}
+
+/// The value of a boolean option; absent means on.
+fn on(name: &str, value: Option<&str>) -> Parse<bool> {
+    match value {
+        None | Some("true" | "on" | "1") => Ok(true),
+        Some("false" | "off" | "0") => Ok(false),
+        Some(_) => Err(Error::syntax(format!("{name} requires a Boolean value")).into()),
+    }
+}
+
+fn explain_format(value: Option<&str>) -> Parse<ExplainFormat> {
+    match value {
+        Some("text") => Ok(ExplainFormat::Text),
+        Some("json") => Ok(ExplainFormat::Json),
+        Some(other) => Err(Error::new(
+            crate::error::SqlState::INVALID_PARAMETER_VALUE,
+            format!("unrecognized value for EXPLAIN option \"format\": \"{other}\""),
+        )
+        .with_hint("Formats are text and json.")
+        .into()),
+        None => Err(Error::syntax("EXPLAIN option \"format\" requires a value").into()),
+    }
+}
