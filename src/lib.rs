@@ -19,6 +19,7 @@ pub mod ingest;
 pub mod log;
 pub mod memory;
 pub mod metrics;
+pub mod operators;
 pub mod plan;
 pub mod process;
 pub mod query;

@@ -13,7 +13,7 @@ use crate::change::{ChangeBatch, take_rows};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::hash::hash_columns;
-use crate::types::row_text;
+use crate::types::row_values;
 
 /// What a statement does to a table. The rows deleted were read under the table's lock and are there.
 #[derive(Clone, Debug, Default)]
@@ -161,7 +161,7 @@ fn stored_keys(live: &LiveTable, rows: &RecordBatch, complete: Epoch) -> Vec<boo
 
 fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize) -> Error {
     let names: Vec<&str> = live.key.iter().map(|&k| live.schema.field(k).name().as_str()).collect();
-    let values = rows.project(&live.key).map(|key| crate::types::row_values(&key, row));
+    let values = rows.project(&live.key).map(|key| row_values(&key, row));
     let message = format!("duplicate key value violates unique constraint \"{}_pkey\"", live.name);
     let error = Error::new(SqlState::UNIQUE_VIOLATION, message);
     match values {
@@ -183,7 +183,7 @@ fn check_not_null(live: &LiveTable, rows: &RecordBatch) -> Result<()> {
             field.name(),
             live.name
         );
-        let detail = format!("Failing row contains {}.", row_text(rows, row));
+        let detail = format!("Failing row contains ({}).", row_values(rows, row).join(", "));
         return Err(Error::new(SqlState::NOT_NULL_VIOLATION, message).with_detail(detail));
     }
     Ok(())

@@ -18,8 +18,8 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
 use super::container::{HashDistributor, RouteTable};
-use super::operators::join::{Join, Versions, poisoned};
-use super::operators::{Operator, Output};
+use crate::operators::join::{Join, Versions, poisoned};
+use crate::operators::{Operator, Output};
 use crate::arrangement::Arrangement;
 use crate::arrangement::live::LiveTable;
 use crate::change::ChangeBatch;
@@ -224,7 +224,7 @@ pub fn arrange<'s>(
                 }
             }
             // Epochs without rows count too: the other side asks for the rows as of them.
-            let complete = if below == u64::MAX { u64::MAX - 1 } else { below.saturating_sub(1) };
+            let complete = if below == u64::MAX { u64::MAX - 2 } else { below.saturating_sub(1) };
             mine.arrangement.borrow_mut().advance(Epoch(complete));
         }
     });

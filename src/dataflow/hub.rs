@@ -21,7 +21,7 @@ use super::glue::{self, Changes};
 use crate::arrangement::live::{LiveTable, ReadClock, Version};
 use crate::arrangement::{Arrangement, Snapshot};
 use crate::change::{ChangeBatch, Kind, error_schema};
-use crate::dataflow::operators::consolidate::consolidate;
+use crate::operators::consolidate::consolidate;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 
@@ -161,19 +161,21 @@ impl Hub {
             return Ok(vec![]);
         }
         let arrangement = self.rows.as_ref().ok_or_else(|| Error::internal("an upsert fold keeps its rows"))?;
-        super::operators::upsert::fold(&change, arrangement.key(), &arrangement.snapshot(Epoch(self.applied)))
+        crate::operators::upsert::fold(&change, arrangement.key(), &arrangement.snapshot(Epoch(self.applied)))
     }
 
     /// Everything below `below` is complete: publishes it and tells subscribers.
     fn advance(&mut self, below: u64, changed: bool) {
-        let complete = Epoch(below.saturating_sub(1));
+        let complete = Epoch(below.saturating_sub(1)).min(Epoch(u64::MAX - 2));
         self.holds.retain(|hold| hold.strong_count() > 0);
         let held = self.holds.iter().filter_map(Weak::upgrade).map(|hold| hold.get()).min().unwrap_or(u64::MAX);
         let oldest = Epoch(self.clock.oldest().0.min(held).min(self.applied));
         if let Some(rows) = &mut self.rows {
+            rows.advance(complete);
             rows.compact(oldest, COMPACTION_ROWS);
             self.live.counters.rows.store(rows.rows() as i64, Ordering::Relaxed);
         }
+        self.errors.advance(complete);
         self.errors.compact(oldest, COMPACTION_ROWS);
         let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.bytes();
         self.live.counters.state_bytes.store(bytes as i64, Ordering::Relaxed);

@@ -11,12 +11,12 @@ use timely::dataflow::{Scope, Stream};
 
 use super::glue::{self, Changes, Context, Route};
 use super::hub::{self, HubRef, Subscription};
-use super::operators::Operator;
-use super::operators::aggregate::Aggregate;
-use super::operators::distinct::Distinct;
-use super::operators::join::Join;
-use super::operators::project::{Filter, Project};
-use super::operators::top_n::TopN;
+use crate::operators::Operator;
+use crate::operators::aggregate::Aggregate;
+use crate::operators::distinct::Distinct;
+use crate::operators::join::Join;
+use crate::operators::project::{Filter, Project};
+use crate::operators::top_n::TopN;
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::error::Result;
@@ -62,7 +62,7 @@ impl Rendering<'_> {
             Op::Union => glue::union(scope, input.collect()),
             Op::Distinct => {
                 let route = Route::Key((0..schema.fields().len()).collect());
-                let core = Distinct::new(schema, append_only)?;
+                let core = Distinct::new(schema)?;
                 glue::unary(one(), route, &context, "distinct", Box::new(core), None)
             }
             Op::Aggregate { groups, calls } => {

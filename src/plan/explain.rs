@@ -6,6 +6,7 @@ use std::fmt::Write;
 use arrow_schema::Schema;
 
 use super::stream_plan::{Node, Op};
+use crate::operators::aggregate::{AggregateCall, AggregateFunction};
 
 /// The plan as text, a line an operator.
 pub fn explain(node: &Node) -> String {
@@ -74,6 +75,20 @@ fn title(node: &Node) -> String {
     }
 }
 
+/// Whether a call keeps the values it has seen, and not just what they came to.
+fn keeps_values(call: &AggregateCall, append_only: bool) -> bool {
+    match &call.function {
+        AggregateFunction::Udaf(_) => true,
+        AggregateFunction::Min | AggregateFunction::Max => !append_only,
+        AggregateFunction::CountStar
+        | AggregateFunction::Count
+        | AggregateFunction::Sum
+        | AggregateFunction::Avg
+        | AggregateFunction::BoolAnd
+        | AggregateFunction::BoolOr => call.distinct,
+    }
+}
+
 /// What the operator keeps.
 fn state_of(node: &Node) -> Option<String> {
     let append_only = node.inputs.iter().all(|input| input.properties.append_only);
@@ -81,7 +96,7 @@ fn state_of(node: &Node) -> Option<String> {
         Op::Import { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union => None,
         Op::Distinct => Some("one entry per distinct row".to_owned()),
         Op::Aggregate { calls, .. } => {
-            let keeps_values = calls.iter().any(|call| call.distinct || !append_only && call.keeps_values());
+            let keeps_values = calls.iter().any(|call| keeps_values(call, append_only));
             let what = if keeps_values { "accumulators and values per group" } else { "accumulators per group" };
             Some(what.to_owned())
         }

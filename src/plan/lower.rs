@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_schema::{FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, JoinType, NullEquality};
+use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, Projection, SkipType, SortExpr, TableSource,
 };
@@ -17,7 +18,7 @@ use datafusion::physical_expr::expressions::Column;
 use super::properties;
 use super::stream_plan::{JoinKind, Node, Op, Properties, SortKey};
 use crate::catalog::ObjectId;
-use crate::dataflow::operators::aggregate::{AggregateCall, AggregateFunction};
+use crate::operators::aggregate::{AggregateCall, AggregateFunction, RecomputedFunction, UdafArgument};
 use crate::error::{Error, Result};
 use crate::query::compile::compile;
 use crate::query::errors::from_datafusion;
@@ -301,12 +302,10 @@ fn aggregate(a: &Aggregate) -> Result<Node> {
     let groups = exprs.len();
     let mut calls = vec![];
     for (i, expr) in a.aggr_expr.iter().enumerate() {
-        let Expr::AggregateFunction(call) = expr.clone().unalias() else {
+        let unaliased = expr.clone().unalias();
+        let Expr::AggregateFunction(call) = &unaliased else {
             return Err(Error::internal(format!("unexpected aggregate expression {expr}")));
         };
-        if !call.params.order_by.is_empty() {
-            return Err(not_maintained("ORDER BY inside an aggregate", "Leave it out: rows are taken in a fixed order."));
-        }
         let mut place = |e: Expr| match exprs.iter().position(|x| *x == e) {
             Some(at) => at,
             None => {
@@ -317,12 +316,12 @@ fn aggregate(a: &Aggregate) -> Result<Node> {
         let counts_rows = call.func.name() == "count"
             && !call.params.distinct
             && call.params.args.iter().all(|a| matches!(a, Expr::Literal(v, _) if !v.is_null()));
-        let args = if counts_rows { vec![] } else { call.params.args.iter().cloned().map(&mut place).collect() };
+        let mut args = vec![];
         let filter = call.params.filter.as_ref().map(|f| place(f.as_ref().clone()));
         let return_field = a.schema.field(groups + i).clone();
         let function = match counts_rows {
             true => AggregateFunction::CountStar,
-            false => AggregateFunction::of(&call.func)?,
+            false => aggregate_function(call, &mut args, &mut place)?,
         };
         calls.push(AggregateCall { function, args, filter, distinct: call.params.distinct, return_field: Arc::new(return_field) });
     }
@@ -339,6 +338,50 @@ fn aggregate(a: &Aggregate) -> Result<Node> {
     let op = Op::Aggregate { groups: (0..groups).collect(), calls };
     let properties = properties::aggregate(groups);
     Ok(Node { op, inputs: vec![input], schema: arrow_schema(&a.schema), properties })
+}
+
+/// Which accumulator a call needs; places its arguments. Functions without one of ours are computed anew from the
+/// group's rows.
+fn aggregate_function(
+    call: &datafusion::logical_expr::expr::AggregateFunction,
+    args: &mut Vec<usize>,
+    place: &mut impl FnMut(Expr) -> usize,
+) -> Result<AggregateFunction> {
+    let native = match call.func.name() {
+        "count" => Some(AggregateFunction::Count),
+        "sum" => Some(AggregateFunction::Sum),
+        "avg" => Some(AggregateFunction::Avg),
+        "min" => Some(AggregateFunction::Min),
+        "max" => Some(AggregateFunction::Max),
+        "bool_and" => Some(AggregateFunction::BoolAnd),
+        "bool_or" => Some(AggregateFunction::BoolOr),
+        _ => None,
+    };
+    if let Some(native) = native {
+        args.extend(call.params.args.iter().cloned().map(&mut *place));
+        return Ok(native);
+    }
+    let mut position = |expr: Expr| {
+        let column = place(expr);
+        args.iter().position(|arg| *arg == column).unwrap_or_else(|| {
+            args.push(column);
+            args.len() - 1
+        })
+    };
+    let arguments = call.params.args.iter().cloned().map(|arg| match arg {
+        Expr::Literal(value, _) => UdafArgument::Constant(value),
+        other => UdafArgument::Column(position(other)),
+    });
+    let arguments = arguments.collect();
+    let order = call.params.order_by.iter().map(|sort| SortKey {
+        column: position(sort.expr.clone()),
+        descending: !sort.asc,
+        nulls_first: sort.nulls_first,
+    });
+    let order = order.collect();
+    let ignore_nulls = call.params.null_treatment == Some(NullTreatment::IgnoreNulls);
+    let function = RecomputedFunction { function: call.func.clone(), arguments, order, ignore_nulls };
+    Ok(AggregateFunction::Udaf(Arc::new(function)))
 }
 
 fn join(j: &Join) -> Result<Node> {

@@ -7,8 +7,9 @@ use arrow_schema::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::catalog::ObjectId;
-use crate::dataflow::operators::aggregate::AggregateCall;
-pub use crate::dataflow::operators::top_n::SortKey;
+use crate::operators::aggregate::AggregateCall;
+pub use crate::operators::join::JoinKind;
+pub use crate::operators::top_n::SortKey;
 
 /// An operator with its inputs.
 #[derive(Clone, Debug)]
@@ -57,21 +58,6 @@ pub enum Op {
     TopN { partition: Vec<usize>, order: Vec<SortKey>, limit: Option<usize>, offset: usize },
 }
 
-/// How unmatched rows are treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JoinKind {
-    Inner,
-    Left,
-    Right,
-    Full,
-    /// Left rows with a match, left columns only.
-    LeftSemi,
-    /// Left rows without a match, left columns only.
-    LeftAnti,
-    /// Left rows and a boolean: has a match.
-    LeftMark,
-}
-
 impl Node {
     /// The objects that the plan reads, each once, in order of first use.
     pub fn imports(&self) -> Vec<ObjectId> {
@@ -103,18 +89,5 @@ impl Node {
     /// The shortest known key, which the live table is looked up by; `None` when rows may repeat.
     pub fn key(&self) -> Option<Vec<usize>> {
         self.properties.keys.iter().min_by_key(|k| k.len()).cloned()
-    }
-}
-
-impl JoinKind {
-    /// Whether an error on this side (0 left, 1 right) could make rows appear that should not: the side is negated
-    /// or its missing rows are filled with NULLs.
-    pub fn poisons(self, side: usize) -> bool {
-        match self {
-            JoinKind::Inner | JoinKind::LeftSemi => false,
-            JoinKind::Left | JoinKind::LeftAnti | JoinKind::LeftMark => side == 1,
-            JoinKind::Right => side == 0,
-            JoinKind::Full => true,
-        }
     }
 }

@@ -151,6 +151,12 @@ impl Engine {
         simplifier.coerce(expr, schema).and_then(|expr| simplifier.simplify(expr))
     }
 
+    /// Types and checks a plan: its columns then have their final types.
+    pub fn analyze(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let state = self.state();
+        state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(from_datafusion)
+    }
+
     /// Types, checks and optimizes a SELECT's plan for execution.
     pub fn optimize_batch(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         optimize(&self.batch, plan).map_err(from_datafusion)

@@ -9,7 +9,7 @@
 //! oracle all go through here, so that one expression has one meaning.
 
 mod arithmetic;
-mod cast;
+pub mod cast;
 mod coercion;
 pub mod compile;
 pub mod engine;
@@ -18,6 +18,7 @@ pub mod evaluate;
 pub mod execute;
 mod fallible;
 pub mod functions;
+pub mod live_scan;
 mod operators;
 pub mod output;
 pub mod params;

@@ -32,7 +32,7 @@ pub use pg_type::{
 pub use sql_type::field_of_sql_type;
 pub use style::{ByteaOutput, IntervalStyle, TextStyle, TimeZone};
 pub use text_in::{cast_from_text, parse_text};
-pub use text_out::cast_to_text;
+pub use text_out::{cast_to_text, row_values};
 
 #[cfg(test)]
 mod tests;

@@ -223,3 +223,18 @@ fn quote(
     let last = out.len() - 1;
     out[last] = b'"';
 }
+
+/// The values of one row as PostgreSQL's messages show them: their text, NULL as null.
+pub fn row_values(rows: &arrow_array::RecordBatch, row: usize) -> Vec<String> {
+    let style = TextStyle::default();
+    let value = |(field, column): (&arrow_schema::FieldRef, &ArrayRef)| {
+        let Ok(writer) = super::ColumnWriter::try_new(column, field) else { return "?".to_owned() };
+        if writer.is_null(row) {
+            return "null".to_owned();
+        }
+        let mut out = BytesMut::new();
+        writer.write_text(row, &style, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    rows.schema_ref().fields().iter().zip(rows.columns()).map(value).collect()
+}

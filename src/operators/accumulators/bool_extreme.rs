@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BooleanArray};
 
 use super::{Accumulator, Failure, Input, reset, split};
-use crate::dataflow::operators::group_index::keep;
+use crate::operators::group_index::keep;
 use crate::error::Result;
 
 #[derive(Clone, Copy, Default)]

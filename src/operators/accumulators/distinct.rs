@@ -10,7 +10,7 @@ use arrow_schema::DataType;
 use std::sync::Arc;
 
 use super::{Accumulator, Entries, Failure, Input};
-use crate::dataflow::operators::group_index::{GroupIndex, keep};
+use crate::operators::group_index::{GroupIndex, keep};
 use crate::error::{Error, Result};
 
 pub struct Distinct {

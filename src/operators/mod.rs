@@ -8,7 +8,10 @@
 pub mod aggregate;
 pub mod consolidate;
 pub mod distinct;
+pub mod join;
+pub mod project;
 pub mod top_n;
+pub mod upsert;
 
 mod accumulators;
 mod canonical;

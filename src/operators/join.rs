@@ -11,9 +11,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::Output;
@@ -22,11 +21,38 @@ use crate::arrangement::Snapshot;
 use crate::change::{ChangeBatch, batch_of, take_rows};
 use crate::error::{Error, Result};
 use crate::hash::hash_columns;
-use crate::plan::JoinKind;
-use crate::query::evaluate::evaluate;
+use crate::query::evaluate::{Filtered, filter};
 
 /// Pairs gathered at once: bounds the memory of a fan-out; larger gives nothing.
 const PAIRS_MAX: usize = 1 << 16;
+
+/// How unmatched rows are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    Inner,
+    Left,
+    Right,
+    Full,
+    /// Left rows with a match, left columns only.
+    LeftSemi,
+    /// Left rows without a match, left columns only.
+    LeftAnti,
+    /// Left rows and a boolean: has a match.
+    LeftMark,
+}
+
+impl JoinKind {
+    /// Whether an error on this side (0 left, 1 right) could make rows appear that should not: the side is negated
+    /// or its missing rows are filled with NULLs.
+    pub fn poisons(self, side: usize) -> bool {
+        match self {
+            JoinKind::Inner | JoinKind::LeftSemi => false,
+            JoinKind::Left | JoinKind::LeftAnti | JoinKind::LeftMark => side == 1,
+            JoinKind::Right => side == 0,
+            JoinKind::Full => true,
+        }
+    }
+}
 
 /// What the two sides are as of an epoch.
 pub struct Versions {
@@ -180,7 +206,7 @@ impl Join {
                     out.push(ChangeBatch::new(pair, weights));
                     continue;
                 };
-                let (mask, failures) = verdicts(condition, &pair)?;
+                let Filtered { keep: mask, failures } = filter(condition, &pair)?;
                 if !failures.is_empty() {
                     let mut errors = row_errors(&pair, &weights, failures);
                     if self.kind != JoinKind::Inner && self.kind != JoinKind::LeftSemi {
@@ -189,7 +215,7 @@ impl Join {
                     out.push(errors);
                 }
                 if rows {
-                    let kept: Vec<u32> = (0..mask.len() as u32).filter(|&i| mask[i as usize]).collect();
+                    let kept: Vec<u32> = (0..mask.len() as u32).filter(|&i| mask.value(i as usize)).collect();
                     let kept_weights: Vec<i64> = kept.iter().map(|&i| weights[i as usize]).collect();
                     let columns = take_rows(&pair, &kept).map_err(failed)?.columns().to_vec();
                     let batch = batch_of(self.schema.clone(), columns, kept.len()).map_err(failed)?;
@@ -216,8 +242,8 @@ impl Join {
         self.probe(side, rows, other, &mut |slice, pairs, first| {
             for (probe, stored) in pairs.probe.chunks(PAIRS_MAX).zip(pairs.stored.chunks(PAIRS_MAX)) {
                 let pair = self.pair_batch(side, slice, other, probe, stored)?;
-                let (mask, _) = verdicts(condition, &pair)?;
-                for (&p, m) in probe.iter().zip(mask) {
+                let mask = filter(condition, &pair)?.keep;
+                for (&p, m) in probe.iter().zip(mask.values().iter()) {
                     matched[first + p as usize] |= m;
                 }
             }
@@ -319,30 +345,6 @@ impl Join {
 
 fn nulls(schema: &SchemaRef, rows: usize) -> impl Iterator<Item = ArrayRef> + '_ {
     schema.fields().iter().map(move |f| new_null_array(f.data_type(), rows))
-}
-
-/// Whether the condition is true for each pair (NULL and errors are not), and the pairs for which it fails.
-fn verdicts(condition: &Arc<dyn PhysicalExpr>, pairs: &RecordBatch) -> Result<(Vec<bool>, Vec<(usize, Error)>)> {
-    let evaluated = evaluate(std::slice::from_ref(condition), pairs)?;
-    let good = evaluated.columns[0].as_boolean();
-    debug_assert_eq!(good.data_type(), &DataType::Boolean);
-    let truth = |i: usize| good.is_valid(i) && good.value(i);
-    if evaluated.failures.is_empty() {
-        return Ok(((0..good.len()).map(truth).collect(), vec![]));
-    }
-    let mut mask = vec![];
-    let mut failures = evaluated.failures.iter().map(|f| f.0).peekable();
-    let mut next_good = 0;
-    for row in 0..pairs.num_rows() {
-        if failures.peek() == Some(&row) {
-            failures.next();
-            mask.push(false);
-        } else {
-            mask.push(truth(next_good));
-            next_good += 1;
-        }
-    }
-    Ok((mask, evaluated.failures))
 }
 
 /// The same errors, marked as making the answer wrong.

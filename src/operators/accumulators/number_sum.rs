@@ -12,8 +12,8 @@ use arrow_buffer::i256;
 use arrow_schema::DataType;
 
 use super::{Accumulator, Failure, Input, reset, split};
-use crate::dataflow::operators::group_index::keep;
-use crate::dataflow::operators::native_column::{from_i64, is_integer_like, to_i64};
+use crate::operators::group_index::keep;
+use crate::operators::native_column::{from_i64, is_integer_like, to_i64};
 use crate::error::{Error, Result, SqlState};
 
 /// `high * 2^128 + low`, and how many values there are.

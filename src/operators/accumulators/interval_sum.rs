@@ -8,7 +8,7 @@ use arrow_array::{ArrayRef, IntervalMonthDayNanoArray};
 use arrow_buffer::IntervalMonthDayNano;
 
 use super::{Accumulator, Failure, Input, reset, split};
-use crate::dataflow::operators::group_index::keep;
+use crate::operators::group_index::keep;
 use crate::error::{Result, SqlState};
 
 #[derive(Clone, Copy, Default)]

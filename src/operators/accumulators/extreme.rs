@@ -4,9 +4,9 @@ use arrow_array::ArrayRef;
 use arrow_schema::DataType;
 
 use super::{Accumulator, Entries, Failure, Input, reset};
-use crate::dataflow::operators::group_index::keep;
-use crate::dataflow::operators::ordered_bag::{Added, OrderedBag};
-use crate::dataflow::operators::ordered_key::{BytesCodec, DecimalCodec, KeyCodec, NarrowCodec};
+use crate::operators::group_index::keep;
+use crate::operators::ordered_bag::{Added, OrderedBag};
+use crate::operators::ordered_key::{BytesCodec, DecimalCodec, KeyCodec, NarrowCodec};
 use crate::error::Result;
 
 /// `max` where `greatest`, else `min`.

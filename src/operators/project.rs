@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -11,8 +11,8 @@ use super::{Operator, Output};
 use crate::change::{ChangeBatch, RowError, batch_of, errors_batch};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
-use crate::query::evaluate::evaluate;
-use crate::types::row_text;
+use super::row_text::row_text;
+use crate::query::evaluate::{evaluate, filter};
 
 /// Computes columns.
 pub struct Project {
@@ -32,7 +32,7 @@ pub fn row_errors(rows: &RecordBatch, weights: &[i64], failures: Vec<(usize, Err
         .map(|(row, error)| RowError {
             sqlstate: error.code.0.to_owned(),
             message: error.message,
-            payload: row_text(rows, row),
+            payload: row_text(rows.schema_ref().fields(), rows.columns(), row),
             poison: false,
             weight: weights[row],
         })
@@ -77,22 +77,16 @@ impl Operator for Project {
 
 impl Operator for Filter {
     fn apply(&mut self, _port: usize, change: ChangeBatch, out: &mut Output) -> Result<()> {
-        let evaluated = evaluate(std::slice::from_ref(&self.predicate), change.rows())?;
-        let mut rows = change;
-        if !evaluated.failures.is_empty() {
-            let good = without_failures(&rows, &evaluated.failures)?;
-            out.push(row_errors(rows.rows(), &rows.weights, evaluated.failures));
-            rows = good;
+        let filtered = filter(&self.predicate, change.rows())?;
+        if !filtered.failures.is_empty() {
+            out.push(row_errors(change.rows(), &change.weights, filtered.failures));
         }
-        let mask = evaluated.columns[0].as_boolean();
-        if mask.true_count() == rows.len() {
-            out.push(rows);
+        let mask = filtered.keep;
+        if mask.true_count() == change.len() {
+            out.push(change);
             return Ok(());
         }
-        let mask = match mask.null_count() {
-            0 => mask.clone(),
-            _ => arrow_select::filter::prep_null_mask_filter(mask),
-        };
+        let rows = change;
         let predicate = arrow_select::filter::FilterBuilder::new(&mask).optimize().build();
         let failed = |e: arrow_schema::ArrowError| Error::internal(e.to_string());
         let batch = predicate.filter_record_batch(rows.rows()).map_err(failed)?;

@@ -17,9 +17,9 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
 
 use super::{Accumulator, AggregateCall, Entries, Failure, Input};
-use crate::dataflow::operators::group_index::keep;
-use crate::dataflow::operators::ordered_bag::{Added, OrderedBag};
-use crate::dataflow::operators::row_order::{RowOrder, SortKey};
+use crate::operators::group_index::keep;
+use crate::operators::ordered_bag::{Added, OrderedBag};
+use crate::operators::row_order::{RowOrder, SortKey};
 use crate::error::{Error, Result, SqlState};
 
 /// Rows of a group that are handed to DataFusion's accumulator at a time.

@@ -10,8 +10,8 @@ use arrow_array::{ArrayRef, Float32Array, Float64Array};
 use arrow_schema::DataType;
 
 use super::{Accumulator, Failure, Input, reset, split};
-use crate::dataflow::operators::exact_float_sum::FloatSum;
-use crate::dataflow::operators::group_index::keep;
+use crate::operators::exact_float_sum::FloatSum;
+use crate::operators::group_index::keep;
 use crate::error::{Error, Result, SqlState};
 
 #[derive(Clone, Default)]
