@@ -13,10 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::canonical::canonical;
 use super::native_column::{from_i64, is_integer_like, to_i64};
+use super::prefetch::{AHEAD, gather, prefetch};
 use crate::error::{Error, Result};
-
-/// How many rows ahead of the probe its slot is fetched: about one memory latency of probing.
-const PREFETCH_AHEAD: usize = 16;
 
 /// Fewer slots than this are never worth renumbering.
 const COMPACT_MIN_SLOTS: usize = 1024;
@@ -47,7 +45,16 @@ fn mix(key: u64) -> u64 {
 impl Slots {
     fn new(capacity: usize) -> Slots {
         let size = (capacity * 2).next_power_of_two().max(16);
-        Slots { slots: vec![Slot { key: 0, group: EMPTY }; size], len: 0 }
+        Slots {
+            slots: vec![
+                Slot {
+                    key: 0,
+                    group: EMPTY
+                };
+                size
+            ],
+            len: 0,
+        }
     }
 
     #[inline]
@@ -57,15 +64,7 @@ impl Slots {
 
     #[inline]
     fn prefetch(&self, key: u64) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let slot = &self.slots[self.home(key)] as *const Slot;
-            // SAFETY: prefetching has no effect but on caches, and the address is that of a live slot.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(slot.cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = key;
+        prefetch(&self.slots, self.home(key));
     }
 
     /// The group of `key` among those for which `same` holds, or the slot where it belongs.
@@ -179,8 +178,16 @@ enum Keys {
     /// No key columns: group 0 is the only one.
     None,
     /// One column whose values fit `i64`.
-    Integers { data_type: DataType, values: Vec<i64>, null_group: Option<u32> },
-    Encoded { converter: RowConverter, scratch: Rows, arena: Arena },
+    Integers {
+        data_type: DataType,
+        values: Vec<i64>,
+        null_group: Option<u32>,
+    },
+    Encoded {
+        converter: RowConverter,
+        scratch: Rows,
+        arena: Arena,
+    },
 }
 
 /// Assigns groups to keys and gives the keys back as columns.
@@ -199,24 +206,44 @@ impl GroupIndex {
     pub fn new(key_types: &[DataType]) -> Result<GroupIndex> {
         let keys = match key_types {
             [] => Keys::None,
-            [one] if is_integer_like(one) => {
-                Keys::Integers { data_type: one.clone(), values: vec![], null_group: None }
-            }
+            [one] if is_integer_like(one) => Keys::Integers {
+                data_type: one.clone(),
+                values: vec![],
+                null_group: None,
+            },
             _ => {
-                let converter = row_converter(key_types.iter().cloned().map(SortField::new).collect())?;
+                let converter =
+                    row_converter(key_types.iter().cloned().map(SortField::new).collect())?;
                 let scratch = converter.empty_rows(0, 0);
-                let arena = Arena { bytes: vec![], spans: vec![], dead_bytes: 0 };
-                Keys::Encoded { converter, scratch, arena }
+                let arena = Arena {
+                    bytes: vec![],
+                    spans: vec![],
+                    dead_bytes: 0,
+                };
+                Keys::Encoded {
+                    converter,
+                    scratch,
+                    arena,
+                }
             }
         };
         let used = usize::from(matches!(keys, Keys::None));
-        Ok(GroupIndex { keys, slots: Slots::new(0), free: vec![], used, bitwise: false })
+        Ok(GroupIndex {
+            keys,
+            slots: Slots::new(0),
+            free: vec![],
+            used,
+            bitwise: false,
+        })
     }
 
     /// As [`GroupIndex::new`], but `-0.0` and `0.0`, and NaNs of other bits, are different keys: the identity of rows
     /// rather than the equality of values.
     pub fn bitwise(key_types: &[DataType]) -> Result<GroupIndex> {
-        Ok(GroupIndex { bitwise: true, ..GroupIndex::new(key_types)? })
+        Ok(GroupIndex {
+            bitwise: true,
+            ..GroupIndex::new(key_types)?
+        })
     }
 
     /// The length that vectors by group need.
@@ -230,10 +257,21 @@ impl GroupIndex {
     }
 
     /// Replaces `groups` by the group of each of the `rows` rows, making new groups for unknown keys.
-    pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
+    pub fn intern(
+        &mut self,
+        columns: &[ArrayRef],
+        rows: usize,
+        groups: &mut Vec<u32>,
+    ) -> Result<()> {
         groups.clear();
         groups.reserve(rows);
-        let GroupIndex { keys, slots, free, used, bitwise } = self;
+        let GroupIndex {
+            keys,
+            slots,
+            free,
+            used,
+            bitwise,
+        } = self;
         let mut allocate = || {
             free.pop().unwrap_or_else(|| {
                 *used += 1;
@@ -242,16 +280,30 @@ impl GroupIndex {
         };
         match keys {
             Keys::None => groups.resize(rows, 0),
-            Keys::Integers { values, null_group, .. } => {
+            Keys::Integers {
+                values, null_group, ..
+            } => {
                 let ints = to_i64(&columns[0]);
                 let nulls = columns[0].logical_nulls();
-                intern_integers(&ints, nulls.as_ref(), values, null_group, slots, allocate, groups);
+                intern_integers(
+                    &ints,
+                    nulls.as_ref(),
+                    values,
+                    null_group,
+                    slots,
+                    allocate,
+                    groups,
+                );
             }
-            Keys::Encoded { converter, scratch, arena } => {
+            Keys::Encoded {
+                converter,
+                scratch,
+                arena,
+            } => {
                 encode(converter, scratch, columns, *bitwise)?;
                 let hashes: Vec<u64> = (0..rows).map(|i| xxh3_64(scratch.row(i).data())).collect();
                 for (row, &hash) in hashes.iter().enumerate() {
-                    if let Some(&later) = hashes.get(row + PREFETCH_AHEAD) {
+                    if let Some(&later) = hashes.get(row + AHEAD) {
                         slots.prefetch(later);
                     }
                     let bytes = scratch.row(row).data();
@@ -273,8 +325,14 @@ impl GroupIndex {
 
     /// The group of each row, `None` for keys that have none.
     pub fn find(&mut self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Option<u32>>> {
-        let GroupIndex { keys, slots, bitwise, .. } = self;
-        let group_at = |found: std::result::Result<usize, usize>| found.ok().map(|at| slots.slots[at].group);
+        let GroupIndex {
+            keys,
+            slots,
+            bitwise,
+            ..
+        } = self;
+        let group_at =
+            |found: std::result::Result<usize, usize>| found.ok().map(|at| slots.slots[at].group);
         Ok(match keys {
             Keys::None => vec![Some(0); rows],
             Keys::Integers { null_group, .. } => {
@@ -286,7 +344,11 @@ impl GroupIndex {
                 };
                 (0..rows).map(find).collect()
             }
-            Keys::Encoded { converter, scratch, arena } => {
+            Keys::Encoded {
+                converter,
+                scratch,
+                arena,
+            } => {
                 encode(converter, scratch, columns, *bitwise)?;
                 let find = |row: usize| {
                     let bytes = scratch.row(row).data();
@@ -301,17 +363,25 @@ impl GroupIndex {
     pub fn keys(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         match &self.keys {
             Keys::None => Ok(vec![]),
-            Keys::Integers { data_type, values, null_group } => {
-                let ints = groups.iter().map(|&g| values[g as usize]).collect();
+            Keys::Integers {
+                data_type,
+                values,
+                null_group,
+            } => {
+                let ints = gather(values, groups);
                 let nulls = null_group
                     .map(|null| groups.iter().map(|&g| g != null).collect::<NullBuffer>())
                     .filter(|n| n.null_count() > 0);
                 Ok(vec![from_i64(ints, nulls, data_type)])
             }
-            Keys::Encoded { converter, arena, .. } => {
+            Keys::Encoded {
+                converter, arena, ..
+            } => {
                 let parser = converter.parser();
                 let rows = groups.iter().map(|&g| parser.parse(arena.get(g)));
-                converter.convert_rows(rows).map_err(|e| Error::internal(e.to_string()))
+                converter
+                    .convert_rows(rows)
+                    .map_err(|e| Error::internal(e.to_string()))
             }
         }
     }
@@ -321,11 +391,14 @@ impl GroupIndex {
         let slots = &mut self.slots;
         match &mut self.keys {
             Keys::None => return,
-            Keys::Integers { values, null_group, .. } => {
+            Keys::Integers {
+                values, null_group, ..
+            } => {
                 for &group in groups {
                     if *null_group == Some(group) {
                         *null_group = None;
-                    } else if let Ok(at) = slots.find(values[group as usize] as u64, |g| g == group) {
+                    } else if let Ok(at) = slots.find(values[group as usize] as u64, |g| g == group)
+                    {
                         slots.remove(at);
                     }
                 }
@@ -356,11 +429,17 @@ impl GroupIndex {
         }
         match &mut self.keys {
             Keys::None => {}
-            Keys::Integers { values, null_group, .. } => {
+            Keys::Integers {
+                values, null_group, ..
+            } => {
                 keep(values, &kept);
                 *null_group = null_group.map(|g| renumbered[g as usize]);
             }
-            Keys::Encoded { arena, scratch, converter } => {
+            Keys::Encoded {
+                arena,
+                scratch,
+                converter,
+            } => {
                 keep(&mut arena.spans, &kept);
                 arena.reclaim();
                 arena.bytes.shrink_to_fit();
@@ -382,7 +461,9 @@ impl GroupIndex {
         for &group in &self.free {
             live[group as usize] = false;
         }
-        (0..self.used as u32).filter(|&g| live[g as usize]).collect()
+        (0..self.used as u32)
+            .filter(|&g| live[g as usize])
+            .collect()
     }
 
     /// Bytes held.
@@ -417,7 +498,7 @@ fn intern_integers(
     };
     let nulls = nulls.filter(|n| n.null_count() > 0);
     for (row, &value) in ints.iter().enumerate() {
-        if let Some(&later) = ints.get(row + PREFETCH_AHEAD) {
+        if let Some(&later) = ints.get(row + AHEAD) {
             slots.prefetch(later as u64);
         }
         let group = if nulls.is_some_and(|n| n.is_null(row)) {
@@ -436,22 +517,35 @@ fn intern_integers(
     }
 }
 
-fn encode(converter: &RowConverter, scratch: &mut Rows, columns: &[ArrayRef], bitwise: bool) -> Result<()> {
+fn encode(
+    converter: &RowConverter,
+    scratch: &mut Rows,
+    columns: &[ArrayRef],
+    bitwise: bool,
+) -> Result<()> {
     scratch.clear();
     if bitwise {
-        return converter.append(scratch, columns).map_err(|e| Error::internal(e.to_string()));
+        return converter
+            .append(scratch, columns)
+            .map_err(|e| Error::internal(e.to_string()));
     }
     let columns: Vec<ArrayRef> = columns.iter().map(canonical).collect();
-    converter.append(scratch, &columns).map_err(|e| Error::internal(e.to_string()))
+    converter
+        .append(scratch, &columns)
+        .map_err(|e| Error::internal(e.to_string()))
 }
 
 /// A row converter for `fields`; types that it cannot encode are 0A000.
 pub fn row_converter(fields: Vec<SortField>) -> Result<RowConverter> {
-    RowConverter::new(fields)
-        .map_err(|e| Error::unsupported("a column's type cannot be compared").with_detail(e.to_string()))
+    RowConverter::new(fields).map_err(|e| {
+        Error::unsupported("a column's type cannot be compared").with_detail(e.to_string())
+    })
 }
 
 /// Keeps the elements at `kept`, in that order, and no spare capacity.
 pub fn keep<T: Default>(by_group: &mut Vec<T>, kept: &[u32]) {
-    *by_group = kept.iter().map(|&g| std::mem::take(&mut by_group[g as usize])).collect();
+    *by_group = kept
+        .iter()
+        .map(|&g| std::mem::take(&mut by_group[g as usize]))
+        .collect();
 }

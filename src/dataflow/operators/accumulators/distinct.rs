@@ -28,11 +28,21 @@ impl Distinct {
         let mut key_types = vec![DataType::UInt32];
         key_types.extend_from_slice(args);
         let index = GroupIndex::new(&key_types)?;
-        Ok(Distinct { key_types, index, weights: vec![], inner, entries: vec![] })
+        Ok(Distinct {
+            key_types,
+            index,
+            weights: vec![],
+            inner,
+            entries: vec![],
+        })
     }
 
     /// Adds the rows' weights and returns the rows at which an entry came (+1) or went (-1), and the entries at zero.
-    fn transitions(&mut self, input: &Input, nulls: Option<&NullBuffer>) -> (Vec<u32>, Vec<i64>, Vec<u32>) {
+    fn transitions(
+        &mut self,
+        input: &Input,
+        nulls: Option<&NullBuffer>,
+    ) -> (Vec<u32>, Vec<i64>, Vec<u32>) {
         let (mut rows, mut steps, mut zeros) = (vec![], vec![], vec![]);
         let (entries, weights) = (&self.entries, &mut self.weights);
         input.for_each(nulls, |row, _, weight| {
@@ -61,12 +71,18 @@ impl Accumulator for Distinct {
     }
 
     fn update(&mut self, input: &Input) -> Result<()> {
-        let nulls = input.args.iter().fold(None, |nulls: Option<NullBuffer>, column| {
-            NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
-        });
+        let nulls = input
+            .args
+            .iter()
+            .fold(None, |nulls: Option<NullBuffer>, column| {
+                NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
+            });
         let groups: ArrayRef = Arc::new(UInt32Array::from(input.groups.to_vec()));
-        let columns: Vec<ArrayRef> = std::iter::once(groups).chain(input.args.iter().cloned()).collect();
-        self.index.intern(&columns, input.groups.len(), &mut self.entries)?;
+        let columns: Vec<ArrayRef> = std::iter::once(groups)
+            .chain(input.args.iter().cloned())
+            .collect();
+        self.index
+            .intern(&columns, input.groups.len(), &mut self.entries)?;
         self.weights.resize(self.index.slots(), 0);
         let (rows, steps, mut zeros) = self.transitions(input, nulls.as_ref());
         if !rows.is_empty() {
@@ -75,11 +91,17 @@ impl Accumulator for Distinct {
             let take = |c: &ArrayRef| arrow_select::take::take(c, &indices, None);
             let args = input.args.iter().map(take).collect::<Result<Vec<_>, _>>();
             let args = args.map_err(|e| Error::internal(e.to_string()))?;
-            self.inner.update(&Input { groups: &groups, weights: Some(&steps), args: &args })?;
+            self.inner.update(&Input {
+                groups: &groups,
+                weights: Some(&steps),
+                args: &args,
+            })?;
         }
         // Rows with a NULL were interned too, since masking them first would cost a copy of every batch.
         if let Some(nulls) = nulls {
-            let unused = (0..nulls.len()).filter(|&i| nulls.is_null(i)).map(|i| self.entries[i]);
+            let unused = (0..nulls.len())
+                .filter(|&i| nulls.is_null(i))
+                .map(|i| self.entries[i]);
             zeros.extend(unused);
             zeros.sort_unstable();
             zeros.dedup();
@@ -91,7 +113,12 @@ impl Accumulator for Distinct {
         Ok(())
     }
 
-    fn evaluate(&mut self, groups: &[u32], rows: &[i64], failures: &mut Vec<Failure>) -> Result<ArrayRef> {
+    fn evaluate(
+        &mut self,
+        groups: &[u32],
+        rows: &[i64],
+        failures: &mut Vec<Failure>,
+    ) -> Result<ArrayRef> {
         self.inner.evaluate(groups, rows, failures)
     }
 
@@ -103,19 +130,33 @@ impl Accumulator for Distinct {
     fn compact(&mut self, kept: &[u32]) {
         self.inner.compact(kept);
         let entries = self.index.live_groups();
-        let keys = self.index.keys(&entries).expect("keys were encoded by this index");
-        let slots = keys[0].as_primitive::<UInt32Type>().values().iter().copied().max().unwrap_or(0).max(
-            kept.last().copied().unwrap_or(0),
-        );
+        let keys = self
+            .index
+            .keys(&entries)
+            .expect("keys were encoded by this index");
+        let slots = keys[0]
+            .as_primitive::<UInt32Type>()
+            .values()
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or(0)
+            .max(kept.last().copied().unwrap_or(0));
         let mut renumbered = vec![0u32; slots as usize + 1];
         for (new, &old) in kept.iter().enumerate() {
             renumbered[old as usize] = new as u32;
         }
-        let groups = keys[0].as_primitive::<UInt32Type>().unary::<_, UInt32Type>(|g| renumbered[g as usize]);
-        let columns: Vec<ArrayRef> =
-            std::iter::once(Arc::new(groups) as ArrayRef).chain(keys[1..].iter().cloned()).collect();
-        let mut index = GroupIndex::new(&self.key_types).expect("the same key types were accepted before");
-        index.intern(&columns, entries.len(), &mut self.entries).expect("the same keys were encoded before");
+        let groups = keys[0]
+            .as_primitive::<UInt32Type>()
+            .unary::<_, UInt32Type>(|g| renumbered[g as usize]);
+        let columns: Vec<ArrayRef> = std::iter::once(Arc::new(groups) as ArrayRef)
+            .chain(keys[1..].iter().cloned())
+            .collect();
+        let mut index =
+            GroupIndex::new(&self.key_types).expect("the same key types were accepted before");
+        index
+            .intern(&columns, entries.len(), &mut self.entries)
+            .expect("the same keys were encoded before");
         // A fresh index numbers distinct keys in their order.
         keep(&mut self.weights, &entries);
         self.index = index;
@@ -134,6 +175,10 @@ impl Accumulator for Distinct {
         let keys = self.index.keys(&entries)?;
         let weights = entries.iter().map(|&e| self.weights[e as usize]).collect();
         let groups = keys[0].as_primitive::<UInt32Type>().values().to_vec();
-        Ok(Entries { groups, args: keys[1..].to_vec(), weights })
+        Ok(Entries {
+            groups,
+            args: keys[1..].to_vec(),
+            weights,
+        })
     }
 }

@@ -10,15 +10,31 @@ use crate::dataflow::operators::ordered_key::{BytesCodec, DecimalCodec, KeyCodec
 use crate::error::Result;
 
 /// `max` where `greatest`, else `min`.
-pub fn build(data_type: &DataType, greatest: bool, append_only: bool) -> Result<Box<dyn Accumulator>> {
+pub fn build(
+    data_type: &DataType,
+    greatest: bool,
+    append_only: bool,
+) -> Result<Box<dyn Accumulator>> {
     fn of<C: KeyCodec>(codec: C, greatest: bool, append_only: bool) -> Box<dyn Accumulator> {
         match append_only {
-            true => Box::new(BestSeen { codec, greatest, best: vec![], heap_bytes: 0 }),
-            false => Box::new(Extreme { codec, greatest, bags: vec![], entry_bytes: 0 }),
+            true => Box::new(BestSeen {
+                codec,
+                greatest,
+                best: vec![],
+                heap_bytes: 0,
+            }),
+            false => Box::new(Extreme {
+                codec,
+                greatest,
+                bags: vec![],
+                entry_bytes: 0,
+            }),
         }
     }
     Ok(match data_type {
-        narrow if NarrowCodec::supports(narrow) => of(NarrowCodec::new(narrow), greatest, append_only),
+        narrow if NarrowCodec::supports(narrow) => {
+            of(NarrowCodec::new(narrow), greatest, append_only)
+        }
         DataType::Decimal128(..) => of(DecimalCodec(data_type.clone()), greatest, append_only),
         other => of(BytesCodec::new(other)?, greatest, append_only),
     })
@@ -58,7 +74,10 @@ impl<C: KeyCodec> Accumulator for BestSeen<C> {
     }
 
     fn evaluate(&mut self, groups: &[u32], _: &[i64], _: &mut Vec<Failure>) -> Result<ArrayRef> {
-        let best: Vec<_> = groups.iter().map(|&g| self.best[g as usize].as_ref()).collect();
+        let best: Vec<_> = groups
+            .iter()
+            .map(|&g| self.best[g as usize].as_ref())
+            .collect();
         self.codec.decode(&best)
     }
 
@@ -166,6 +185,10 @@ impl<C: KeyCodec> Accumulator for Extreme<C> {
                 weights.push(weight);
             }
         }
-        Ok(Entries { groups, args: vec![self.codec.decode(&keys)?], weights })
+        Ok(Entries {
+            groups,
+            args: vec![self.codec.decode(&keys)?],
+            weights,
+        })
     }
 }

@@ -69,10 +69,15 @@ impl Input<'_> {
     #[inline]
     pub fn for_each(&self, nulls: Option<&NullBuffer>, mut f: impl FnMut(usize, usize, i64)) {
         match (self.weights, nulls.filter(|n| n.null_count() > 0)) {
-            (None, None) => self.groups.iter().enumerate().for_each(|(i, &g)| f(i, g as usize, 1)),
+            (None, None) => self
+                .groups
+                .iter()
+                .enumerate()
+                .for_each(|(i, &g)| f(i, g as usize, 1)),
             (Some(weights), None) => {
                 let rows = self.groups.iter().zip(weights);
-                rows.enumerate().for_each(|(i, (&g, &w))| f(i, g as usize, w));
+                rows.enumerate()
+                    .for_each(|(i, (&g, &w))| f(i, g as usize, w));
             }
             (weights, Some(nulls)) => nulls
                 .valid_indices()
@@ -147,29 +152,55 @@ pub trait Accumulator: Send {
 }
 
 /// The accumulator for `call` over an input of `schema`. Functions over types that they are not defined for are 0A000.
-pub fn build(call: &AggregateCall, schema: &SchemaRef, append_only: bool) -> Result<Box<dyn Accumulator>> {
-    let types: Vec<DataType> = call.args.iter().map(|&c| schema.field(c).data_type().clone()).collect();
-    if call.distinct && matches!(call.function, AggregateFunction::Count | AggregateFunction::Sum | AggregateFunction::Avg) {
+pub fn build(
+    call: &AggregateCall,
+    schema: &SchemaRef,
+    append_only: bool,
+) -> Result<Box<dyn Accumulator>> {
+    let types: Vec<DataType> = call
+        .args
+        .iter()
+        .map(|&c| schema.field(c).data_type().clone())
+        .collect();
+    if call.distinct
+        && matches!(
+            call.function,
+            AggregateFunction::Count | AggregateFunction::Sum | AggregateFunction::Avg
+        )
+    {
         let inner = build_plain(call, &types, append_only)?;
         return Ok(Box::new(distinct::Distinct::new(&types, inner)?));
     }
     if let AggregateFunction::Udaf(function) = &call.function {
-        let fields: Vec<FieldRef> = call.args.iter().map(|&c| Arc::new(schema.field(c).clone())).collect();
+        let fields: Vec<FieldRef> = call
+            .args
+            .iter()
+            .map(|&c| Arc::new(schema.field(c).clone()))
+            .collect();
         let recompute = recompute::Recompute::new(function.clone(), fields, call)?;
         return Ok(Box::new(recompute));
     }
     build_plain(call, &types, append_only)
 }
 
-fn build_plain(call: &AggregateCall, types: &[DataType], append_only: bool) -> Result<Box<dyn Accumulator>> {
+fn build_plain(
+    call: &AggregateCall,
+    types: &[DataType],
+    append_only: bool,
+) -> Result<Box<dyn Accumulator>> {
     let returned = call.return_field.data_type();
     let only = || match types {
         [one] => Ok(one),
-        _ => Err(Error::internal(format!("{:?} takes one argument", call.function))),
+        _ => Err(Error::internal(format!(
+            "{:?} takes one argument",
+            call.function
+        ))),
     };
     Ok(match &call.function {
         AggregateFunction::CountStar if call.filter.is_none() => Box::new(count::CountStar),
-        AggregateFunction::CountStar | AggregateFunction::Count => Box::new(count::Count::default()),
+        AggregateFunction::CountStar | AggregateFunction::Count => {
+            Box::new(count::Count::default())
+        }
         AggregateFunction::Sum | AggregateFunction::Avg => {
             let average = matches!(call.function, AggregateFunction::Avg);
             match only()? {
@@ -186,21 +217,30 @@ fn build_plain(call: &AggregateCall, types: &[DataType], append_only: bool) -> R
         AggregateFunction::Max => extreme::build(only()?, true, append_only)?,
         AggregateFunction::BoolAnd => Box::new(bool_extreme::BoolExtreme::new(true)),
         AggregateFunction::BoolOr => Box::new(bool_extreme::BoolExtreme::new(false)),
-        AggregateFunction::Udaf(_) => return Err(Error::internal("recomputed functions are built apart")),
+        AggregateFunction::Udaf(_) => {
+            return Err(Error::internal("recomputed functions are built apart"));
+        }
     })
 }
 
 /// State bytes of the wrong length: XX001.
 fn damaged() -> Error {
-    Error::new(SqlState::DATA_CORRUPTED, "a saved aggregate state has the wrong length")
+    Error::new(
+        SqlState::DATA_CORRUPTED,
+        "a saved aggregate state has the wrong length",
+    )
 }
 
 /// The first `N` bytes of a saved state and the rest.
 fn split<const N: usize>(from: &[u8]) -> Result<([u8; N], &[u8])> {
-    from.split_first_chunk::<N>().map(|(head, rest)| (*head, rest)).ok_or_else(damaged)
+    from.split_first_chunk::<N>()
+        .map(|(head, rest)| (*head, rest))
+        .ok_or_else(damaged)
 }
 
 /// Sets the groups' elements back to their empty value.
 fn reset<T: Default>(by_group: &mut [T], groups: &[u32]) {
-    groups.iter().for_each(|&g| by_group[g as usize] = T::default());
+    groups
+        .iter()
+        .for_each(|&g| by_group[g as usize] = T::default());
 }

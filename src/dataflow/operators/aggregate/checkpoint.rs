@@ -8,15 +8,15 @@
 
 use std::sync::{Arc, Mutex};
 
+use arrow_array::builder::BinaryBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch};
-use arrow_array::builder::BinaryBuilder;
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow_select::concat::concat;
 
-use super::super::accumulators::Input;
 use super::super::StateChange;
+use super::super::accumulators::Input;
 use super::super::consolidate::ChangeLog;
 use super::{Aggregate, DIRTY, EMITTED, SAVED, internal};
 use crate::change::{ChangeBatch, batch_of};
@@ -36,7 +36,9 @@ pub struct History {
 /// The name of a call's entries. Names live as long as the process; there are as many as the widest aggregate has calls.
 pub fn entries_part(call: usize) -> &'static str {
     static NAMES: Mutex<Vec<&'static str>> = Mutex::new(vec![]);
-    let mut names = NAMES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut names = NAMES
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     while names.len() <= call {
         let name = format!("entries_{}", names.len());
         names.push(Box::leak(name.into_boxed_str()));
@@ -71,7 +73,8 @@ impl Aggregate {
                 groups
             }
             None => {
-                let known = |&g: &u32| self.rows[g as usize] != 0 || self.flags[g as usize] & EMITTED != 0;
+                let known =
+                    |&g: &u32| self.rows[g as usize] != 0 || self.flags[g as usize] & EMITTED != 0;
                 self.index.live_groups().into_iter().filter(known).collect()
             }
         };
@@ -97,7 +100,9 @@ impl Aggregate {
     fn all_entries(&mut self, call: usize) -> Result<ChangeBatch> {
         let mut fields = self.key_fields();
         for &column in &self.calls[call].args {
-            fields.push(Arc::new(self.input_schema.field(column).clone().with_nullable(true)));
+            fields.push(Arc::new(
+                self.input_schema.field(column).clone().with_nullable(true),
+            ));
         }
         let schema = Arc::new(Schema::new(fields));
         let entries = self.calls[call].accumulator.entries()?;
@@ -113,7 +118,11 @@ impl Aggregate {
         fields.push(Arc::new(Field::new("rows", DataType::Int64, true)));
         for (i, call) in self.calls.iter().enumerate() {
             if !call.accumulator.holds_entries() {
-                fields.push(Arc::new(Field::new(format!("state_{i}"), DataType::Binary, true)));
+                fields.push(Arc::new(Field::new(
+                    format!("state_{i}"),
+                    DataType::Binary,
+                    true,
+                )));
             }
         }
         Arc::new(Schema::new(fields))
@@ -121,7 +130,9 @@ impl Aggregate {
 
     /// Deletions of freed groups, less those whose key is in use again: these have a row of their own.
     fn deleted_groups(&mut self, deleted: Vec<Vec<ArrayRef>>) -> Result<ChangeBatch> {
-        let Some(first) = deleted.first() else { return Ok(ChangeBatch::default()) };
+        let Some(first) = deleted.first() else {
+            return Ok(ChangeBatch::default());
+        };
         let schema = self.groups_schema();
         let mut columns = vec![];
         for column in 0..first.len() {
@@ -129,14 +140,19 @@ impl Aggregate {
             columns.push(concat(&parts).map_err(internal)?);
         }
         // A key may be freed several times between two checkpoints; deleting it twice does no harm.
-        let rows = deleted.iter().map(|keys| keys.first().map_or(0, |k| k.len())).sum();
+        let rows = deleted
+            .iter()
+            .map(|keys| keys.first().map_or(0, |k| k.len()))
+            .sum();
         let live = self.index.find(&columns, rows)?;
         let dead = (0..rows as u32).filter(|&row| live[row as usize].is_none());
         for field in &schema.fields()[columns.len()..] {
             columns.push(arrow_array::new_null_array(field.data_type(), rows));
         }
         let batch = batch_of(schema, columns, rows).map_err(internal)?;
-        ChangeBatch::deletes(batch).take(&dead.collect::<Vec<_>>()).map_err(internal)
+        ChangeBatch::deletes(batch)
+            .take(&dead.collect::<Vec<_>>())
+            .map_err(internal)
     }
 
     fn saved_groups(&self, groups: &[u32]) -> Result<ChangeBatch> {
@@ -172,10 +188,15 @@ impl Aggregate {
         if columns.len() != keys + self.calls[call].args.len() {
             return Err(mismatch("entries have other columns"));
         }
-        self.index.intern(&columns[..keys], state.change.len(), &mut self.groups)?;
+        self.index
+            .intern(&columns[..keys], state.change.len(), &mut self.groups)?;
         self.grow();
         let (groups, weights) = (&self.groups[..], Some(&state.change.weights[..]));
-        self.calls[call].accumulator.update(&Input { groups, weights, args: &columns[keys..] })
+        self.calls[call].accumulator.update(&Input {
+            groups,
+            weights,
+            args: &columns[keys..],
+        })
     }
 
     fn load_groups(&mut self, change: &ChangeBatch) -> Result<()> {
@@ -187,9 +208,16 @@ impl Aggregate {
         let mut start = 0;
         while start < change.len() {
             let set = change.weights[start] > 0;
-            let run = change.weights[start..].iter().take_while(|&&w| (w > 0) == set).count();
+            let run = change.weights[start..]
+                .iter()
+                .take_while(|&&w| (w > 0) == set)
+                .count();
             let slice = rows.slice(start, run);
-            if set { self.set_groups(&slice)? } else { self.delete_groups(&slice)? }
+            if set {
+                self.set_groups(&slice)?
+            } else {
+                self.delete_groups(&slice)?
+            }
             start += run;
         }
         Ok(())
@@ -197,7 +225,8 @@ impl Aggregate {
 
     fn set_groups(&mut self, rows: &RecordBatch) -> Result<()> {
         let keys = self.group_columns.len();
-        self.index.intern(&rows.columns()[..keys], rows.num_rows(), &mut self.groups)?;
+        self.index
+            .intern(&rows.columns()[..keys], rows.num_rows(), &mut self.groups)?;
         self.grow();
         let counts = rows.column(keys).as_primitive_opt::<Int64Type>();
         let counts = counts.ok_or_else(|| mismatch("the number of rows is no bigint"))?;
@@ -206,7 +235,10 @@ impl Aggregate {
             let emitted = counts.value(row) > 0 || self.global;
             self.flags[group as usize] = if emitted { EMITTED } else { 0 };
         }
-        let saved = self.calls.iter_mut().filter(|c| !c.accumulator.holds_entries());
+        let saved = self
+            .calls
+            .iter_mut()
+            .filter(|c| !c.accumulator.holds_entries());
         for (call, column) in saved.zip(&rows.columns()[keys + 1..]) {
             let states: Option<&BinaryArray> = column.as_binary_opt();
             let states = states.ok_or_else(|| mismatch("a state is not binary"))?;
@@ -219,7 +251,12 @@ impl Aggregate {
 
     fn delete_groups(&mut self, rows: &RecordBatch) -> Result<()> {
         let keys = &rows.columns()[..self.group_columns.len()];
-        let mut groups: Vec<u32> = self.index.find(keys, rows.num_rows())?.into_iter().flatten().collect();
+        let mut groups: Vec<u32> = self
+            .index
+            .find(keys, rows.num_rows())?
+            .into_iter()
+            .flatten()
+            .collect();
         groups.sort_unstable();
         groups.dedup();
         for &group in &groups {
@@ -232,5 +269,9 @@ impl Aggregate {
 }
 
 fn mismatch(detail: &str) -> Error {
-    Error::new(SqlState::DATA_CORRUPTED, "saved state does not fit the aggregate").with_detail(detail)
+    Error::new(
+        SqlState::DATA_CORRUPTED,
+        "saved state does not fit the aggregate",
+    )
+    .with_detail(detail)
 }
