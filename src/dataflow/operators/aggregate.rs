@@ -95,17 +95,9 @@ impl Aggregate {
         append_only: bool,
     ) -> Result<Self> {
         let global = group_columns.is_empty();
-        let aggregate = Self::keyed(
-            input_schema,
-            group_columns,
-            calls,
-            output_schema,
-            append_only,
-        )?;
-        Ok(Aggregate {
-            global,
-            ..aggregate
-        })
+        let aggregate =
+            Self::keyed(input_schema, group_columns, calls, output_schema, append_only)?;
+        Ok(Aggregate { global, ..aggregate })
     }
 
     /// As [`Aggregate::new`], but without group columns there is a row only when there is input.
@@ -117,14 +109,10 @@ impl Aggregate {
         append_only: bool,
     ) -> Result<Self> {
         if output_schema.fields().len() != group_columns.len() + calls.len() {
-            return Err(Error::internal(
-                "an aggregate's output has its group columns and calls",
-            ));
+            return Err(Error::internal("an aggregate's output has its group columns and calls"));
         }
-        let types: Vec<DataType> = group_columns
-            .iter()
-            .map(|&c| input_schema.field(c).data_type().clone())
-            .collect();
+        let types: Vec<DataType> =
+            group_columns.iter().map(|&c| input_schema.field(c).data_type().clone()).collect();
         let index = GroupIndex::new(&types)?;
         let build = |(position, call): (usize, AggregateCall)| {
             Ok(Call {
@@ -135,11 +123,7 @@ impl Aggregate {
                 log: None,
             })
         };
-        let calls = calls
-            .into_iter()
-            .enumerate()
-            .map(build)
-            .collect::<Result<_>>()?;
+        let calls = calls.into_iter().enumerate().map(build).collect::<Result<_>>()?;
         let mut aggregate = Aggregate {
             input_schema,
             output_schema,
@@ -164,9 +148,7 @@ impl Aggregate {
         if slots > self.rows.len() {
             self.rows.resize(slots, 0);
             self.flags.resize(slots, 0);
-            self.calls
-                .iter_mut()
-                .for_each(|c| c.accumulator.resize(slots));
+            self.calls.iter_mut().for_each(|c| c.accumulator.resize(slots));
         }
     }
 
@@ -194,19 +176,12 @@ impl Aggregate {
         let mut failures = vec![];
         let mut columns = Vec::with_capacity(self.calls.len());
         for call in &mut self.calls {
-            columns.push(
-                call.accumulator
-                    .evaluate(&groups, &self.rows, &mut failures)?,
-            );
+            columns.push(call.accumulator.evaluate(&groups, &self.rows, &mut failures)?);
         }
         // Of several calls that fail the first one speaks for the group.
         failures.sort_by_key(|f| f.position);
         failures.dedup_by_key(|f| f.position);
-        Ok(Results {
-            groups,
-            columns,
-            failures,
-        })
+        Ok(Results { groups, columns, failures })
     }
 
     fn update(&mut self, change: &ChangeBatch) -> Result<()> {
@@ -222,15 +197,9 @@ impl Aggregate {
         for call in &mut self.calls {
             let columns = change.rows().columns();
             let mut args: Vec<ArrayRef> = call.args.iter().map(|&c| columns[c].clone()).collect();
-            let selected = call
-                .filter
-                .and_then(|filter| selected_rows(&columns[filter]));
+            let selected = call.filter.and_then(|filter| selected_rows(&columns[filter]));
             let Some(selected) = selected else {
-                call.accumulator.update(&Input {
-                    groups: &self.groups,
-                    weights,
-                    args: &args,
-                })?;
+                call.accumulator.update(&Input { groups: &self.groups, weights, args: &args })?;
                 if tracked && let Some(log) = &mut call.log {
                     log.push(entries(
                         log,
@@ -245,10 +214,7 @@ impl Aggregate {
             let indices = UInt32Array::from(selected);
             let selected = indices.values();
             let groups: Vec<u32> = selected.iter().map(|&i| self.groups[i as usize]).collect();
-            let weights: Vec<i64> = selected
-                .iter()
-                .map(|&i| change.weights[i as usize])
-                .collect();
+            let weights: Vec<i64> = selected.iter().map(|&i| change.weights[i as usize]).collect();
             let take = |column: &ArrayRef| take(column, &indices, None).map_err(internal);
             args = args.iter().map(take).collect::<Result<_>>()?;
             call.accumulator.update(&Input {
@@ -276,12 +242,10 @@ impl Aggregate {
             let mut columns = self.index.keys(&groups)?;
             for call in 0..self.calls.len() {
                 let new = pick(&after.columns[call], &come)?;
-                columns.push(
-                    match before.columns.get(call).filter(|_| !gone.is_empty()) {
-                        Some(old) => concat(&[&pick(old, &gone)?, &new]).map_err(internal)?,
-                        None => new,
-                    },
-                );
+                columns.push(match before.columns.get(call).filter(|_| !gone.is_empty()) {
+                    Some(old) => concat(&[&pick(old, &gone)?, &new]).map_err(internal)?,
+                    None => new,
+                });
             }
             let batch =
                 batch_of(self.output_schema.clone(), columns, groups.len()).map_err(internal)?;
@@ -300,9 +264,7 @@ impl Aggregate {
         for (results, weight) in [(before, -1), (after, 1)] {
             for failure in &results.failures {
                 let group = results.groups[failure.position];
-                *weights
-                    .entry((group, failure.code.0, &failure.message))
-                    .or_default() += weight;
+                *weights.entry((group, failure.code.0, &failure.message)).or_default() += weight;
             }
         }
         let mut changed: Vec<_> = weights.into_iter().filter(|(_, w)| *w != 0).collect();
@@ -360,9 +322,7 @@ impl Aggregate {
         if groups.is_empty() {
             return;
         }
-        self.calls
-            .iter_mut()
-            .for_each(|c| c.accumulator.clear(groups));
+        self.calls.iter_mut().for_each(|c| c.accumulator.clear(groups));
         self.index.remove(groups);
         let Some(kept) = self.index.compact() else {
             return;
@@ -375,9 +335,7 @@ impl Aggregate {
         }
         keep(&mut self.rows, &kept);
         keep(&mut self.flags, &kept);
-        self.calls
-            .iter_mut()
-            .for_each(|c| c.accumulator.compact(&kept));
+        self.calls.iter_mut().for_each(|c| c.accumulator.compact(&kept));
         self.groups = vec![];
     }
 }
@@ -388,11 +346,7 @@ impl Operator for Aggregate {
             return Ok(());
         }
         let columns = change.rows().columns();
-        let keys: Vec<ArrayRef> = self
-            .group_columns
-            .iter()
-            .map(|&c| columns[c].clone())
-            .collect();
+        let keys: Vec<ArrayRef> = self.group_columns.iter().map(|&c| columns[c].clone()).collect();
         self.index.intern(&keys, change.len(), &mut self.groups)?;
         self.grow();
         self.touch()?;
@@ -408,11 +362,7 @@ impl Operator for Aggregate {
         }
         let before = joined(std::mem::take(&mut self.before))?;
         let rows = &self.rows;
-        let alive = self
-            .touched
-            .iter()
-            .copied()
-            .filter(|&g| rows[g as usize] > 0 || self.global);
+        let alive = self.touched.iter().copied().filter(|&g| rows[g as usize] > 0 || self.global);
         let after = self.evaluate(alive.collect())?;
         self.push_changes(&before, &after, out)?;
         let touched = std::mem::take(&mut self.touched);
@@ -429,12 +379,7 @@ impl Operator for Aggregate {
 
     fn state_bytes(&self) -> usize {
         let accumulators: usize = self.calls.iter().map(|c| c.accumulator.bytes()).sum();
-        let logs: usize = self
-            .calls
-            .iter()
-            .filter_map(|c| c.log.as_ref())
-            .map(|l| l.bytes())
-            .sum();
+        let logs: usize = self.calls.iter().filter_map(|c| c.log.as_ref()).map(|l| l.bytes()).sum();
         let groups = self.index.bytes() + self.rows.capacity() * 8 + self.flags.capacity();
         groups + accumulators + logs
     }
@@ -466,11 +411,7 @@ fn entries(
     args: Vec<ArrayRef>,
     weights: Vec<i64>,
 ) -> Result<ChangeBatch> {
-    let columns = group_columns
-        .iter()
-        .map(|&c| columns[c].clone())
-        .chain(args)
-        .collect();
+    let columns = group_columns.iter().map(|&c| columns[c].clone()).chain(args).collect();
     let batch = batch_of(log.schema.clone(), columns, weights.len()).map_err(internal)?;
     Ok(ChangeBatch::new(batch, weights))
 }
@@ -484,10 +425,7 @@ fn joined(parts: Vec<Results>) -> Result<Results> {
     for part in &parts {
         let start = all.groups.len();
         let failures = part.failures.iter().cloned();
-        all.failures.extend(failures.map(|f| Failure {
-            position: f.position + start,
-            ..f
-        }));
+        all.failures.extend(failures.map(|f| Failure { position: f.position + start, ..f }));
         all.groups.extend_from_slice(&part.groups);
     }
     for call in 0..parts[0].columns.len() {
@@ -536,11 +474,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(results: &'a Results) -> Walk<'a> {
-        Walk {
-            groups: &results.groups,
-            failures: &results.failures,
-            position: 0,
-        }
+        Walk { groups: &results.groups, failures: &results.failures, position: 0 }
     }
 
     /// The position of `group`'s row, if it is next and has one.
@@ -569,27 +503,16 @@ fn equal_rows(old: &ArrayRef, new: &ArrayRef) -> Result<BooleanBuffer> {
     }
     let converter = row_converter(vec![SortField::new(old.data_type().clone())])?;
     let encode = |column: &ArrayRef| {
-        converter
-            .convert_columns(&[column.clone()])
-            .map_err(internal)
+        converter.convert_columns(std::slice::from_ref(column)).map_err(internal)
     };
     let (old, new) = (encode(old)?, encode(new)?);
-    Ok(old
-        .iter()
-        .zip(new.iter())
-        .map(|(old, new)| old == new)
-        .collect())
+    Ok(old.iter().zip(new.iter()).map(|(old, new)| old == new).collect())
 }
 
 /// The rows at `indices`; the column itself when these are all of them in order.
 fn pick(column: &ArrayRef, indices: &[u32]) -> Result<ArrayRef> {
     let whole = indices.len() == column.len();
-    if whole
-        && indices
-            .iter()
-            .enumerate()
-            .all(|(i, &index)| i == index as usize)
-    {
+    if whole && indices.iter().enumerate().all(|(i, &index)| i == index as usize) {
         return Ok(column.clone());
     }
     take(column, &UInt32Array::from(indices.to_vec()), None).map_err(internal)

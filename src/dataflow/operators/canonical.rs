@@ -39,22 +39,12 @@ fn canonical_nested(array: &ArrayRef) -> ArrayRef {
         DataType::List(field) => {
             let list = array.as_list::<i32>();
             let values = canonical(list.values());
-            Arc::new(ListArray::new(
-                field.clone(),
-                list.offsets().clone(),
-                values,
-                nulls,
-            ))
+            Arc::new(ListArray::new(field.clone(), list.offsets().clone(), values, nulls))
         }
         DataType::LargeList(field) => {
             let list = array.as_list::<i64>();
             let values = canonical(list.values());
-            Arc::new(LargeListArray::new(
-                field.clone(),
-                list.offsets().clone(),
-                values,
-                nulls,
-            ))
+            Arc::new(LargeListArray::new(field.clone(), list.offsets().clone(), values, nulls))
         }
         DataType::FixedSizeList(field, size) => {
             let values = canonical(array.as_fixed_size_list().values());
@@ -82,21 +72,13 @@ fn holds_floats(data_type: &DataType) -> bool {
 /// `-0.0` becomes `0.0`, any NaN the one positive NaN, which total order puts above infinity.
 #[inline]
 pub fn canonical_f64(value: f64) -> f64 {
-    if value.is_nan() {
-        f64::NAN
-    } else {
-        value + 0.0
-    }
+    if value.is_nan() { f64::NAN } else { value + 0.0 }
 }
 
 /// As [`canonical_f64`], for `real`.
 #[inline]
 pub fn canonical_f32(value: f32) -> f32 {
-    if value.is_nan() {
-        f32::NAN
-    } else {
-        value + 0.0
-    }
+    if value.is_nan() { f32::NAN } else { value + 0.0 }
 }
 
 /// The type of [`ordering`]'s result for a column of `data_type`.

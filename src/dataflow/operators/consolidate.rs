@@ -43,9 +43,7 @@ pub fn consolidate(batches: &[ChangeBatch]) -> Result<ChangeBatch> {
         return Ok(ChangeBatch::default());
     }
     let rows: Vec<u32> = kept.iter().map(|&g| first[g]).collect();
-    let mut consolidated = all
-        .take(&rows)
-        .map_err(|e| Error::internal(e.to_string()))?;
+    let mut consolidated = all.take(&rows).map_err(|e| Error::internal(e.to_string()))?;
     consolidated.weights = kept.iter().map(|&g| sums[g]).collect();
     Ok(consolidated)
 }
@@ -61,12 +59,7 @@ pub struct ChangeLog {
 
 impl ChangeLog {
     pub fn new(schema: SchemaRef) -> ChangeLog {
-        ChangeLog {
-            schema,
-            batches: vec![],
-            rows: 0,
-            settled_rows: 0,
-        }
+        ChangeLog { schema, batches: vec![], rows: 0, settled_rows: 0 }
     }
 
     pub fn push(&mut self, change: ChangeBatch) -> Result<()> {

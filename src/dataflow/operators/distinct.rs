@@ -16,13 +16,7 @@ impl Distinct {
     /// The distinct rows of an input of `schema`. Columns of a type without equality are 0A000.
     pub fn new(schema: SchemaRef) -> Result<Distinct> {
         let columns = (0..schema.fields().len()).collect();
-        Ok(Distinct(Aggregate::keyed(
-            schema.clone(),
-            columns,
-            vec![],
-            schema,
-            false,
-        )?))
+        Ok(Distinct(Aggregate::keyed(schema.clone(), columns, vec![], schema, false)?))
     }
 }
 

@@ -36,12 +36,7 @@ struct Wide {
 
 impl Default for Wide {
     fn default() -> Wide {
-        Wide {
-            words: [0; WIDE_WORDS],
-            nans: 0,
-            infinities: 0,
-            negative_infinities: 0,
-        }
+        Wide { words: [0; WIDE_WORDS], nans: 0, infinities: 0, negative_infinities: 0 }
     }
 }
 
@@ -61,11 +56,7 @@ impl FloatSum {
             0 => (fraction, LOWEST_EXPONENT),
             _ => (fraction | 1 << 52, biased - 1075),
         };
-        let signed = if value.is_sign_negative() {
-            -mantissa
-        } else {
-            mantissa
-        };
+        let signed = if value.is_sign_negative() { -mantissa } else { mantissa };
         let term = i128::from(signed) * i128::from(weight);
         if term != 0 && !self.add_narrow(term, exponent) {
             self.spill();
@@ -110,9 +101,7 @@ impl FloatSum {
 
     #[cold]
     fn spill(&mut self) {
-        self.wide
-            .get_or_insert_default()
-            .add(self.narrow, self.base);
+        self.wide.get_or_insert_default().add(self.narrow, self.base);
         self.narrow = 0;
     }
 
@@ -127,12 +116,7 @@ impl FloatSum {
     pub fn to_f64(&self) -> Result<f64, Overflow> {
         match self.special() {
             Some(special) => Ok(special),
-            None => self
-                .rounded(Format {
-                    mantissa_bits: 53,
-                    bias: 1023,
-                })
-                .map(f64::from_bits),
+            None => self.rounded(Format { mantissa_bits: 53, bias: 1023 }).map(f64::from_bits),
         }
     }
 
@@ -141,10 +125,7 @@ impl FloatSum {
         match self.special() {
             Some(special) => Ok(special as f32),
             None => {
-                let bits = self.rounded(Format {
-                    mantissa_bits: 24,
-                    bias: 127,
-                })?;
+                let bits = self.rounded(Format { mantissa_bits: 24, bias: 127 })?;
                 Ok(f32::from_bits(bits as u32))
             }
         }
@@ -189,12 +170,7 @@ impl FloatSum {
         let pair = (u128::from(total.words[top]) << 64 | u128::from(below)) << zeros;
         let rest = top > 1 && total.words[..top - 1].iter().any(|&w| w != 0);
         let exponent = LOWEST_EXPONENT + top as i32 * 64 + 63 - zeros as i32;
-        format.round(
-            negative,
-            (pair >> 64) as u64,
-            pair as u64 != 0 || rest,
-            exponent,
-        )
+        format.round(negative, (pair >> 64) as u64, pair as u64 != 0 || rest, exponent)
     }
 
     /// Appends the state: narrow (16 bytes), base (4), then nothing or the wide words and counts (8 each), little endian.
@@ -202,9 +178,7 @@ impl FloatSum {
         into.extend_from_slice(&self.narrow.to_le_bytes());
         into.extend_from_slice(&self.base.to_le_bytes());
         if let Some(wide) = &self.wide {
-            wide.words
-                .iter()
-                .for_each(|w| into.extend_from_slice(&w.to_le_bytes()));
+            wide.words.iter().for_each(|w| into.extend_from_slice(&w.to_le_bytes()));
             for count in [wide.nans, wide.infinities, wide.negative_infinities] {
                 into.extend_from_slice(&count.to_le_bytes());
             }
@@ -213,12 +187,8 @@ impl FloatSum {
 
     /// The state that [`FloatSum::save`] wrote.
     pub fn load(from: &[u8]) -> Result<FloatSum> {
-        let damaged = || {
-            Error::new(
-                SqlState::DATA_CORRUPTED,
-                "a saved float sum has the wrong length",
-            )
-        };
+        let damaged =
+            || Error::new(SqlState::DATA_CORRUPTED, "a saved float sum has the wrong length");
         let (narrow, from) = from.split_first_chunk::<16>().ok_or_else(damaged)?;
         let (base, from) = from.split_first_chunk::<4>().ok_or_else(damaged)?;
         let mut sum = FloatSum {
@@ -254,11 +224,7 @@ impl Wide {
         let (word, bit) = (position / 64, position % 64);
         let sign = if term < 0 { u64::MAX } else { 0 };
         let low = (term as u128) << bit;
-        let high = if bit == 0 {
-            sign
-        } else {
-            (term >> (128 - bit)) as u64
-        };
+        let high = if bit == 0 { sign } else { (term >> (128 - bit)) as u64 };
         let parts = [low as u64, (low >> 64) as u64, high];
         let mut carry = false;
         for (i, target) in self.words[word..].iter_mut().enumerate() {
@@ -315,11 +281,7 @@ impl Format {
         let field = (exponent - lowest_normal).max(0) as u64;
         let bits = (field << (self.mantissa_bits - 1)) + kept;
         let infinite = (2 * self.bias as u64 + 1) << (self.mantissa_bits - 1);
-        if bits >= infinite {
-            Err(Overflow)
-        } else {
-            Ok(sign | bits)
-        }
+        if bits >= infinite { Err(Overflow) } else { Ok(sign | bits) }
     }
 }
 
@@ -341,15 +303,9 @@ mod tests {
     fn sum_is_exact_where_floats_are_not() {
         assert_eq!(sum_of(&[1e308, 1e-308, -1e308]).to_f64(), Ok(1e-308));
         assert_eq!(sum_of(&[1e16, 1.0, 1.0, -1e16]).to_f64(), Ok(2.0));
-        assert_eq!(
-            sum_of(&[0.1, 0.2, -0.3]).to_f64(),
-            Ok(2.7755575615628914e-17)
-        );
+        assert_eq!(sum_of(&[0.1, 0.2, -0.3]).to_f64(), Ok(2.7755575615628914e-17));
         assert_eq!(sum_of(&[f64::MAX, f64::MAX]).to_f64(), Err(Overflow));
-        assert_eq!(
-            sum_of(&[f64::MAX, f64::MAX, -f64::MAX]).to_f64(),
-            Ok(f64::MAX)
-        );
+        assert_eq!(sum_of(&[f64::MAX, f64::MAX, -f64::MAX]).to_f64(), Ok(f64::MAX));
         assert_eq!(sum_of(&[5e-324, 5e-324]).to_f64(), Ok(1e-323));
         assert_eq!(sum_of(&[-0.0]).to_f64().unwrap().to_bits(), 0);
     }
@@ -360,16 +316,10 @@ mod tests {
         for _ in 0..200_000 {
             let value = f64::from_bits(random.random());
             let back = sum_of(&[value]).to_f64().unwrap();
-            assert!(
-                back == value || (back.is_nan() && value.is_nan()),
-                "{value:e} {back:e}"
-            );
+            assert!(back == value || (back.is_nan() && value.is_nan()), "{value:e} {back:e}");
             let real = f32::from_bits(random.random());
             let back = sum_of(&[f64::from(real)]).to_f32().unwrap();
-            assert!(
-                back == real || (back.is_nan() && real.is_nan()),
-                "{real:e} {back:e}"
-            );
+            assert!(back == real || (back.is_nan() && real.is_nan()), "{real:e} {back:e}");
             // Two doubles round like one addition, and a double to a real like a cast.
             let other = f64::from_bits(random.random());
             let both = sum_of(&[value, other]).to_f64();

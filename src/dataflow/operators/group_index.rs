@@ -45,16 +45,7 @@ fn mix(key: u64) -> u64 {
 impl Slots {
     fn new(capacity: usize) -> Slots {
         let size = (capacity * 2).next_power_of_two().max(16);
-        Slots {
-            slots: vec![
-                Slot {
-                    key: 0,
-                    group: EMPTY
-                };
-                size
-            ],
-            len: 0,
-        }
+        Slots { slots: vec![Slot { key: 0, group: EMPTY }; size], len: 0 }
     }
 
     #[inline]
@@ -206,44 +197,25 @@ impl GroupIndex {
     pub fn new(key_types: &[DataType]) -> Result<GroupIndex> {
         let keys = match key_types {
             [] => Keys::None,
-            [one] if is_integer_like(one) => Keys::Integers {
-                data_type: one.clone(),
-                values: vec![],
-                null_group: None,
-            },
+            [one] if is_integer_like(one) => {
+                Keys::Integers { data_type: one.clone(), values: vec![], null_group: None }
+            }
             _ => {
                 let converter =
                     row_converter(key_types.iter().cloned().map(SortField::new).collect())?;
                 let scratch = converter.empty_rows(0, 0);
-                let arena = Arena {
-                    bytes: vec![],
-                    spans: vec![],
-                    dead_bytes: 0,
-                };
-                Keys::Encoded {
-                    converter,
-                    scratch,
-                    arena,
-                }
+                let arena = Arena { bytes: vec![], spans: vec![], dead_bytes: 0 };
+                Keys::Encoded { converter, scratch, arena }
             }
         };
         let used = usize::from(matches!(keys, Keys::None));
-        Ok(GroupIndex {
-            keys,
-            slots: Slots::new(0),
-            free: vec![],
-            used,
-            bitwise: false,
-        })
+        Ok(GroupIndex { keys, slots: Slots::new(0), free: vec![], used, bitwise: false })
     }
 
     /// As [`GroupIndex::new`], but `-0.0` and `0.0`, and NaNs of other bits, are different keys: the identity of rows
     /// rather than the equality of values.
     pub fn bitwise(key_types: &[DataType]) -> Result<GroupIndex> {
-        Ok(GroupIndex {
-            bitwise: true,
-            ..GroupIndex::new(key_types)?
-        })
+        Ok(GroupIndex { bitwise: true, ..GroupIndex::new(key_types)? })
     }
 
     /// The length that vectors by group need.
@@ -265,14 +237,8 @@ impl GroupIndex {
     ) -> Result<()> {
         groups.clear();
         groups.reserve(rows);
-        let GroupIndex {
-            keys,
-            slots,
-            free,
-            used,
-            bitwise,
-        } = self;
-        let mut allocate = || {
+        let GroupIndex { keys, slots, free, used, bitwise } = self;
+        let allocate = || {
             free.pop().unwrap_or_else(|| {
                 *used += 1;
                 u32::try_from(*used - 1).expect("memory ends before 2^32 groups")
@@ -280,44 +246,14 @@ impl GroupIndex {
         };
         match keys {
             Keys::None => groups.resize(rows, 0),
-            Keys::Integers {
-                values, null_group, ..
-            } => {
+            Keys::Integers { values, null_group, .. } => {
                 let ints = to_i64(&columns[0]);
                 let nulls = columns[0].logical_nulls();
-                intern_integers(
-                    &ints,
-                    nulls.as_ref(),
-                    values,
-                    null_group,
-                    slots,
-                    allocate,
-                    groups,
-                );
+                intern_integers(&ints, nulls.as_ref(), values, null_group, slots, allocate, groups);
             }
-            Keys::Encoded {
-                converter,
-                scratch,
-                arena,
-            } => {
+            Keys::Encoded { converter, scratch, arena } => {
                 encode(converter, scratch, columns, *bitwise)?;
-                let hashes: Vec<u64> = (0..rows).map(|i| xxh3_64(scratch.row(i).data())).collect();
-                for (row, &hash) in hashes.iter().enumerate() {
-                    if let Some(&later) = hashes.get(row + AHEAD) {
-                        slots.prefetch(later);
-                    }
-                    let bytes = scratch.row(row).data();
-                    let group = match slots.find(hash, |g| arena.get(g) == bytes) {
-                        Ok(at) => slots.slots[at].group,
-                        Err(at) => {
-                            let group = allocate();
-                            arena.put(group, bytes);
-                            slots.insert(at, hash, group);
-                            group
-                        }
-                    };
-                    groups.push(group);
-                }
+                intern_encoded(scratch, rows, arena, slots, allocate, groups);
             }
         }
         Ok(())
@@ -325,12 +261,7 @@ impl GroupIndex {
 
     /// The group of each row, `None` for keys that have none.
     pub fn find(&mut self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Option<u32>>> {
-        let GroupIndex {
-            keys,
-            slots,
-            bitwise,
-            ..
-        } = self;
+        let GroupIndex { keys, slots, bitwise, .. } = self;
         let group_at =
             |found: std::result::Result<usize, usize>| found.ok().map(|at| slots.slots[at].group);
         Ok(match keys {
@@ -344,11 +275,7 @@ impl GroupIndex {
                 };
                 (0..rows).map(find).collect()
             }
-            Keys::Encoded {
-                converter,
-                scratch,
-                arena,
-            } => {
+            Keys::Encoded { converter, scratch, arena } => {
                 encode(converter, scratch, columns, *bitwise)?;
                 let find = |row: usize| {
                     let bytes = scratch.row(row).data();
@@ -363,25 +290,22 @@ impl GroupIndex {
     pub fn keys(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         match &self.keys {
             Keys::None => Ok(vec![]),
-            Keys::Integers {
-                data_type,
-                values,
-                null_group,
-            } => {
+            Keys::Integers { data_type, values, null_group } => {
                 let ints = gather(values, groups);
                 let nulls = null_group
                     .map(|null| groups.iter().map(|&g| g != null).collect::<NullBuffer>())
                     .filter(|n| n.null_count() > 0);
                 Ok(vec![from_i64(ints, nulls, data_type)])
             }
-            Keys::Encoded {
-                converter, arena, ..
-            } => {
+            Keys::Encoded { converter, arena, .. } => {
                 let parser = converter.parser();
-                let rows = groups.iter().map(|&g| parser.parse(arena.get(g)));
-                converter
-                    .convert_rows(rows)
-                    .map_err(|e| Error::internal(e.to_string()))
+                let rows = groups.iter().enumerate().map(|(i, &g)| {
+                    if let Some(&later) = groups.get(i + AHEAD) {
+                        prefetch(&arena.spans, later as usize);
+                    }
+                    parser.parse(arena.get(g))
+                });
+                converter.convert_rows(rows).map_err(|e| Error::internal(e.to_string()))
             }
         }
     }
@@ -391,9 +315,7 @@ impl GroupIndex {
         let slots = &mut self.slots;
         match &mut self.keys {
             Keys::None => return,
-            Keys::Integers {
-                values, null_group, ..
-            } => {
+            Keys::Integers { values, null_group, .. } => {
                 for &group in groups {
                     if *null_group == Some(group) {
                         *null_group = None;
@@ -429,17 +351,11 @@ impl GroupIndex {
         }
         match &mut self.keys {
             Keys::None => {}
-            Keys::Integers {
-                values, null_group, ..
-            } => {
+            Keys::Integers { values, null_group, .. } => {
                 keep(values, &kept);
                 *null_group = null_group.map(|g| renumbered[g as usize]);
             }
-            Keys::Encoded {
-                arena,
-                scratch,
-                converter,
-            } => {
+            Keys::Encoded { arena, scratch, converter } => {
                 keep(&mut arena.spans, &kept);
                 arena.reclaim();
                 arena.bytes.shrink_to_fit();
@@ -461,9 +377,7 @@ impl GroupIndex {
         for &group in &self.free {
             live[group as usize] = false;
         }
-        (0..self.used as u32)
-            .filter(|&g| live[g as usize])
-            .collect()
+        (0..self.used as u32).filter(|&g| live[g as usize]).collect()
     }
 
     /// Bytes held.
@@ -517,6 +431,42 @@ fn intern_integers(
     }
 }
 
+fn intern_encoded(
+    keys: &Rows,
+    rows: usize,
+    arena: &mut Arena,
+    slots: &mut Slots,
+    mut allocate: impl FnMut() -> u32,
+    groups: &mut Vec<u32>,
+) {
+    let hashes: Vec<u64> = (0..rows).map(|i| xxh3_64(keys.row(i).data())).collect();
+    for (row, &hash) in hashes.iter().enumerate() {
+        // A probe depends on three reads, slot, span and key: each is fetched while the one before it arrives.
+        if let Some(&later) = hashes.get(row + 3 * AHEAD) {
+            slots.prefetch(later);
+        }
+        if let Some(&later) = hashes.get(row + 2 * AHEAD) {
+            prefetch(&arena.spans, slots.slots[slots.home(later)].group as usize);
+        }
+        if let Some(&later) = hashes.get(row + AHEAD)
+            && let Some(span) = arena.spans.get(slots.slots[slots.home(later)].group as usize)
+        {
+            prefetch(&arena.bytes, span.0);
+        }
+        let bytes = keys.row(row).data();
+        let group = match slots.find(hash, |g| arena.get(g) == bytes) {
+            Ok(at) => slots.slots[at].group,
+            Err(at) => {
+                let group = allocate();
+                arena.put(group, bytes);
+                slots.insert(at, hash, group);
+                group
+            }
+        };
+        groups.push(group);
+    }
+}
+
 fn encode(
     converter: &RowConverter,
     scratch: &mut Rows,
@@ -525,14 +475,10 @@ fn encode(
 ) -> Result<()> {
     scratch.clear();
     if bitwise {
-        return converter
-            .append(scratch, columns)
-            .map_err(|e| Error::internal(e.to_string()));
+        return converter.append(scratch, columns).map_err(|e| Error::internal(e.to_string()));
     }
     let columns: Vec<ArrayRef> = columns.iter().map(canonical).collect();
-    converter
-        .append(scratch, &columns)
-        .map_err(|e| Error::internal(e.to_string()))
+    converter.append(scratch, &columns).map_err(|e| Error::internal(e.to_string()))
 }
 
 /// A row converter for `fields`; types that it cannot encode are 0A000.
@@ -544,8 +490,5 @@ pub fn row_converter(fields: Vec<SortField>) -> Result<RowConverter> {
 
 /// Keeps the elements at `kept`, in that order, and no spare capacity.
 pub fn keep<T: Default>(by_group: &mut Vec<T>, kept: &[u32]) {
-    *by_group = kept
-        .iter()
-        .map(|&g| std::mem::take(&mut by_group[g as usize]))
-        .collect();
+    *by_group = kept.iter().map(|&g| std::mem::take(&mut by_group[g as usize])).collect();
 }

@@ -48,9 +48,8 @@ pub fn from_i64(values: Vec<i64>, nulls: Option<NullBuffer>, data_type: &DataTyp
     use DataType::*;
     macro_rules! narrow {
         ($array:ident, $type:ty) => {{
-            let values = values
-                .into_iter()
-                .map(|v| v as <$type as arrow_array::ArrowPrimitiveType>::Native);
+            let values =
+                values.into_iter().map(|v| v as <$type as arrow_array::ArrowPrimitiveType>::Native);
             relabel($array::new(values.collect(), nulls), data_type)
         }};
     }
@@ -72,10 +71,6 @@ fn relabel<T: arrow_array::ArrowPrimitiveType>(
     if array.data_type() == data_type {
         return std::sync::Arc::new(array);
     }
-    let data = array
-        .into_data()
-        .into_builder()
-        .data_type(data_type.clone())
-        .build();
+    let data = array.into_data().into_builder().data_type(data_type.clone()).build();
     make_array(data.expect("the type has the same physical layout"))
 }

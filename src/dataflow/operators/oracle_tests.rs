@@ -87,11 +87,7 @@ fn value_of(array: &ArrayRef, row: usize) -> V {
 fn column_of(values: Vec<&V>, data_type: &DataType) -> ArrayRef {
     let int = |v: &V| if let V::Int(v) = v { Some(*v) } else { None };
     let real = |v: &V| {
-        if let V::Float(v) = v {
-            Some(float_of(*v))
-        } else {
-            None
-        }
+        if let V::Float(v) = v { Some(float_of(*v)) } else { None }
     };
     let values = values.into_iter();
     match data_type {
@@ -100,32 +96,21 @@ fn column_of(values: Vec<&V>, data_type: &DataType) -> ArrayRef {
                 .map(|v| if let V::Bool(v) = v { Some(*v) } else { None })
                 .collect::<BooleanArray>(),
         ),
-        DataType::Int32 => Arc::new(
-            values
-                .map(|v| int(v).map(|v| v as i32))
-                .collect::<Int32Array>(),
-        ),
-        DataType::Date32 => Arc::new(
-            values
-                .map(|v| int(v).map(|v| v as i32))
-                .collect::<Date32Array>(),
-        ),
-        DataType::Int64 => Arc::new(
-            values
-                .map(|v| int(v).map(|v| v as i64))
-                .collect::<Int64Array>(),
-        ),
-        DataType::Decimal128(..) => Arc::new(
-            values
-                .map(int)
-                .collect::<Decimal128Array>()
-                .with_data_type(data_type.clone()),
-        ),
-        DataType::Float32 => Arc::new(
-            values
-                .map(|v| real(v).map(|v| v as f32))
-                .collect::<Float32Array>(),
-        ),
+        DataType::Int32 => {
+            Arc::new(values.map(|v| int(v).map(|v| v as i32)).collect::<Int32Array>())
+        }
+        DataType::Date32 => {
+            Arc::new(values.map(|v| int(v).map(|v| v as i32)).collect::<Date32Array>())
+        }
+        DataType::Int64 => {
+            Arc::new(values.map(|v| int(v).map(|v| v as i64)).collect::<Int64Array>())
+        }
+        DataType::Decimal128(..) => {
+            Arc::new(values.map(int).collect::<Decimal128Array>().with_data_type(data_type.clone()))
+        }
+        DataType::Float32 => {
+            Arc::new(values.map(|v| real(v).map(|v| v as f32)).collect::<Float32Array>())
+        }
         DataType::Float64 => Arc::new(values.map(real).collect::<Float64Array>()),
         DataType::Utf8 => Arc::new(
             values
@@ -147,10 +132,7 @@ fn column_of(values: Vec<&V>, data_type: &DataType) -> ArrayRef {
 
 pub fn change_of(schema: &SchemaRef, rows: &[(Row, i64)]) -> ChangeBatch {
     let column = |c: usize| {
-        column_of(
-            rows.iter().map(|(r, _)| &r[c]).collect(),
-            schema.field(c).data_type(),
-        )
+        column_of(rows.iter().map(|(r, _)| &r[c]).collect(), schema.field(c).data_type())
     };
     let columns = (0..schema.fields().len()).map(column).collect();
     let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
@@ -162,9 +144,7 @@ pub fn rows_of(change: &ChangeBatch) -> Vec<(Row, i64)> {
         return vec![];
     };
     let row = |i: usize| batch.columns().iter().map(|c| value_of(c, i)).collect();
-    (0..change.len())
-        .map(|i| (row(i), change.weights[i]))
-        .collect()
+    (0..change.len()).map(|i| (row(i), change.weights[i])).collect()
 }
 
 pub fn add<K: Ord>(zset: &mut BTreeMap<K, i64>, key: K, weight: i64) {
@@ -212,31 +192,14 @@ fn draw_row(random: &mut StdRng, wild: bool) -> Row {
     let extreme = wild && random.random_bool(0.05);
     let small = random.random_range(-3i64..4);
     let ten38 = 10i128.pow(38) - 1;
-    let big = if extreme {
-        *[i64::MAX, i64::MIN].choose(random).unwrap()
-    } else {
-        small
-    };
-    let money = if extreme {
-        *[ten38, -ten38].choose(random).unwrap()
-    } else {
-        i128::from(small) * 33
-    };
-    let specials = [
-        f64::NAN,
-        f64::INFINITY,
-        f64::NEG_INFINITY,
-        f64::MAX,
-        -f64::MAX,
-        5e-324,
-        -0.0,
-        1e-300,
-    ];
+    let big = if extreme { *[i64::MAX, i64::MIN].choose(random).unwrap() } else { small };
+    let money =
+        if extreme { *[ten38, -ten38].choose(random).unwrap() } else { i128::from(small) * 33 };
+    let specials =
+        [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, -f64::MAX, 5e-324, -0.0, 1e-300];
     let ratio = match extreme || random.random_bool(0.05) {
         true if wild => *specials.choose(random).unwrap(),
-        _ => *[0.1, 0.2, -0.3, 1e16, -1e16, 1.0, 3.7]
-            .choose(random)
-            .unwrap(),
+        _ => *[0.1, 0.2, -0.3, 1e16, -1e16, 1.0, 3.7].choose(random).unwrap(),
     };
     let days = if extreme { i32::MAX } else { 30 * small as i32 };
     let mut row = vec![
@@ -273,11 +236,7 @@ fn draw_epoch(
 ) -> Vec<Vec<(Row, i64)>> {
     let mut ops = vec![];
     if !append_only && random.random_bool(0.1) {
-        ops.extend(
-            std::mem::take(live)
-                .into_iter()
-                .map(|(row, weight)| (row, -weight)),
-        );
+        ops.extend(std::mem::take(live).into_iter().map(|(row, weight)| (row, -weight)));
     }
     for _ in 0..random.random_range(0..40) {
         if !append_only && !live.is_empty() && random.random_bool(0.5) {
@@ -286,10 +245,8 @@ fn draw_epoch(
             add(live, row.clone(), -weight);
             ops.push((row, -weight));
         } else {
-            let (row, weight) = (
-                draw_row(random, wild),
-                if random.random_bool(0.2) { 3 } else { 1 },
-            );
+            let (row, weight) =
+                (draw_row(random, wild), if random.random_bool(0.2) { 3 } else { 1 });
             add(live, row.clone(), weight);
             ops.push((row, weight));
         }
@@ -324,9 +281,7 @@ impl Fleet<'_> {
     fn apply(&mut self, schema: &SchemaRef, rows: &[(Row, i64)], out: &mut Output) {
         let count = self.workers.len();
         for (i, worker) in self.workers.iter_mut().enumerate() {
-            let mine = rows
-                .iter()
-                .filter(|(row, _)| bucket(row, &self.key, count) == i);
+            let mine = rows.iter().filter(|(row, _)| bucket(row, &self.key, count) == i);
             let mine: Vec<_> = mine.cloned().collect();
             if !mine.is_empty() {
                 worker.apply(0, change_of(schema, &mine), out).unwrap();
@@ -364,12 +319,7 @@ impl Fleet<'_> {
                 let mine = mine.filter(|(_, key)| bucket(key, &positions, workers) == i);
                 let mine: Vec<u32> = mine.map(|(row, _)| row as u32).collect();
                 let change = state.change.take(&mine).unwrap();
-                worker
-                    .restore(StateChange {
-                        change,
-                        ..state.clone()
-                    })
-                    .unwrap();
+                worker.restore(StateChange { change, ..state.clone() }).unwrap();
             }
         }
         self.saved = false;
@@ -378,9 +328,7 @@ impl Fleet<'_> {
 
 fn rows_of_state(change: &ChangeBatch, key: &[usize]) -> Vec<Row> {
     let batch = change.rows();
-    (0..change.len())
-        .map(|i| key.iter().map(|&c| value_of(batch.column(c), i)).collect())
-        .collect()
+    (0..change.len()).map(|i| key.iter().map(|&c| value_of(batch.column(c), i)).collect()).collect()
 }
 
 /// Runs a drawn stream and compares the accumulated output with `naive` after every epoch.
@@ -395,13 +343,7 @@ fn check(
     let random = &mut StdRng::seed_from_u64(seed);
     let schema = input_schema();
     let workers = (0..random.random_range(1..4)).map(|_| build()).collect();
-    let mut fleet = Fleet {
-        build,
-        key,
-        workers,
-        history: vec![],
-        saved: false,
-    };
+    let mut fleet = Fleet { build, key, workers, history: vec![], saved: false };
     let (mut live, mut output, mut errors) = (Zset::new(), Zset::new(), Errors::new());
     for epoch in 1..30 {
         let mut out = Output::default();
@@ -415,20 +357,12 @@ fn check(
                     add(&mut errors, (e.sqlstate, e.message, e.payload), e.weight);
                 }
             } else {
-                rows_of(batch)
-                    .into_iter()
-                    .for_each(|(row, weight)| add(&mut output, row, weight));
+                rows_of(batch).into_iter().for_each(|(row, weight)| add(&mut output, row, weight));
             }
         }
         let (expected, expected_errors) = naive(&live);
-        assert_eq!(
-            output, expected,
-            "rows, seed {seed}, epoch {epoch}, input {live:#?}"
-        );
-        assert_eq!(
-            errors, expected_errors,
-            "errors, seed {seed}, epoch {epoch}"
-        );
+        assert_eq!(output, expected, "rows, seed {seed}, epoch {epoch}, input {live:#?}");
+        assert_eq!(errors, expected_errors, "errors, seed {seed}, epoch {epoch}");
         match random.random_range(0..8) {
             0 => fleet.checkpoint(),
             1 => fleet.restart(random.random_range(1..4)),
@@ -483,22 +417,10 @@ fn exact_sum(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 fn naive_float_sum(values: &[(V, i64)]) -> Result<f64, ()> {
-    let all = values
-        .iter()
-        .flat_map(|(v, w)| std::iter::repeat_n(v, *w as usize));
-    let all: Vec<f64> = all
-        .map(|v| {
-            if let V::Float(v) = v {
-                float_of(*v)
-            } else {
-                panic!()
-            }
-        })
-        .collect();
-    let (up, down) = (
-        all.contains(&f64::INFINITY),
-        all.contains(&f64::NEG_INFINITY),
-    );
+    let all = values.iter().flat_map(|(v, w)| std::iter::repeat_n(v, *w as usize));
+    let all: Vec<f64> =
+        all.map(|v| if let V::Float(v) = v { float_of(*v) } else { panic!() }).collect();
+    let (up, down) = (all.contains(&f64::INFINITY), all.contains(&f64::NEG_INFINITY));
     if all.iter().any(|v| v.is_nan()) || (up && down) {
         return Ok(f64::NAN);
     }
@@ -506,16 +428,10 @@ fn naive_float_sum(values: &[(V, i64)]) -> Result<f64, ()> {
         return Ok(if up { f64::INFINITY } else { f64::NEG_INFINITY });
     }
     // Largest values cancel exactly first, so that no partial sum overflows unless the whole does.
-    let maxima: i64 = all
-        .iter()
-        .filter(|v| v.abs() == f64::MAX)
-        .map(|v| v.signum() as i64)
-        .sum();
+    let maxima: i64 = all.iter().filter(|v| v.abs() == f64::MAX).map(|v| v.signum() as i64).sum();
     let rest = all.iter().copied().filter(|v| v.abs() != f64::MAX);
-    let largest = std::iter::repeat_n(
-        f64::MAX * maxima.signum() as f64,
-        maxima.unsigned_abs() as usize,
-    );
+    let largest =
+        std::iter::repeat_n(f64::MAX * maxima.signum() as f64, maxima.unsigned_abs() as usize);
     match maxima.abs() {
         0 | 1 => exact_sum(largest.chain(rest)).ok_or(()),
         _ => Err(()),
@@ -536,21 +452,14 @@ type Naive = std::result::Result<V, (&'static str, &'static str)>;
 
 fn divided_half_away(dividend: i128, divisor: i128) -> i128 {
     let (quotient, rest) = (dividend / divisor, dividend % divisor);
-    if rest.abs() * 2 >= divisor {
-        quotient + dividend.signum()
-    } else {
-        quotient
-    }
+    if rest.abs() * 2 >= divisor { quotient + dividend.signum() } else { quotient }
 }
 
 /// What a call comes to over a group's rows.
 fn naive_call(call: &AggregateCall, rows: &[(&Row, i64)]) -> Naive {
     let rows: Vec<_> = rows
         .iter()
-        .filter(|(row, _)| {
-            call.filter
-                .is_none_or(|filter| row[filter] == V::Bool(true))
-        })
+        .filter(|(row, _)| call.filter.is_none_or(|filter| row[filter] == V::Bool(true)))
         .collect();
     if matches!(call.function, AggregateFunction::CountStar) {
         return Ok(V::Int(rows.iter().map(|(_, w)| i128::from(*w)).sum()));
@@ -589,19 +498,13 @@ fn naive_call(call: &AggregateCall, rows: &[(&Row, i64)]) -> Naive {
         V::Interval(..) => {
             let mut sums = [0i128; 3];
             for (value, weight) in &values {
-                let V::Interval(_, months, days, nanos) = value else {
-                    panic!()
-                };
+                let V::Interval(_, months, days, nanos) = value else { panic!() };
                 let parts = [i128::from(*months), i128::from(*days), i128::from(*nanos)];
                 sums.iter_mut()
                     .zip(parts)
                     .for_each(|(sum, part)| *sum += part * i128::from(*weight));
             }
-            match (
-                i32::try_from(sums[0]),
-                i32::try_from(sums[1]),
-                i64::try_from(sums[2]),
-            ) {
+            match (i32::try_from(sums[0]), i32::try_from(sums[1]), i64::try_from(sums[2])) {
                 (Ok(months), Ok(days), Ok(nanos)) => Ok(interval(months, days, nanos)),
                 _ => Err(("22008", "interval out of range")),
             }
@@ -612,10 +515,7 @@ fn naive_call(call: &AggregateCall, rows: &[(&Row, i64)]) -> Naive {
                 V::Int(v) => i256::from_i128(*v).wrapping_mul(i256::from_i128((*w).into())),
                 _ => panic!(),
             };
-            let sum = values
-                .iter()
-                .map(term)
-                .fold(i256::ZERO, |sum, v| sum.wrapping_add(v));
+            let sum = values.iter().map(term).fold(i256::ZERO, |sum, v| sum.wrapping_add(v));
             match call.return_field.data_type() {
                 DataType::Int64 => match sum.to_i128().and_then(|v| i64::try_from(v).ok()) {
                     Some(sum) => Ok(V::Int(sum.into())),
@@ -661,18 +561,12 @@ fn naive_aggregate(
     }
     let (mut rows, mut errors) = (Zset::new(), Errors::new());
     for (key, members) in groups {
-        let results: Result<Vec<V>, _> = calls
-            .iter()
-            .map(|call| naive_call(call, &members))
-            .collect();
+        let results: Result<Vec<V>, _> =
+            calls.iter().map(|call| naive_call(call, &members)).collect();
         match results {
             Ok(results) => add(&mut rows, key.iter().cloned().chain(results).collect(), 1),
             Err((code, message)) => {
-                add(
-                    &mut errors,
-                    (code.into(), message.into(), key_text(&key, output)),
-                    1,
-                );
+                add(&mut errors, (code.into(), message.into(), key_text(&key, output)), 1);
             }
         }
     }
@@ -695,25 +589,12 @@ fn key_text(key: &Row, output: &SchemaRef) -> String {
             _ => format!("{:?}:{text:?}", field.name()),
         }
     };
-    format!(
-        "{{{}}}",
-        key.iter()
-            .enumerate()
-            .map(text)
-            .collect::<Vec<_>>()
-            .join(",")
-    )
+    format!("{{{}}}", key.iter().enumerate().map(text).collect::<Vec<_>>().join(","))
 }
 
 fn call(function: AggregateFunction, args: &[usize], returned: DataType) -> AggregateCall {
     let return_field = Arc::new(Field::new("result", returned, true));
-    AggregateCall {
-        function,
-        args: args.to_vec(),
-        filter: None,
-        distinct: false,
-        return_field,
-    }
+    AggregateCall { function, args: args.to_vec(), filter: None, distinct: false, return_field }
 }
 
 /// One of every kind of call.
@@ -747,53 +628,29 @@ fn all_calls() -> Vec<AggregateCall> {
 fn aggregate_output(key: &[usize], calls: &[AggregateCall]) -> SchemaRef {
     let input = input_schema();
     let keys = key.iter().map(|&c| Arc::new(input.field(c).clone()));
-    let fields: Vec<FieldRef> = keys
-        .chain(calls.iter().map(|c| c.return_field.clone()))
-        .collect();
+    let fields: Vec<FieldRef> = keys.chain(calls.iter().map(|c| c.return_field.clone())).collect();
     Arc::new(Schema::new(fields))
 }
 
 fn check_aggregate(seed: u64, append_only: bool) {
     let random = &mut StdRng::seed_from_u64(seed ^ 0xA66);
-    let keys: [&[usize]; 8] = [
-        &[KEY],
-        &[KEY],
-        &[NAME],
-        &[KEY, NAME],
-        &[RATIO],
-        &[DAY],
-        &[FLAG, DAY],
-        &[],
-    ];
+    let keys: [&[usize]; 8] =
+        [&[KEY], &[KEY], &[NAME], &[KEY, NAME], &[RATIO], &[DAY], &[FLAG, DAY], &[]];
     let key = keys.choose(random).unwrap().to_vec();
-    let mut calls: Vec<_> = all_calls()
-        .choose_multiple(random, random_size(seed))
-        .cloned()
-        .collect();
+    let mut calls: Vec<_> =
+        all_calls().choose_multiple(random, random_size(seed)).cloned().collect();
     for call in &mut calls {
         call.filter = random.random_bool(0.3).then_some(FLAG);
         call.distinct = !call.args.is_empty() && random.random_bool(0.3);
     }
     let output = aggregate_output(&key, &calls);
     let build = || -> Box<dyn Operator> {
-        let new = Aggregate::new(
-            input_schema(),
-            key.clone(),
-            calls.clone(),
-            output.clone(),
-            append_only,
-        );
+        let new =
+            Aggregate::new(input_schema(), key.clone(), calls.clone(), output.clone(), append_only);
         Box::new(new.unwrap())
     };
     let naive = |live: &Zset| naive_aggregate(live, &key, &calls, &output);
-    check(
-        seed,
-        append_only,
-        seed % 3 == 0,
-        key.clone(),
-        &build,
-        &naive,
-    );
+    check(seed, append_only, seed.is_multiple_of(3), key.clone(), &build, &naive);
 }
 
 fn random_size(seed: u64) -> usize {
@@ -816,9 +673,7 @@ fn distinct_equals_its_recomputation_at_every_epoch() {
         let key: Vec<usize> = (0..input_schema().fields().len()).collect();
         let build = || -> Box<dyn Operator> { Box::new(Distinct::new(input_schema()).unwrap()) };
         let naive = |live: &Zset| {
-            let rows = live
-                .keys()
-                .map(|row| (row.iter().cloned().map(canonical).collect(), 1));
+            let rows = live.keys().map(|row| (row.iter().cloned().map(canonical).collect(), 1));
             (rows.collect(), Errors::new())
         };
         check(seed, false, true, key, &build, &naive);
@@ -832,11 +687,7 @@ fn recomputed_calls(random: &mut StdRng) -> Vec<AggregateCall> {
     use datafusion::scalar::ScalarValue;
     let schema = input_schema();
     let field = |c: usize| Arc::new(schema.field(c).clone());
-    let by_text = SortKey {
-        column: 1,
-        descending: true,
-        nulls_first: false,
-    };
+    let by_text = SortKey { column: 1, descending: true, nulls_first: false };
     let array = RecomputedFunction {
         function: array_agg_udaf(),
         arguments: vec![UdafArgument::Column(0)],
@@ -846,10 +697,7 @@ fn recomputed_calls(random: &mut StdRng) -> Vec<AggregateCall> {
     let comma = ScalarValue::from(",");
     let string = RecomputedFunction {
         function: string_agg_udaf(),
-        arguments: vec![
-            UdafArgument::Column(0),
-            UdafArgument::Constant(comma.clone()),
-        ],
+        arguments: vec![UdafArgument::Column(0), UdafArgument::Constant(comma.clone())],
         order: vec![],
         ignore_nulls: false,
     };
@@ -862,11 +710,7 @@ fn recomputed_calls(random: &mut StdRng) -> Vec<AggregateCall> {
             &[BIG, TEXT],
             array_type.data_type().clone(),
         ),
-        call(
-            AggregateFunction::Udaf(Arc::new(string)),
-            &[TEXT],
-            string_type.data_type().clone(),
-        ),
+        call(AggregateFunction::Udaf(Arc::new(string)), &[TEXT], string_type.data_type().clone()),
         call(AggregateFunction::CountStar, &[], DataType::Int64),
     ];
     for call in &mut calls[..2] {
@@ -878,21 +722,14 @@ fn recomputed_calls(random: &mut StdRng) -> Vec<AggregateCall> {
 
 fn naive_recomputed(calls: &[AggregateCall], rows: &[(&Row, i64)]) -> Vec<V> {
     let passing = |call: &AggregateCall| {
-        let rows = rows
-            .iter()
-            .filter(|(row, _)| call.filter.is_none_or(|f| row[f] == V::Bool(true)));
+        let rows =
+            rows.iter().filter(|(row, _)| call.filter.is_none_or(|f| row[f] == V::Bool(true)));
         let mut args: BTreeMap<Row, i64> = BTreeMap::new();
         rows.for_each(|(row, w)| {
-            add(
-                &mut args,
-                call.args.iter().map(|&c| row[c].clone()).collect(),
-                *w,
-            )
+            add(&mut args, call.args.iter().map(|&c| row[c].clone()).collect(), *w)
         });
         let times = |w: i64| if call.distinct { 1 } else { w as usize };
-        args.into_iter()
-            .flat_map(|(row, w)| std::iter::repeat_n(row, times(w)))
-            .collect::<Vec<_>>()
+        args.into_iter().flat_map(|(row, w)| std::iter::repeat_n(row, times(w))).collect::<Vec<_>>()
     };
     let mut array = passing(&calls[0]);
     array.sort_by(|a, b| match (&a[1], &b[1]) {
@@ -903,25 +740,12 @@ fn naive_recomputed(calls: &[AggregateCall], rows: &[(&Row, i64)]) -> Vec<V> {
     });
     let array: Row = array.into_iter().map(|row| row[0].clone()).collect();
     let texts = passing(&calls[1]).into_iter();
-    let texts = texts.filter_map(|row| {
-        if let V::Text(t) = &row[0] {
-            Some(t.clone())
-        } else {
-            None
-        }
-    });
+    let texts =
+        texts.filter_map(|row| if let V::Text(t) = &row[0] { Some(t.clone()) } else { None });
     let texts: Vec<String> = texts.collect();
     vec![
-        if array.is_empty() {
-            V::Null
-        } else {
-            V::List(array)
-        },
-        if texts.is_empty() {
-            V::Null
-        } else {
-            V::Text(texts.join(","))
-        },
+        if array.is_empty() { V::Null } else { V::List(array) },
+        if texts.is_empty() { V::Null } else { V::Text(texts.join(",")) },
         V::Int(rows.iter().map(|(_, w)| i128::from(*w)).sum()),
     ]
 }
@@ -933,13 +757,8 @@ fn recomputed_aggregates_are_functions_of_the_multiset() {
         let calls = recomputed_calls(random);
         let output = aggregate_output(&[KEY], &calls);
         let build = || -> Box<dyn Operator> {
-            let new = Aggregate::new(
-                input_schema(),
-                vec![KEY],
-                calls.clone(),
-                output.clone(),
-                false,
-            );
+            let new =
+                Aggregate::new(input_schema(), vec![KEY], calls.clone(), output.clone(), false);
             Box::new(new.unwrap())
         };
         let naive = |live: &Zset| {
@@ -947,12 +766,7 @@ fn recomputed_aggregates_are_functions_of_the_multiset() {
             live.iter()
                 .for_each(|(row, w)| groups.entry(row[KEY].clone()).or_default().push((row, *w)));
             let row = |(key, rows): (V, Vec<(&Row, i64)>)| {
-                (
-                    std::iter::once(key)
-                        .chain(naive_recomputed(&calls, &rows))
-                        .collect(),
-                    1,
-                )
+                (std::iter::once(key).chain(naive_recomputed(&calls, &rows)).collect(), 1)
             };
             (groups.into_iter().map(row).collect(), Errors::new())
         };
@@ -970,10 +784,7 @@ fn naive_top_n(
 ) -> Zset {
     let mut partitions: BTreeMap<Row, Vec<&Row>> = BTreeMap::new();
     for (row, weight) in live {
-        let key = partition
-            .iter()
-            .map(|&c| canonical(row[c].clone()))
-            .collect();
+        let key = partition.iter().map(|&c| canonical(row[c].clone())).collect();
         let rows = partitions.entry(key).or_default();
         rows.extend(std::iter::repeat_n(row, *weight as usize));
     }
@@ -996,15 +807,9 @@ fn naive_top_n(
             });
             let mut by_key = by_key.filter(|o| o.is_ne());
             let whole = |row: &Row| row.iter().map(by_length).collect::<Vec<_>>();
-            by_key
-                .next()
-                .unwrap_or_else(|| whole(a).cmp(&whole(b)).then_with(|| a.cmp(b)))
+            by_key.next().unwrap_or_else(|| whole(a).cmp(&whole(b)).then_with(|| a.cmp(b)))
         });
-        for row in rows
-            .into_iter()
-            .skip(offset)
-            .take(limit.unwrap_or(usize::MAX))
-        {
+        for row in rows.into_iter().skip(offset).take(limit.unwrap_or(usize::MAX)) {
             add(&mut output, row.clone(), 1);
         }
     }
@@ -1015,10 +820,8 @@ fn naive_top_n(
 fn top_n_equals_its_recomputation_at_every_epoch() {
     for seed in 0..150 {
         let random = &mut StdRng::seed_from_u64(seed ^ 0x709);
-        let partition: Vec<usize> = [vec![], vec![KEY], vec![NAME, FLAG]]
-            .choose(random)
-            .unwrap()
-            .clone();
+        let partition: Vec<usize> =
+            [vec![], vec![KEY], vec![NAME, FLAG]].choose(random).unwrap().clone();
         let columns = [BIG, MONEY, RATIO, TEXT, FLAG, SPAN, REAL, DAY];
         let key = |&column: &usize, random: &mut StdRng| SortKey {
             column,
@@ -1027,10 +830,7 @@ fn top_n_equals_its_recomputation_at_every_epoch() {
         };
         let columns: Vec<_> = columns.choose_multiple(random, seed as usize % 3).collect();
         let order: Vec<SortKey> = columns.into_iter().map(|c| key(c, random)).collect();
-        let limit = [None, Some(0), Some(1), Some(3), Some(10)]
-            .choose(random)
-            .copied()
-            .unwrap();
+        let limit = [None, Some(0), Some(1), Some(3), Some(10)].choose(random).copied().unwrap();
         let offset = [0, 0, 1, 5].choose(random).copied().unwrap();
         let append_only = random.random_bool(0.3);
         let build = || -> Box<dyn Operator> {
@@ -1039,12 +839,8 @@ fn top_n_equals_its_recomputation_at_every_epoch() {
                 TopN::new(input_schema(), partition, order, limit, offset, append_only).unwrap(),
             )
         };
-        let naive = |live: &Zset| {
-            (
-                naive_top_n(live, &partition, &order, limit, offset),
-                Errors::new(),
-            )
-        };
+        let naive =
+            |live: &Zset| (naive_top_n(live, &partition, &order, limit, offset), Errors::new());
         check(seed, append_only, true, partition.clone(), &build, &naive);
     }
 }
@@ -1054,10 +850,7 @@ fn consolidated_rows_occur_once_with_the_sum_of_their_weights() {
     let random = &mut StdRng::seed_from_u64(3);
     for _ in 0..200 {
         let batches = draw_epoch(random, &mut Zset::new(), false, true);
-        let batches: Vec<_> = batches
-            .iter()
-            .map(|rows| change_of(&input_schema(), rows))
-            .collect();
+        let batches: Vec<_> = batches.iter().map(|rows| change_of(&input_schema(), rows)).collect();
         let mut expected = Zset::new();
         let rows = batches.iter().flat_map(rows_of);
         rows.for_each(|(row, weight)| add(&mut expected, row, weight));
@@ -1106,22 +899,13 @@ fn memory_after_emptying(mut operator: Box<dyn Operator>) -> (usize, usize) {
 fn emptied_operators_give_their_memory_back() {
     for key in [vec![KEY], vec![NAME, KEY]] {
         let mut calls = all_calls();
-        calls
-            .iter_mut()
-            .for_each(|c| c.distinct = !c.args.is_empty());
+        calls.iter_mut().for_each(|c| c.distinct = !c.args.is_empty());
         let output = aggregate_output(&key, &calls);
         let aggregate = Aggregate::new(input_schema(), key.clone(), calls, output, false).unwrap();
-        let top = SortKey {
-            column: BIG,
-            descending: true,
-            nulls_first: false,
-        };
+        let top = SortKey { column: BIG, descending: true, nulls_first: false };
         let top = TopN::new(input_schema(), key, vec![top], Some(2), 0, false).unwrap();
-        let operators: [Box<dyn Operator>; 3] = [
-            Box::new(aggregate),
-            Box::new(top),
-            Box::new(Distinct::new(input_schema()).unwrap()),
-        ];
+        let operators: [Box<dyn Operator>; 3] =
+            [Box::new(aggregate), Box::new(top), Box::new(Distinct::new(input_schema()).unwrap())];
         for operator in operators {
             let (full, empty) = memory_after_emptying(operator);
             assert!(empty * 20 < full, "{empty} of {full} bytes are left");
@@ -1136,14 +920,6 @@ fn state_of_another_operator_is_refused() {
     let mut aggregate = Aggregate::new(input_schema(), vec![KEY], calls, output, false).unwrap();
     for part in ["groups", "entries_0", "rows", "nonsense"] {
         let change = change_of(&input_schema(), &[(vec![V::Null; 10], 1)]);
-        assert!(
-            aggregate
-                .restore(StateChange {
-                    part,
-                    key: vec![0],
-                    change
-                })
-                .is_err()
-        );
+        assert!(aggregate.restore(StateChange { part, key: vec![0], change }).is_err());
     }
 }

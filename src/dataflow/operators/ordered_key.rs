@@ -72,15 +72,11 @@ impl KeyCodec for NarrowCodec {
         Ok(match column.data_type() {
             DataType::Float64 => {
                 let floats = column.as_primitive::<Float64Type>().values().iter();
-                floats
-                    .map(|&v| flip(canonical_f64(v).to_bits() as i64))
-                    .collect()
+                floats.map(|&v| flip(canonical_f64(v).to_bits() as i64)).collect()
             }
             DataType::Float32 => {
                 let floats = column.as_primitive::<Float32Type>().values().iter();
-                floats
-                    .map(|&v| flip_real(canonical_f32(v).to_bits() as i32).into())
-                    .collect()
+                floats.map(|&v| flip_real(canonical_f32(v).to_bits() as i32).into()).collect()
             }
             _ => to_i64(column),
         })
@@ -115,9 +111,7 @@ impl KeyCodec for NarrowCodec {
     }
 
     fn load(from: &[u8]) -> Result<i64> {
-        from.try_into()
-            .map(i64::from_le_bytes)
-            .map_err(|_| damaged())
+        from.try_into().map(i64::from_le_bytes).map_err(|_| damaged())
     }
 }
 
@@ -147,9 +141,7 @@ impl KeyCodec for DecimalCodec {
     }
 
     fn load(from: &[u8]) -> Result<i128> {
-        from.try_into()
-            .map(i128::from_le_bytes)
-            .map_err(|_| damaged())
+        from.try_into().map(i128::from_le_bytes).map_err(|_| damaged())
     }
 }
 
@@ -169,11 +161,7 @@ impl BytesCodec {
         if split {
             fields.push(SortField::new(data_type.clone()));
         }
-        Ok(BytesCodec {
-            converter: row_converter(fields)?,
-            data_type: data_type.clone(),
-            split,
-        })
+        Ok(BytesCodec { converter: row_converter(fields)?, data_type: data_type.clone(), split })
     }
 }
 
@@ -186,9 +174,7 @@ impl KeyCodec for BytesCodec {
             true => vec![ordering(column), canonical(column)],
             false => vec![ordering(column)],
         };
-        self.converter
-            .convert_columns(&columns)
-            .map_err(|e| Error::internal(e.to_string()))
+        self.converter.convert_columns(&columns).map_err(|e| Error::internal(e.to_string()))
     }
 
     fn key(batch: &Rows, row: usize) -> Box<[u8]> {
@@ -203,14 +189,9 @@ impl KeyCodec for BytesCodec {
         };
         let absent = null.as_ref().map_or(&[][..], |rows| rows.row(0).data());
         let rows = keys.iter().map(|k| parser.parse(k.map_or(absent, |k| k)));
-        let columns = self
-            .converter
-            .convert_rows(rows)
-            .map_err(|e| Error::internal(e.to_string()))?;
-        Ok(columns
-            .into_iter()
-            .next_back()
-            .expect("the converter has at least one field"))
+        let columns =
+            self.converter.convert_rows(rows).map_err(|e| Error::internal(e.to_string()))?;
+        Ok(columns.into_iter().next_back().expect("the converter has at least one field"))
     }
 
     fn heap_bytes(key: &Box<[u8]>) -> usize {

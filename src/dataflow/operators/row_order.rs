@@ -31,39 +31,24 @@ impl RowOrder {
     /// The order of rows with columns of `types` by `keys`; types without a row encoding are 0A000.
     pub fn new(types: &[DataType], keys: &[SortKey]) -> Result<RowOrder> {
         let sorted = keys.iter().map(|k| {
-            let options = SortOptions {
-                descending: k.descending,
-                nulls_first: k.nulls_first,
-            };
+            let options = SortOptions { descending: k.descending, nulls_first: k.nulls_first };
             SortField::new_with_options(ordering_type(&types[k.column]), options)
         });
-        let nulls_last = SortOptions {
-            descending: false,
-            nulls_first: false,
-        };
+        let nulls_last = SortOptions { descending: false, nulls_first: false };
         let tie_keys = types.iter().any(|t| !sorts_by_its_bytes(t));
         let ties = types.iter().filter(|_| tie_keys);
         let ties = ties.map(|t| SortField::new_with_options(ordering_type(t), nulls_last));
-        let row = types
-            .iter()
-            .map(|t| SortField::new_with_options(t.clone(), nulls_last));
+        let row = types.iter().map(|t| SortField::new_with_options(t.clone(), nulls_last));
         let converter = row_converter(sorted.chain(ties).chain(row).collect())?;
         let keys = keys.iter().map(|k| k.column).collect();
-        Ok(RowOrder {
-            converter,
-            keys,
-            tie_keys,
-            columns: types.len(),
-        })
+        Ok(RowOrder { converter, keys, tie_keys, columns: types.len() })
     }
 
     pub fn encode(&self, columns: &[ArrayRef]) -> Result<Rows> {
         let keys = self.keys.iter().map(|&c| ordering(&columns[c]));
         let ties = columns.iter().filter(|_| self.tie_keys).map(ordering);
         let all: Vec<ArrayRef> = keys.chain(ties).chain(columns.iter().cloned()).collect();
-        self.converter
-            .convert_columns(&all)
-            .map_err(|e| Error::internal(e.to_string()))
+        self.converter.convert_columns(&all).map_err(|e| Error::internal(e.to_string()))
     }
 
     /// The columns of encoded rows.
@@ -72,9 +57,7 @@ impl RowOrder {
         rows: impl IntoIterator<Item = &'a [u8]>,
     ) -> std::result::Result<Vec<ArrayRef>, ArrowError> {
         let parser = self.converter.parser();
-        let mut columns = self
-            .converter
-            .convert_rows(rows.into_iter().map(|r| parser.parse(r)))?;
+        let mut columns = self.converter.convert_rows(rows.into_iter().map(|r| parser.parse(r)))?;
         Ok(columns.split_off(columns.len() - self.columns))
     }
 }

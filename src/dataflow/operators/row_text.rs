@@ -25,11 +25,7 @@ fn value_text(column: &ArrayRef, row: usize) -> String {
     let data_type = column.data_type();
     let bare = data_type.is_numeric() || *data_type == arrow_schema::DataType::Boolean;
     // NaN and the infinities are no JSON numbers.
-    if bare && !text.ends_with(['N', 'f']) {
-        text
-    } else {
-        quoted(&text)
-    }
+    if bare && !text.ends_with(['N', 'f']) { text } else { quoted(&text) }
 }
 
 fn quoted(text: &str) -> String {

@@ -91,11 +91,7 @@ impl TopN {
         offset: usize,
         append_only: bool,
     ) -> Result<TopN> {
-        let types: Vec<DataType> = schema
-            .fields()
-            .iter()
-            .map(|f| f.data_type().clone())
-            .collect();
+        let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
         let keys: Vec<DataType> = partition.iter().map(|&c| types[c].clone()).collect();
         let rows = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX);
         let (start, end) = match limit {
@@ -122,16 +118,11 @@ impl TopN {
 
     fn intern(&mut self, change: &ChangeBatch) -> Result<()> {
         let columns = change.rows().columns();
-        let keys: Vec<ArrayRef> = self
-            .partition_columns
-            .iter()
-            .map(|&c| columns[c].clone())
-            .collect();
+        let keys: Vec<ArrayRef> =
+            self.partition_columns.iter().map(|&c| columns[c].clone()).collect();
         self.index.intern(&keys, change.len(), &mut self.groups)?;
-        self.partitions.resize_with(
-            self.index.slots().max(self.partitions.len()),
-            Partition::default,
-        );
+        self.partitions
+            .resize_with(self.index.slots().max(self.partitions.len()), Partition::default);
         Ok(())
     }
 
@@ -145,19 +136,11 @@ impl TopN {
             let partition = &mut self.partitions[self.groups[i] as usize];
             if self.append_only {
                 let full = partition.total >= self.end;
-                if full
-                    && partition
-                        .rows
-                        .last()
-                        .is_some_and(|(last, _)| key > last.as_ref())
-                {
+                if full && partition.rows.last().is_some_and(|(last, _)| key > last.as_ref()) {
                     continue;
                 }
             }
-            let outside = partition
-                .boundary
-                .as_ref()
-                .is_some_and(|b| key > b.as_ref());
+            let outside = partition.boundary.as_ref().is_some_and(|b| key > b.as_ref());
             if live && !outside && !partition.touched {
                 partition.touched = true;
                 let (window, _) = partition.window(self.start, self.end);
@@ -200,16 +183,11 @@ impl TopN {
         if rows.is_empty() {
             return Ok(ChangeBatch::default());
         }
-        let columns = self
-            .order
-            .decode(rows.iter().map(|(row, _)| row.as_ref()))
-            .map_err(internal)?;
+        let columns =
+            self.order.decode(rows.iter().map(|(row, _)| row.as_ref())).map_err(internal)?;
         let batch = batch_of(self.schema.clone(), columns, rows.len()).map_err(internal)?;
         let sign = if self.complement { -1 } else { 1 };
-        Ok(ChangeBatch::new(
-            batch,
-            rows.iter().map(|(_, w)| w * sign).collect::<Vec<_>>(),
-        ))
+        Ok(ChangeBatch::new(batch, rows.iter().map(|(_, w)| w * sign).collect::<Vec<_>>()))
     }
 
     fn free(&mut self, freed: &[u32]) {
@@ -270,10 +248,8 @@ impl Operator for TopN {
             None => {
                 self.log = Some(ChangeLog::new(self.schema.clone()));
                 let rows = || self.partitions.iter().flat_map(|p| p.rows.iter());
-                let columns = self
-                    .order
-                    .decode(rows().map(|(row, _)| row.as_ref()))
-                    .map_err(internal)?;
+                let columns =
+                    self.order.decode(rows().map(|(row, _)| row.as_ref())).map_err(internal)?;
                 let weights: Vec<i64> = rows().map(|(_, w)| w).collect();
                 let batch =
                     batch_of(self.schema.clone(), columns, weights.len()).map_err(internal)?;
@@ -283,20 +259,13 @@ impl Operator for TopN {
         if change.is_empty() {
             return Ok(vec![]);
         }
-        Ok(vec![StateChange {
-            part: ROWS,
-            key: self.partition_columns.clone(),
-            change,
-        }])
+        Ok(vec![StateChange { part: ROWS, key: self.partition_columns.clone(), change }])
     }
 
     fn restore(&mut self, state: StateChange) -> Result<()> {
         if state.part != ROWS {
-            return Err(Error::new(
-                SqlState::DATA_CORRUPTED,
-                "saved state does not fit the top-n",
-            )
-            .with_detail(format!("no part \"{}\"", state.part)));
+            return Err(Error::new(SqlState::DATA_CORRUPTED, "saved state does not fit the top-n")
+                .with_detail(format!("no part \"{}\"", state.part)));
         }
         if state.change.is_empty() {
             return Ok(());

@@ -23,10 +23,7 @@ pub struct BoolExtreme {
 
 impl BoolExtreme {
     pub fn new(all: bool) -> BoolExtreme {
-        BoolExtreme {
-            all,
-            tallies: vec![],
-        }
+        BoolExtreme { all, tallies: vec![] }
     }
 }
 
@@ -40,11 +37,7 @@ impl Accumulator for BoolExtreme {
         let tallies = self.tallies.as_mut_slice();
         input.for_each(input.nulls().as_ref(), |row, group, weight| {
             let tally = &mut tallies[group];
-            *(if values.value(row) {
-                &mut tally.yes
-            } else {
-                &mut tally.no
-            }) += weight;
+            *(if values.value(row) { &mut tally.yes } else { &mut tally.no }) += weight;
         });
         Ok(())
     }
@@ -55,9 +48,7 @@ impl Accumulator for BoolExtreme {
             let verdict = if self.all { no <= 0 } else { yes > 0 };
             (yes > 0 || no > 0).then_some(verdict)
         };
-        Ok(Arc::new(
-            groups.iter().map(verdict).collect::<BooleanArray>(),
-        ))
+        Ok(Arc::new(groups.iter().map(verdict).collect::<BooleanArray>()))
     }
 
     fn clear(&mut self, groups: &[u32]) {
@@ -80,10 +71,7 @@ impl Accumulator for BoolExtreme {
     fn load(&mut self, group: usize, from: &[u8]) -> Result<()> {
         let (yes, from) = split(from)?;
         let (no, _) = split(from)?;
-        self.tallies[group] = Tally {
-            yes: i64::from_le_bytes(yes),
-            no: i64::from_le_bytes(no),
-        };
+        self.tallies[group] = Tally { yes: i64::from_le_bytes(yes), no: i64::from_le_bytes(no) };
         Ok(())
     }
 }

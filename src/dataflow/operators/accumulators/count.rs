@@ -45,22 +45,16 @@ impl Accumulator for Count {
     }
 
     fn update(&mut self, input: &Input) -> Result<()> {
-        let nulls = input
-            .args
-            .iter()
-            .fold(None, |nulls: Option<NullBuffer>, column| {
-                NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
-            });
+        let nulls = input.args.iter().fold(None, |nulls: Option<NullBuffer>, column| {
+            NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
+        });
         let counts = self.counts.as_mut_slice();
         input.for_each(nulls.as_ref(), |_, group, weight| counts[group] += weight);
         Ok(())
     }
 
     fn evaluate(&mut self, groups: &[u32], _: &[i64], _: &mut Vec<Failure>) -> Result<ArrayRef> {
-        Ok(Arc::new(Int64Array::new(
-            gather(&self.counts, groups).into(),
-            None,
-        )))
+        Ok(Arc::new(Int64Array::new(gather(&self.counts, groups).into(), None)))
     }
 
     fn clear(&mut self, groups: &[u32]) {

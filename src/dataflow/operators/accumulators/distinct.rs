@@ -28,13 +28,7 @@ impl Distinct {
         let mut key_types = vec![DataType::UInt32];
         key_types.extend_from_slice(args);
         let index = GroupIndex::new(&key_types)?;
-        Ok(Distinct {
-            key_types,
-            index,
-            weights: vec![],
-            inner,
-            entries: vec![],
-        })
+        Ok(Distinct { key_types, index, weights: vec![], inner, entries: vec![] })
     }
 
     /// Adds the rows' weights and returns the rows at which an entry came (+1) or went (-1), and the entries at zero.
@@ -71,18 +65,13 @@ impl Accumulator for Distinct {
     }
 
     fn update(&mut self, input: &Input) -> Result<()> {
-        let nulls = input
-            .args
-            .iter()
-            .fold(None, |nulls: Option<NullBuffer>, column| {
-                NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
-            });
+        let nulls = input.args.iter().fold(None, |nulls: Option<NullBuffer>, column| {
+            NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
+        });
         let groups: ArrayRef = Arc::new(UInt32Array::from(input.groups.to_vec()));
-        let columns: Vec<ArrayRef> = std::iter::once(groups)
-            .chain(input.args.iter().cloned())
-            .collect();
-        self.index
-            .intern(&columns, input.groups.len(), &mut self.entries)?;
+        let columns: Vec<ArrayRef> =
+            std::iter::once(groups).chain(input.args.iter().cloned()).collect();
+        self.index.intern(&columns, input.groups.len(), &mut self.entries)?;
         self.weights.resize(self.index.slots(), 0);
         let (rows, steps, mut zeros) = self.transitions(input, nulls.as_ref());
         if !rows.is_empty() {
@@ -91,17 +80,11 @@ impl Accumulator for Distinct {
             let take = |c: &ArrayRef| arrow_select::take::take(c, &indices, None);
             let args = input.args.iter().map(take).collect::<Result<Vec<_>, _>>();
             let args = args.map_err(|e| Error::internal(e.to_string()))?;
-            self.inner.update(&Input {
-                groups: &groups,
-                weights: Some(&steps),
-                args: &args,
-            })?;
+            self.inner.update(&Input { groups: &groups, weights: Some(&steps), args: &args })?;
         }
         // Rows with a NULL were interned too, since masking them first would cost a copy of every batch.
         if let Some(nulls) = nulls {
-            let unused = (0..nulls.len())
-                .filter(|&i| nulls.is_null(i))
-                .map(|i| self.entries[i]);
+            let unused = (0..nulls.len()).filter(|&i| nulls.is_null(i)).map(|i| self.entries[i]);
             zeros.extend(unused);
             zeros.sort_unstable();
             zeros.dedup();
@@ -129,34 +112,24 @@ impl Accumulator for Distinct {
 
     fn compact(&mut self, kept: &[u32]) {
         self.inner.compact(kept);
-        let entries = self.index.live_groups();
-        let keys = self
-            .index
-            .keys(&entries)
-            .expect("keys were encoded by this index");
-        let slots = keys[0]
-            .as_primitive::<UInt32Type>()
-            .values()
-            .iter()
-            .copied()
-            .max()
-            .unwrap_or(0)
-            .max(kept.last().copied().unwrap_or(0));
-        let mut renumbered = vec![0u32; slots as usize + 1];
+        let mut renumbered = vec![None; kept.last().map_or(0, |&last| last as usize + 1)];
         for (new, &old) in kept.iter().enumerate() {
-            renumbered[old as usize] = new as u32;
+            renumbered[old as usize] = Some(new as u32);
         }
-        let groups = keys[0]
-            .as_primitive::<UInt32Type>()
-            .unary::<_, UInt32Type>(|g| renumbered[g as usize]);
-        let columns: Vec<ArrayRef> = std::iter::once(Arc::new(groups) as ArrayRef)
-            .chain(keys[1..].iter().cloned())
-            .collect();
-        let mut index =
-            GroupIndex::new(&self.key_types).expect("the same key types were accepted before");
-        index
-            .intern(&columns, entries.len(), &mut self.entries)
-            .expect("the same keys were encoded before");
+        let mut entries = self.index.live_groups();
+        let groups_of = |keys: &[ArrayRef]| keys[0].as_primitive::<UInt32Type>().values().clone();
+        let keys = self.index.keys(&entries).expect("the keys were encoded by this index");
+        let new_group = |group: u32| renumbered.get(group as usize).copied().flatten();
+        // Entries of freed groups are there only where input was retracted that had never come; they end here.
+        let known: Vec<bool> = groups_of(&keys).iter().map(|&g| new_group(g).is_some()).collect();
+        let mut known = known.into_iter();
+        entries.retain(|_| known.next() == Some(true));
+        let mut keys = self.index.keys(&entries).expect("the keys were encoded by this index");
+        let groups = groups_of(&keys);
+        keys[0] = Arc::new(UInt32Array::from_iter(groups.iter().map(|&g| new_group(g))));
+        let mut index = GroupIndex::new(&self.key_types).expect("the types were accepted before");
+        let interned = index.intern(&keys, entries.len(), &mut self.entries);
+        interned.expect("the same keys were encoded before");
         // A fresh index numbers distinct keys in their order.
         keep(&mut self.weights, &entries);
         self.index = index;
@@ -175,10 +148,6 @@ impl Accumulator for Distinct {
         let keys = self.index.keys(&entries)?;
         let weights = entries.iter().map(|&e| self.weights[e as usize]).collect();
         let groups = keys[0].as_primitive::<UInt32Type>().values().to_vec();
-        Ok(Entries {
-            groups,
-            args: keys[1..].to_vec(),
-            weights,
-        })
+        Ok(Entries { groups, args: keys[1..].to_vec(), weights })
     }
 }

@@ -17,18 +17,8 @@ pub fn build(
 ) -> Result<Box<dyn Accumulator>> {
     fn of<C: KeyCodec>(codec: C, greatest: bool, append_only: bool) -> Box<dyn Accumulator> {
         match append_only {
-            true => Box::new(BestSeen {
-                codec,
-                greatest,
-                best: vec![],
-                heap_bytes: 0,
-            }),
-            false => Box::new(Extreme {
-                codec,
-                greatest,
-                bags: vec![],
-                entry_bytes: 0,
-            }),
+            true => Box::new(BestSeen { codec, greatest, best: vec![], heap_bytes: 0 }),
+            false => Box::new(Extreme { codec, greatest, bags: vec![], entry_bytes: 0 }),
         }
     }
     Ok(match data_type {
@@ -74,10 +64,7 @@ impl<C: KeyCodec> Accumulator for BestSeen<C> {
     }
 
     fn evaluate(&mut self, groups: &[u32], _: &[i64], _: &mut Vec<Failure>) -> Result<ArrayRef> {
-        let best: Vec<_> = groups
-            .iter()
-            .map(|&g| self.best[g as usize].as_ref())
-            .collect();
+        let best: Vec<_> = groups.iter().map(|&g| self.best[g as usize].as_ref()).collect();
         self.codec.decode(&best)
     }
 
@@ -185,10 +172,6 @@ impl<C: KeyCodec> Accumulator for Extreme<C> {
                 weights.push(weight);
             }
         }
-        Ok(Entries {
-            groups,
-            args: vec![self.codec.decode(&keys)?],
-            weights,
-        })
+        Ok(Entries { groups, args: vec![self.codec.decode(&keys)?], weights })
     }
 }

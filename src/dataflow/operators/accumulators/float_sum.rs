@@ -34,11 +34,7 @@ impl FloatSums {
             DataType::Float32 => true,
             other => return Err(Error::unsupported(format!("a float sum of type {other}"))),
         };
-        Ok(FloatSums {
-            average,
-            real,
-            states: vec![],
-        })
+        Ok(FloatSums { average, real, states: vec![] })
     }
 
     /// The results; those of failed groups are zero.
@@ -89,9 +85,7 @@ impl Accumulator for FloatSums {
         };
         if let Some(values) = input.args[0].as_primitive_opt::<Float64Type>() {
             let values = values.values();
-            input.for_each(nulls.as_ref(), |row, group, weight| {
-                add(group, values[row], weight)
-            });
+            input.for_each(nulls.as_ref(), |row, group, weight| add(group, values[row], weight));
         } else {
             let values = input.args[0].as_primitive::<Float32Type>().values();
             input.for_each(nulls.as_ref(), |row, group, weight| {
@@ -146,10 +140,7 @@ impl Accumulator for FloatSums {
 
     fn load(&mut self, group: usize, from: &[u8]) -> Result<()> {
         let (count, rest) = split(from)?;
-        self.states[group] = State {
-            sum: FloatSum::load(rest)?,
-            count: i64::from_le_bytes(count),
-        };
+        self.states[group] = State { sum: FloatSum::load(rest)?, count: i64::from_le_bytes(count) };
         Ok(())
     }
 }

@@ -30,9 +30,7 @@ impl Accumulator for IntervalSums {
     }
 
     fn update(&mut self, input: &Input) -> Result<()> {
-        let values = input.args[0]
-            .as_primitive::<IntervalMonthDayNanoType>()
-            .values();
+        let values = input.args[0].as_primitive::<IntervalMonthDayNanoType>().values();
         let states = self.states.as_mut_slice();
         input.for_each(input.nulls().as_ref(), |row, group, weight| {
             let (state, value, times) = (&mut states[group], values[row], i128::from(weight));
@@ -51,33 +49,16 @@ impl Accumulator for IntervalSums {
         failures: &mut Vec<Failure>,
     ) -> Result<ArrayRef> {
         let mut result = |(position, &group): (usize, &u32)| {
-            let State {
-                months,
-                days,
-                nanoseconds,
-                count,
-            } = self.states[group as usize];
+            let State { months, days, nanoseconds, count } = self.states[group as usize];
             if count <= 0 {
                 return None;
             }
-            let parts = (
-                i32::try_from(months),
-                i32::try_from(days),
-                i64::try_from(nanoseconds),
-            );
+            let parts = (i32::try_from(months), i32::try_from(days), i64::try_from(nanoseconds));
             if let (Ok(months), Ok(days), Ok(nanoseconds)) = parts {
-                return Some(IntervalMonthDayNano {
-                    months,
-                    days,
-                    nanoseconds,
-                });
+                return Some(IntervalMonthDayNano { months, days, nanoseconds });
             }
             let message = "interval out of range".to_owned();
-            failures.push(Failure {
-                position,
-                code: SqlState::DATETIME_FIELD_OVERFLOW,
-                message,
-            });
+            failures.push(Failure { position, code: SqlState::DATETIME_FIELD_OVERFLOW, message });
             None
         };
         let results = groups.iter().enumerate().map(&mut result);
@@ -97,15 +78,8 @@ impl Accumulator for IntervalSums {
     }
 
     fn save(&self, group: usize, into: &mut Vec<u8>) {
-        let State {
-            months,
-            days,
-            nanoseconds,
-            count,
-        } = self.states[group];
-        [months, days, nanoseconds]
-            .iter()
-            .for_each(|v| into.extend_from_slice(&v.to_le_bytes()));
+        let State { months, days, nanoseconds, count } = self.states[group];
+        [months, days, nanoseconds].iter().for_each(|v| into.extend_from_slice(&v.to_le_bytes()));
         into.extend_from_slice(&count.to_le_bytes());
     }
 

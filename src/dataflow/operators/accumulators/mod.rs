@@ -69,15 +69,10 @@ impl Input<'_> {
     #[inline]
     pub fn for_each(&self, nulls: Option<&NullBuffer>, mut f: impl FnMut(usize, usize, i64)) {
         match (self.weights, nulls.filter(|n| n.null_count() > 0)) {
-            (None, None) => self
-                .groups
-                .iter()
-                .enumerate()
-                .for_each(|(i, &g)| f(i, g as usize, 1)),
+            (None, None) => self.groups.iter().enumerate().for_each(|(i, &g)| f(i, g as usize, 1)),
             (Some(weights), None) => {
                 let rows = self.groups.iter().zip(weights);
-                rows.enumerate()
-                    .for_each(|(i, (&g, &w))| f(i, g as usize, w));
+                rows.enumerate().for_each(|(i, (&g, &w))| f(i, g as usize, w));
             }
             (weights, Some(nulls)) => nulls
                 .valid_indices()
@@ -157,11 +152,8 @@ pub fn build(
     schema: &SchemaRef,
     append_only: bool,
 ) -> Result<Box<dyn Accumulator>> {
-    let types: Vec<DataType> = call
-        .args
-        .iter()
-        .map(|&c| schema.field(c).data_type().clone())
-        .collect();
+    let types: Vec<DataType> =
+        call.args.iter().map(|&c| schema.field(c).data_type().clone()).collect();
     if call.distinct
         && matches!(
             call.function,
@@ -172,11 +164,8 @@ pub fn build(
         return Ok(Box::new(distinct::Distinct::new(&types, inner)?));
     }
     if let AggregateFunction::Udaf(function) = &call.function {
-        let fields: Vec<FieldRef> = call
-            .args
-            .iter()
-            .map(|&c| Arc::new(schema.field(c).clone()))
-            .collect();
+        let fields: Vec<FieldRef> =
+            call.args.iter().map(|&c| Arc::new(schema.field(c).clone())).collect();
         let recompute = recompute::Recompute::new(function.clone(), fields, call)?;
         return Ok(Box::new(recompute));
     }
@@ -191,10 +180,7 @@ fn build_plain(
     let returned = call.return_field.data_type();
     let only = || match types {
         [one] => Ok(one),
-        _ => Err(Error::internal(format!(
-            "{:?} takes one argument",
-            call.function
-        ))),
+        _ => Err(Error::internal(format!("{:?} takes one argument", call.function))),
     };
     Ok(match &call.function {
         AggregateFunction::CountStar if call.filter.is_none() => Box::new(count::CountStar),
@@ -225,22 +211,15 @@ fn build_plain(
 
 /// State bytes of the wrong length: XX001.
 fn damaged() -> Error {
-    Error::new(
-        SqlState::DATA_CORRUPTED,
-        "a saved aggregate state has the wrong length",
-    )
+    Error::new(SqlState::DATA_CORRUPTED, "a saved aggregate state has the wrong length")
 }
 
 /// The first `N` bytes of a saved state and the rest.
 fn split<const N: usize>(from: &[u8]) -> Result<([u8; N], &[u8])> {
-    from.split_first_chunk::<N>()
-        .map(|(head, rest)| (*head, rest))
-        .ok_or_else(damaged)
+    from.split_first_chunk::<N>().map(|(head, rest)| (*head, rest)).ok_or_else(damaged)
 }
 
 /// Sets the groups' elements back to their empty value.
 fn reset<T: Default>(by_group: &mut [T], groups: &[u32]) {
-    groups
-        .iter()
-        .for_each(|&g| by_group[g as usize] = T::default());
+    groups.iter().for_each(|&g| by_group[g as usize] = T::default());
 }

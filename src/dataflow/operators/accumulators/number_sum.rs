@@ -95,24 +95,15 @@ impl NumberSums {
             Int64 => integer(i64::MIN.into(), i64::MAX.into(), "bigint"),
             UInt64 => integer(0, u64::MAX.into(), "unsigned bigint"),
             Duration(_) => integer(i64::MIN.into(), i64::MAX.into(), "interval"),
-            Decimal128(precision, scale) => Target::Decimal {
-                precision: *precision,
-                scale: *scale,
-            },
+            Decimal128(precision, scale) => {
+                Target::Decimal { precision: *precision, scale: *scale }
+            }
             Float64 => Target::Double,
             other => {
-                return Err(Error::unsupported(format!(
-                    "sum or avg returning type {other}"
-                )));
+                return Err(Error::unsupported(format!("sum or avg returning type {other}")));
             }
         };
-        Ok(NumberSums {
-            average,
-            scale,
-            returned: returned.clone(),
-            target,
-            states: vec![],
-        })
+        Ok(NumberSums { average, scale, returned: returned.clone(), target, states: vec![] })
     }
 
     fn add_all<T: ArrowPrimitiveType<Native: Into<i128>>>(&mut self, input: &Input) {
@@ -129,17 +120,10 @@ impl NumberSums {
         if let (0, false) = (lift, self.average) {
             return state.small();
         }
-        let divisor = if self.average {
-            i128::from(state.count)
-        } else {
-            1
-        };
+        let divisor = if self.average { i128::from(state.count) } else { 1 };
         let power = 10i128.checked_pow(lift.unsigned_abs())?;
-        let (raise, divisor) = if lift >= 0 {
-            (power, divisor)
-        } else {
-            (1, divisor.checked_mul(power)?)
-        };
+        let (raise, divisor) =
+            if lift >= 0 { (power, divisor) } else { (1, divisor.checked_mul(power)?) };
         match state.small().and_then(|total| total.checked_mul(raise)) {
             Some(total) => Some(divide_half_away(total, divisor)),
             None => {
@@ -173,19 +157,11 @@ impl NumberSums {
                 return values.push(0);
             }
             nulls.append_non_null();
-            let value = if plain {
-                state.small()
-            } else {
-                self.scaled(state, scale)
-            };
+            let value = if plain { state.small() } else { self.scaled(state, scale) };
             let value = value.filter(|&v| fits(v));
             if value.is_none() {
                 let code = SqlState::NUMERIC_VALUE_OUT_OF_RANGE;
-                failures.push(Failure {
-                    position,
-                    code,
-                    message: message.to_owned(),
-                });
+                failures.push(Failure { position, code, message: message.to_owned() });
             }
             values.push(value.unwrap_or(0));
         });
@@ -201,11 +177,7 @@ impl NumberSums {
             None => state.high as f64 * 2f64.powi(128) + state.low as f64,
         };
         let total = total / 10f64.powi(i32::from(self.scale));
-        Some(if self.average {
-            total / state.count as f64
-        } else {
-            total
-        })
+        Some(if self.average { total / state.count as f64 } else { total })
     }
 }
 
@@ -270,9 +242,7 @@ impl Accumulator for NumberSums {
             }
             Target::Double => {
                 let result = |&g: &u32| self.double(&self.states[g as usize]);
-                Ok(Arc::new(
-                    groups.iter().map(result).collect::<Float64Array>(),
-                ))
+                Ok(Arc::new(groups.iter().map(result).collect::<Float64Array>()))
             }
         }
     }

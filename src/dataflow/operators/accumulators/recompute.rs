@@ -78,10 +78,9 @@ impl Recompute {
         let (mut exprs, mut expr_fields) = (vec![], vec![]);
         for argument in &function.arguments {
             let (expr, field): (Arc<dyn PhysicalExpr>, FieldRef) = match argument {
-                UdafArgument::Column(at) => (
-                    Arc::new(Column::new(fields[*at].name(), *at)),
-                    fields[*at].clone(),
-                ),
+                UdafArgument::Column(at) => {
+                    (Arc::new(Column::new(fields[*at].name(), *at)), fields[*at].clone())
+                }
                 UdafArgument::Constant(value) => {
                     let field =
                         arrow_schema::Field::new("constant", value.data_type(), value.is_null());
@@ -134,9 +133,8 @@ impl Recompute {
         })?;
         let positive = self.bags[group].iter().filter(|(_, w)| *w > 0);
         let times = |w: i64| if self.distinct { 1 } else { w as usize };
-        let mut rows = positive
-            .flat_map(|(k, w)| std::iter::repeat_n(k.as_ref(), times(w)))
-            .peekable();
+        let mut rows =
+            positive.flat_map(|(k, w)| std::iter::repeat_n(k.as_ref(), times(w))).peekable();
         while rows.peek().is_some() {
             let slice: Vec<&[u8]> = rows.by_ref().take(FEED_ROWS_MAX).collect();
             let columns = self.rows.decode(slice.iter().copied())?;
@@ -149,11 +147,7 @@ impl Recompute {
         }
         let value = accumulator.evaluate()?;
         let wanted: &DataType = self.returned.data_type();
-        if value.data_type() == *wanted {
-            Ok(value)
-        } else {
-            value.cast_to(wanted)
-        }
+        if value.data_type() == *wanted { Ok(value) } else { value.cast_to(wanted) }
     }
 }
 
@@ -197,11 +191,7 @@ impl Accumulator for Recompute {
             match self.results[group].as_ref().expect("it was just computed") {
                 Ok(value) => values.push(value.clone()),
                 Err((code, message)) => {
-                    failures.push(Failure {
-                        position,
-                        code: *code,
-                        message: message.clone(),
-                    });
+                    failures.push(Failure { position, code: *code, message: message.clone() });
                     values.push(null.clone());
                 }
             }
@@ -243,14 +233,7 @@ impl Accumulator for Recompute {
                 weights.push(weight);
             }
         }
-        let args = self
-            .rows
-            .decode(rows)
-            .map_err(|e| Error::internal(e.to_string()))?;
-        Ok(Entries {
-            groups,
-            args,
-            weights,
-        })
+        let args = self.rows.decode(rows).map_err(|e| Error::internal(e.to_string()))?;
+        Ok(Entries { groups, args, weights })
     }
 }

@@ -36,9 +36,7 @@ pub struct History {
 /// The name of a call's entries. Names live as long as the process; there are as many as the widest aggregate has calls.
 pub fn entries_part(call: usize) -> &'static str {
     static NAMES: Mutex<Vec<&'static str>> = Mutex::new(vec![]);
-    let mut names = NAMES
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut names = NAMES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     while names.len() <= call {
         let name = format!("entries_{}", names.len());
         names.push(Box::leak(name.into_boxed_str()));
@@ -100,9 +98,7 @@ impl Aggregate {
     fn all_entries(&mut self, call: usize) -> Result<ChangeBatch> {
         let mut fields = self.key_fields();
         for &column in &self.calls[call].args {
-            fields.push(Arc::new(
-                self.input_schema.field(column).clone().with_nullable(true),
-            ));
+            fields.push(Arc::new(self.input_schema.field(column).clone().with_nullable(true)));
         }
         let schema = Arc::new(Schema::new(fields));
         let entries = self.calls[call].accumulator.entries()?;
@@ -118,11 +114,7 @@ impl Aggregate {
         fields.push(Arc::new(Field::new("rows", DataType::Int64, true)));
         for (i, call) in self.calls.iter().enumerate() {
             if !call.accumulator.holds_entries() {
-                fields.push(Arc::new(Field::new(
-                    format!("state_{i}"),
-                    DataType::Binary,
-                    true,
-                )));
+                fields.push(Arc::new(Field::new(format!("state_{i}"), DataType::Binary, true)));
             }
         }
         Arc::new(Schema::new(fields))
@@ -140,19 +132,14 @@ impl Aggregate {
             columns.push(concat(&parts).map_err(internal)?);
         }
         // A key may be freed several times between two checkpoints; deleting it twice does no harm.
-        let rows = deleted
-            .iter()
-            .map(|keys| keys.first().map_or(0, |k| k.len()))
-            .sum();
+        let rows = deleted.iter().map(|keys| keys.first().map_or(0, |k| k.len())).sum();
         let live = self.index.find(&columns, rows)?;
         let dead = (0..rows as u32).filter(|&row| live[row as usize].is_none());
         for field in &schema.fields()[columns.len()..] {
             columns.push(arrow_array::new_null_array(field.data_type(), rows));
         }
         let batch = batch_of(schema, columns, rows).map_err(internal)?;
-        ChangeBatch::deletes(batch)
-            .take(&dead.collect::<Vec<_>>())
-            .map_err(internal)
+        ChangeBatch::deletes(batch).take(&dead.collect::<Vec<_>>()).map_err(internal)
     }
 
     fn saved_groups(&self, groups: &[u32]) -> Result<ChangeBatch> {
@@ -188,15 +175,10 @@ impl Aggregate {
         if columns.len() != keys + self.calls[call].args.len() {
             return Err(mismatch("entries have other columns"));
         }
-        self.index
-            .intern(&columns[..keys], state.change.len(), &mut self.groups)?;
+        self.index.intern(&columns[..keys], state.change.len(), &mut self.groups)?;
         self.grow();
         let (groups, weights) = (&self.groups[..], Some(&state.change.weights[..]));
-        self.calls[call].accumulator.update(&Input {
-            groups,
-            weights,
-            args: &columns[keys..],
-        })
+        self.calls[call].accumulator.update(&Input { groups, weights, args: &columns[keys..] })
     }
 
     fn load_groups(&mut self, change: &ChangeBatch) -> Result<()> {
@@ -208,10 +190,7 @@ impl Aggregate {
         let mut start = 0;
         while start < change.len() {
             let set = change.weights[start] > 0;
-            let run = change.weights[start..]
-                .iter()
-                .take_while(|&&w| (w > 0) == set)
-                .count();
+            let run = change.weights[start..].iter().take_while(|&&w| (w > 0) == set).count();
             let slice = rows.slice(start, run);
             if set {
                 self.set_groups(&slice)?
@@ -225,8 +204,7 @@ impl Aggregate {
 
     fn set_groups(&mut self, rows: &RecordBatch) -> Result<()> {
         let keys = self.group_columns.len();
-        self.index
-            .intern(&rows.columns()[..keys], rows.num_rows(), &mut self.groups)?;
+        self.index.intern(&rows.columns()[..keys], rows.num_rows(), &mut self.groups)?;
         self.grow();
         let counts = rows.column(keys).as_primitive_opt::<Int64Type>();
         let counts = counts.ok_or_else(|| mismatch("the number of rows is no bigint"))?;
@@ -235,10 +213,7 @@ impl Aggregate {
             let emitted = counts.value(row) > 0 || self.global;
             self.flags[group as usize] = if emitted { EMITTED } else { 0 };
         }
-        let saved = self
-            .calls
-            .iter_mut()
-            .filter(|c| !c.accumulator.holds_entries());
+        let saved = self.calls.iter_mut().filter(|c| !c.accumulator.holds_entries());
         for (call, column) in saved.zip(&rows.columns()[keys + 1..]) {
             let states: Option<&BinaryArray> = column.as_binary_opt();
             let states = states.ok_or_else(|| mismatch("a state is not binary"))?;
@@ -251,12 +226,8 @@ impl Aggregate {
 
     fn delete_groups(&mut self, rows: &RecordBatch) -> Result<()> {
         let keys = &rows.columns()[..self.group_columns.len()];
-        let mut groups: Vec<u32> = self
-            .index
-            .find(keys, rows.num_rows())?
-            .into_iter()
-            .flatten()
-            .collect();
+        let mut groups: Vec<u32> =
+            self.index.find(keys, rows.num_rows())?.into_iter().flatten().collect();
         groups.sort_unstable();
         groups.dedup();
         for &group in &groups {
@@ -269,9 +240,6 @@ impl Aggregate {
 }
 
 fn mismatch(detail: &str) -> Error {
-    Error::new(
-        SqlState::DATA_CORRUPTED,
-        "saved state does not fit the aggregate",
-    )
-    .with_detail(detail)
+    Error::new(SqlState::DATA_CORRUPTED, "saved state does not fit the aggregate")
+        .with_detail(detail)
 }
