@@ -95,7 +95,8 @@ impl Aggregate {
         append_only: bool,
     ) -> Result<Self> {
         let global = group_columns.is_empty();
-        let aggregate = Self::keyed(input_schema, group_columns, calls, output_schema, append_only)?;
+        let aggregate =
+            Self::keyed(input_schema, group_columns, calls, output_schema, append_only)?;
         Ok(Aggregate { global, ..aggregate })
     }
 
@@ -200,7 +201,13 @@ impl Aggregate {
             let Some(selected) = selected else {
                 call.accumulator.update(&Input { groups: &self.groups, weights, args: &args })?;
                 if tracked && let Some(log) = &mut call.log {
-                    log.push(entries(log, &self.group_columns, columns, args, change.weights.to_vec())?)?;
+                    log.push(entries(
+                        log,
+                        &self.group_columns,
+                        columns,
+                        args,
+                        change.weights.to_vec(),
+                    )?)?;
                 }
                 continue;
             };
@@ -210,7 +217,11 @@ impl Aggregate {
             let weights: Vec<i64> = selected.iter().map(|&i| change.weights[i as usize]).collect();
             let take = |column: &ArrayRef| take(column, &indices, None).map_err(internal);
             args = args.iter().map(take).collect::<Result<_>>()?;
-            call.accumulator.update(&Input { groups: &groups, weights: Some(&weights), args: &args })?;
+            call.accumulator.update(&Input {
+                groups: &groups,
+                weights: Some(&weights),
+                args: &args,
+            })?;
             if tracked && let Some(log) = &mut call.log {
                 let columns = columns.iter().map(take).collect::<Result<Vec<_>>>()?;
                 log.push(entries(log, &self.group_columns, &columns, args, weights)?)?;
@@ -236,7 +247,8 @@ impl Aggregate {
                     None => new,
                 });
             }
-            let batch = batch_of(self.output_schema.clone(), columns, groups.len()).map_err(internal)?;
+            let batch =
+                batch_of(self.output_schema.clone(), columns, groups.len()).map_err(internal)?;
             let mut weights = vec![-1; gone.len()];
             weights.resize(groups.len(), 1);
             out.push(ChangeBatch::new(batch, weights));
@@ -259,13 +271,14 @@ impl Aggregate {
         changed.sort_unstable();
         let groups: Vec<u32> = changed.iter().map(|((group, ..), _)| *group).collect();
         let keys = self.index.keys(&groups)?;
-        let error = |(row, ((_, code, message), weight)): (usize, ((u32, &str, &str), i64))| RowError {
-            sqlstate: code.to_owned(),
-            message: message.to_owned(),
-            payload: row_text(self.output_schema.fields(), &keys, row),
-            poison: false,
-            weight,
-        };
+        let error =
+            |(row, ((_, code, message), weight)): (usize, ((u32, &str, &str), i64))| RowError {
+                sqlstate: code.to_owned(),
+                message: message.to_owned(),
+                payload: row_text(self.output_schema.fields(), &keys, row),
+                poison: false,
+                weight,
+            };
         let errors: Vec<RowError> = changed.into_iter().enumerate().map(error).collect();
         if !errors.is_empty() {
             out.push(errors_batch(&errors));
@@ -311,7 +324,9 @@ impl Aggregate {
         }
         self.calls.iter_mut().for_each(|c| c.accumulator.clear(groups));
         self.index.remove(groups);
-        let Some(kept) = self.index.compact() else { return };
+        let Some(kept) = self.index.compact() else {
+            return;
+        };
         if let Some(history) = &mut self.history {
             // A freed group's number may still be in the list; its flag says whether it counts.
             history.dirty = (0..kept.len() as u32)
@@ -380,7 +395,12 @@ fn selected_rows(filter: &ArrayRef) -> Option<Vec<u32>> {
     if filter.null_count() == 0 && filter.true_count() == filter.len() {
         return None;
     }
-    Some((0..filter.len()).filter(|&i| filter.is_valid(i) && filter.value(i)).map(|i| i as u32).collect())
+    Some(
+        (0..filter.len())
+            .filter(|&i| filter.is_valid(i) && filter.value(i))
+            .map(|i| i as u32)
+            .collect(),
+    )
 }
 
 /// A batch of the call's entries: group columns and arguments.
@@ -482,7 +502,9 @@ fn equal_rows(old: &ArrayRef, new: &ArrayRef) -> Result<BooleanBuffer> {
         return Ok(same.values().clone());
     }
     let converter = row_converter(vec![SortField::new(old.data_type().clone())])?;
-    let encode = |column: &ArrayRef| converter.convert_columns(&[column.clone()]).map_err(internal);
+    let encode = |column: &ArrayRef| {
+        converter.convert_columns(std::slice::from_ref(column)).map_err(internal)
+    };
     let (old, new) = (encode(old)?, encode(new)?);
     Ok(old.iter().zip(new.iter()).map(|(old, new)| old == new).collect())
 }

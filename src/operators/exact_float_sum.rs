@@ -80,7 +80,9 @@ impl FloatSum {
         if shift >= lifted.unsigned_abs().leading_zeros() {
             return false;
         }
-        let Some(sum) = (lifted << shift).checked_add(other) else { return false };
+        let Some(sum) = (lifted << shift).checked_add(other) else {
+            return false;
+        };
         (self.narrow, self.base) = (sum, base);
         true
     }
@@ -150,12 +152,19 @@ impl FloatSum {
             let zeros = magnitude.leading_zeros();
             let aligned = magnitude << zeros;
             let exponent = self.base + 127 - zeros as i32;
-            return format.round(self.narrow < 0, (aligned >> 64) as u64, aligned as u64 != 0, exponent);
+            return format.round(
+                self.narrow < 0,
+                (aligned >> 64) as u64,
+                aligned as u64 != 0,
+                exponent,
+            );
         };
         let mut total = wide.clone();
         total.add(self.narrow, self.base);
         let negative = total.negate_if_negative();
-        let Some(top) = total.words.iter().rposition(|&w| w != 0) else { return Ok(0) };
+        let Some(top) = total.words.iter().rposition(|&w| w != 0) else {
+            return Ok(0);
+        };
         let zeros = total.words[top].leading_zeros();
         let below = if top > 0 { total.words[top - 1] } else { 0 };
         let pair = (u128::from(total.words[top]) << 64 | u128::from(below)) << zeros;
@@ -178,7 +187,8 @@ impl FloatSum {
 
     /// The state that [`FloatSum::save`] wrote.
     pub fn load(from: &[u8]) -> Result<FloatSum> {
-        let damaged = || Error::new(SqlState::DATA_CORRUPTED, "a saved float sum has the wrong length");
+        let damaged =
+            || Error::new(SqlState::DATA_CORRUPTED, "a saved float sum has the wrong length");
         let (narrow, from) = from.split_first_chunk::<16>().ok_or_else(damaged)?;
         let (base, from) = from.split_first_chunk::<4>().ok_or_else(damaged)?;
         let mut sum = FloatSum {

@@ -13,10 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::canonical::canonical;
 use super::native_column::{from_i64, is_integer_like, to_i64};
+use super::prefetch::{AHEAD, gather, prefetch};
 use crate::error::{Error, Result};
-
-/// How many rows ahead of the probe its slot is fetched: about one memory latency of probing.
-const PREFETCH_AHEAD: usize = 16;
 
 /// Fewer slots than this are never worth renumbering.
 const COMPACT_MIN_SLOTS: usize = 1024;
@@ -57,15 +55,7 @@ impl Slots {
 
     #[inline]
     fn prefetch(&self, key: u64) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let slot = &self.slots[self.home(key)] as *const Slot;
-            // SAFETY: prefetching has no effect but on caches, and the address is that of a live slot.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(slot.cast()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = key;
+        prefetch(&self.slots, self.home(key));
     }
 
     /// The group of `key` among those for which `same` holds, or the slot where it belongs.
@@ -179,8 +169,16 @@ enum Keys {
     /// No key columns: group 0 is the only one.
     None,
     /// One column whose values fit `i64`.
-    Integers { data_type: DataType, values: Vec<i64>, null_group: Option<u32> },
-    Encoded { converter: RowConverter, scratch: Rows, arena: Arena },
+    Integers {
+        data_type: DataType,
+        values: Vec<i64>,
+        null_group: Option<u32>,
+    },
+    Encoded {
+        converter: RowConverter,
+        scratch: Rows,
+        arena: Arena,
+    },
 }
 
 /// Assigns groups to keys and gives the keys back as columns.
@@ -203,7 +201,8 @@ impl GroupIndex {
                 Keys::Integers { data_type: one.clone(), values: vec![], null_group: None }
             }
             _ => {
-                let converter = row_converter(key_types.iter().cloned().map(SortField::new).collect())?;
+                let converter =
+                    row_converter(key_types.iter().cloned().map(SortField::new).collect())?;
                 let scratch = converter.empty_rows(0, 0);
                 let arena = Arena { bytes: vec![], spans: vec![], dead_bytes: 0 };
                 Keys::Encoded { converter, scratch, arena }
@@ -230,11 +229,16 @@ impl GroupIndex {
     }
 
     /// Replaces `groups` by the group of each of the `rows` rows, making new groups for unknown keys.
-    pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
+    pub fn intern(
+        &mut self,
+        columns: &[ArrayRef],
+        rows: usize,
+        groups: &mut Vec<u32>,
+    ) -> Result<()> {
         groups.clear();
         groups.reserve(rows);
         let GroupIndex { keys, slots, free, used, bitwise } = self;
-        let mut allocate = || {
+        let allocate = || {
             free.pop().unwrap_or_else(|| {
                 *used += 1;
                 u32::try_from(*used - 1).expect("memory ends before 2^32 groups")
@@ -249,23 +253,7 @@ impl GroupIndex {
             }
             Keys::Encoded { converter, scratch, arena } => {
                 encode(converter, scratch, columns, *bitwise)?;
-                let hashes: Vec<u64> = (0..rows).map(|i| xxh3_64(scratch.row(i).data())).collect();
-                for (row, &hash) in hashes.iter().enumerate() {
-                    if let Some(&later) = hashes.get(row + PREFETCH_AHEAD) {
-                        slots.prefetch(later);
-                    }
-                    let bytes = scratch.row(row).data();
-                    let group = match slots.find(hash, |g| arena.get(g) == bytes) {
-                        Ok(at) => slots.slots[at].group,
-                        Err(at) => {
-                            let group = allocate();
-                            arena.put(group, bytes);
-                            slots.insert(at, hash, group);
-                            group
-                        }
-                    };
-                    groups.push(group);
-                }
+                intern_encoded(scratch, rows, arena, slots, allocate, groups);
             }
         }
         Ok(())
@@ -274,7 +262,8 @@ impl GroupIndex {
     /// The group of each row, `None` for keys that have none.
     pub fn find(&mut self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Option<u32>>> {
         let GroupIndex { keys, slots, bitwise, .. } = self;
-        let group_at = |found: std::result::Result<usize, usize>| found.ok().map(|at| slots.slots[at].group);
+        let group_at =
+            |found: std::result::Result<usize, usize>| found.ok().map(|at| slots.slots[at].group);
         Ok(match keys {
             Keys::None => vec![Some(0); rows],
             Keys::Integers { null_group, .. } => {
@@ -302,7 +291,7 @@ impl GroupIndex {
         match &self.keys {
             Keys::None => Ok(vec![]),
             Keys::Integers { data_type, values, null_group } => {
-                let ints = groups.iter().map(|&g| values[g as usize]).collect();
+                let ints = gather(values, groups);
                 let nulls = null_group
                     .map(|null| groups.iter().map(|&g| g != null).collect::<NullBuffer>())
                     .filter(|n| n.null_count() > 0);
@@ -310,7 +299,12 @@ impl GroupIndex {
             }
             Keys::Encoded { converter, arena, .. } => {
                 let parser = converter.parser();
-                let rows = groups.iter().map(|&g| parser.parse(arena.get(g)));
+                let rows = groups.iter().enumerate().map(|(i, &g)| {
+                    if let Some(&later) = groups.get(i + AHEAD) {
+                        prefetch(&arena.spans, later as usize);
+                    }
+                    parser.parse(arena.get(g))
+                });
                 converter.convert_rows(rows).map_err(|e| Error::internal(e.to_string()))
             }
         }
@@ -325,7 +319,8 @@ impl GroupIndex {
                 for &group in groups {
                     if *null_group == Some(group) {
                         *null_group = None;
-                    } else if let Ok(at) = slots.find(values[group as usize] as u64, |g| g == group) {
+                    } else if let Ok(at) = slots.find(values[group as usize] as u64, |g| g == group)
+                    {
                         slots.remove(at);
                     }
                 }
@@ -417,7 +412,7 @@ fn intern_integers(
     };
     let nulls = nulls.filter(|n| n.null_count() > 0);
     for (row, &value) in ints.iter().enumerate() {
-        if let Some(&later) = ints.get(row + PREFETCH_AHEAD) {
+        if let Some(&later) = ints.get(row + AHEAD) {
             slots.prefetch(later as u64);
         }
         let group = if nulls.is_some_and(|n| n.is_null(row)) {
@@ -436,7 +431,48 @@ fn intern_integers(
     }
 }
 
-fn encode(converter: &RowConverter, scratch: &mut Rows, columns: &[ArrayRef], bitwise: bool) -> Result<()> {
+fn intern_encoded(
+    keys: &Rows,
+    rows: usize,
+    arena: &mut Arena,
+    slots: &mut Slots,
+    mut allocate: impl FnMut() -> u32,
+    groups: &mut Vec<u32>,
+) {
+    let hashes: Vec<u64> = (0..rows).map(|i| xxh3_64(keys.row(i).data())).collect();
+    for (row, &hash) in hashes.iter().enumerate() {
+        // A probe depends on three reads, slot, span and key: each is fetched while the one before it arrives.
+        if let Some(&later) = hashes.get(row + 3 * AHEAD) {
+            slots.prefetch(later);
+        }
+        if let Some(&later) = hashes.get(row + 2 * AHEAD) {
+            prefetch(&arena.spans, slots.slots[slots.home(later)].group as usize);
+        }
+        if let Some(&later) = hashes.get(row + AHEAD)
+            && let Some(span) = arena.spans.get(slots.slots[slots.home(later)].group as usize)
+        {
+            prefetch(&arena.bytes, span.0);
+        }
+        let bytes = keys.row(row).data();
+        let group = match slots.find(hash, |g| arena.get(g) == bytes) {
+            Ok(at) => slots.slots[at].group,
+            Err(at) => {
+                let group = allocate();
+                arena.put(group, bytes);
+                slots.insert(at, hash, group);
+                group
+            }
+        };
+        groups.push(group);
+    }
+}
+
+fn encode(
+    converter: &RowConverter,
+    scratch: &mut Rows,
+    columns: &[ArrayRef],
+    bitwise: bool,
+) -> Result<()> {
     scratch.clear();
     if bitwise {
         return converter.append(scratch, columns).map_err(|e| Error::internal(e.to_string()));
@@ -447,8 +483,9 @@ fn encode(converter: &RowConverter, scratch: &mut Rows, columns: &[ArrayRef], bi
 
 /// A row converter for `fields`; types that it cannot encode are 0A000.
 pub fn row_converter(fields: Vec<SortField>) -> Result<RowConverter> {
-    RowConverter::new(fields)
-        .map_err(|e| Error::unsupported("a column's type cannot be compared").with_detail(e.to_string()))
+    RowConverter::new(fields).map_err(|e| {
+        Error::unsupported("a column's type cannot be compared").with_detail(e.to_string())
+    })
 }
 
 /// Keeps the elements at `kept`, in that order, and no spare capacity.

@@ -20,6 +20,7 @@ mod group_index;
 mod native_column;
 mod ordered_bag;
 mod ordered_key;
+mod prefetch;
 mod row_order;
 mod row_text;
 

@@ -4,7 +4,9 @@
 
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, UInt8Type, UInt16Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, PrimitiveArray, make_array};
-use arrow_array::{Int8Array, Int16Array, Int32Array, Int64Array, UInt8Array, UInt16Array, UInt32Array};
+use arrow_array::{
+    Int8Array, Int16Array, Int32Array, Int64Array, UInt8Array, UInt16Array, UInt32Array,
+};
 use arrow_buffer::{ArrowNativeType, NullBuffer, ScalarBuffer};
 use arrow_schema::{DataType, IntervalUnit};
 
@@ -46,7 +48,8 @@ pub fn from_i64(values: Vec<i64>, nulls: Option<NullBuffer>, data_type: &DataTyp
     use DataType::*;
     macro_rules! narrow {
         ($array:ident, $type:ty) => {{
-            let values = values.into_iter().map(|v| v as <$type as arrow_array::ArrowPrimitiveType>::Native);
+            let values =
+                values.into_iter().map(|v| v as <$type as arrow_array::ArrowPrimitiveType>::Native);
             relabel($array::new(values.collect(), nulls), data_type)
         }};
     }
@@ -61,7 +64,10 @@ pub fn from_i64(values: Vec<i64>, nulls: Option<NullBuffer>, data_type: &DataTyp
     }
 }
 
-fn relabel<T: arrow_array::ArrowPrimitiveType>(array: PrimitiveArray<T>, data_type: &DataType) -> ArrayRef {
+fn relabel<T: arrow_array::ArrowPrimitiveType>(
+    array: PrimitiveArray<T>,
+    data_type: &DataType,
+) -> ArrayRef {
     if array.data_type() == data_type {
         return std::sync::Arc::new(array);
     }

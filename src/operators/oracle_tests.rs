@@ -53,7 +53,8 @@ fn float_of(ordered: i64) -> f64 {
 }
 
 fn interval(months: i32, days: i32, nanoseconds: i64) -> V {
-    let length = (i128::from(months) * 30 + i128::from(days)) * 86_400_000_000_000 + i128::from(nanoseconds);
+    let length =
+        (i128::from(months) * 30 + i128::from(days)) * 86_400_000_000_000 + i128::from(nanoseconds);
     V::Interval(length, months, days, nanoseconds)
 }
 
@@ -85,22 +86,36 @@ fn value_of(array: &ArrayRef, row: usize) -> V {
 
 fn column_of(values: Vec<&V>, data_type: &DataType) -> ArrayRef {
     let int = |v: &V| if let V::Int(v) = v { Some(*v) } else { None };
-    let real = |v: &V| if let V::Float(v) = v { Some(float_of(*v)) } else { None };
+    let real = |v: &V| {
+        if let V::Float(v) = v { Some(float_of(*v)) } else { None }
+    };
     let values = values.into_iter();
     match data_type {
         DataType::Boolean => Arc::new(
-            values.map(|v| if let V::Bool(v) = v { Some(*v) } else { None }).collect::<BooleanArray>(),
+            values
+                .map(|v| if let V::Bool(v) = v { Some(*v) } else { None })
+                .collect::<BooleanArray>(),
         ),
-        DataType::Int32 => Arc::new(values.map(|v| int(v).map(|v| v as i32)).collect::<Int32Array>()),
-        DataType::Date32 => Arc::new(values.map(|v| int(v).map(|v| v as i32)).collect::<Date32Array>()),
-        DataType::Int64 => Arc::new(values.map(|v| int(v).map(|v| v as i64)).collect::<Int64Array>()),
+        DataType::Int32 => {
+            Arc::new(values.map(|v| int(v).map(|v| v as i32)).collect::<Int32Array>())
+        }
+        DataType::Date32 => {
+            Arc::new(values.map(|v| int(v).map(|v| v as i32)).collect::<Date32Array>())
+        }
+        DataType::Int64 => {
+            Arc::new(values.map(|v| int(v).map(|v| v as i64)).collect::<Int64Array>())
+        }
         DataType::Decimal128(..) => {
             Arc::new(values.map(int).collect::<Decimal128Array>().with_data_type(data_type.clone()))
         }
-        DataType::Float32 => Arc::new(values.map(|v| real(v).map(|v| v as f32)).collect::<Float32Array>()),
+        DataType::Float32 => {
+            Arc::new(values.map(|v| real(v).map(|v| v as f32)).collect::<Float32Array>())
+        }
         DataType::Float64 => Arc::new(values.map(real).collect::<Float64Array>()),
         DataType::Utf8 => Arc::new(
-            values.map(|v| if let V::Text(v) = v { Some(v) } else { None }).collect::<StringArray>(),
+            values
+                .map(|v| if let V::Text(v) = v { Some(v) } else { None })
+                .collect::<StringArray>(),
         ),
         DataType::Interval(_) => {
             let part = |v: &V| match v {
@@ -116,14 +131,18 @@ fn column_of(values: Vec<&V>, data_type: &DataType) -> ArrayRef {
 }
 
 pub fn change_of(schema: &SchemaRef, rows: &[(Row, i64)]) -> ChangeBatch {
-    let column = |c: usize| column_of(rows.iter().map(|(r, _)| &r[c]).collect(), schema.field(c).data_type());
+    let column = |c: usize| {
+        column_of(rows.iter().map(|(r, _)| &r[c]).collect(), schema.field(c).data_type())
+    };
     let columns = (0..schema.fields().len()).map(column).collect();
     let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
     ChangeBatch::new(batch, rows.iter().map(|(_, w)| *w).collect::<Vec<_>>())
 }
 
 pub fn rows_of(change: &ChangeBatch) -> Vec<(Row, i64)> {
-    let Some(batch) = &change.batch else { return vec![] };
+    let Some(batch) = &change.batch else {
+        return vec![];
+    };
     let row = |i: usize| batch.columns().iter().map(|c| value_of(c, i)).collect();
     (0..change.len()).map(|i| (row(i), change.weights[i])).collect()
 }
@@ -174,8 +193,10 @@ fn draw_row(random: &mut StdRng, wild: bool) -> Row {
     let small = random.random_range(-3i64..4);
     let ten38 = 10i128.pow(38) - 1;
     let big = if extreme { *[i64::MAX, i64::MIN].choose(random).unwrap() } else { small };
-    let money = if extreme { *[ten38, -ten38].choose(random).unwrap() } else { i128::from(small) * 33 };
-    let specials = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, -f64::MAX, 5e-324, -0.0, 1e-300];
+    let money =
+        if extreme { *[ten38, -ten38].choose(random).unwrap() } else { i128::from(small) * 33 };
+    let specials =
+        [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, -f64::MAX, 5e-324, -0.0, 1e-300];
     let ratio = match extreme || random.random_bool(0.05) {
         true if wild => *specials.choose(random).unwrap(),
         _ => *[0.1, 0.2, -0.3, 1e16, -1e16, 1.0, 3.7].choose(random).unwrap(),
@@ -183,7 +204,12 @@ fn draw_row(random: &mut StdRng, wild: bool) -> Row {
     let days = if extreme { i32::MAX } else { 30 * small as i32 };
     let mut row = vec![
         V::Int(random.random_range(-2..5)),
-        V::Text(["", "a", "b", "a longer name than the rest of them"].choose(random).unwrap().to_string()),
+        V::Text(
+            ["", "a", "b", "a longer name than the rest of them"]
+                .choose(random)
+                .unwrap()
+                .to_string(),
+        ),
         V::Int(big.into()),
         V::Int(money),
         float(ratio),
@@ -202,7 +228,12 @@ fn draw_row(random: &mut StdRng, wild: bool) -> Row {
 }
 
 /// The batches of one epoch over the collection `live`, shuffled, so that a delete may come before its insert.
-fn draw_epoch(random: &mut StdRng, live: &mut Zset, append_only: bool, wild: bool) -> Vec<Vec<(Row, i64)>> {
+fn draw_epoch(
+    random: &mut StdRng,
+    live: &mut Zset,
+    append_only: bool,
+    wild: bool,
+) -> Vec<Vec<(Row, i64)>> {
     let mut ops = vec![];
     if !append_only && random.random_bool(0.1) {
         ops.extend(std::mem::take(live).into_iter().map(|(row, weight)| (row, -weight)));
@@ -214,7 +245,8 @@ fn draw_epoch(random: &mut StdRng, live: &mut Zset, append_only: bool, wild: boo
             add(live, row.clone(), -weight);
             ops.push((row, -weight));
         } else {
-            let (row, weight) = (draw_row(random, wild), if random.random_bool(0.2) { 3 } else { 1 });
+            let (row, weight) =
+                (draw_row(random, wild), if random.random_bool(0.2) { 3 } else { 1 });
             add(live, row.clone(), weight);
             ops.push((row, weight));
         }
@@ -386,7 +418,8 @@ fn exact_sum(values: impl Iterator<Item = f64>) -> Option<f64> {
 
 fn naive_float_sum(values: &[(V, i64)]) -> Result<f64, ()> {
     let all = values.iter().flat_map(|(v, w)| std::iter::repeat_n(v, *w as usize));
-    let all: Vec<f64> = all.map(|v| if let V::Float(v) = v { float_of(*v) } else { panic!() }).collect();
+    let all: Vec<f64> =
+        all.map(|v| if let V::Float(v) = v { float_of(*v) } else { panic!() }).collect();
     let (up, down) = (all.contains(&f64::INFINITY), all.contains(&f64::NEG_INFINITY));
     if all.iter().any(|v| v.is_nan()) || (up && down) {
         return Ok(f64::NAN);
@@ -397,11 +430,22 @@ fn naive_float_sum(values: &[(V, i64)]) -> Result<f64, ()> {
     // Largest values cancel exactly first, so that no partial sum overflows unless the whole does.
     let maxima: i64 = all.iter().filter(|v| v.abs() == f64::MAX).map(|v| v.signum() as i64).sum();
     let rest = all.iter().copied().filter(|v| v.abs() != f64::MAX);
-    let largest = std::iter::repeat_n(f64::MAX * maxima.signum() as f64, maxima.unsigned_abs() as usize);
+    let largest =
+        std::iter::repeat_n(f64::MAX * maxima.signum() as f64, maxima.unsigned_abs() as usize);
     match maxima.abs() {
         0 | 1 => exact_sum(largest.chain(rest)).ok_or(()),
         _ => Err(()),
     }
+}
+
+/// The sum of reals, which in these tests all are multiples of 2^-60, rounded once to a real.
+fn naive_real_sum(values: &[(V, i64)]) -> f32 {
+    let unit = 2f64.powi(60);
+    let units = values.iter().map(|(v, w)| match v {
+        V::Float(v) => (float_of(*v) * unit) as i128 * i128::from(*w),
+        _ => panic!(),
+    });
+    units.sum::<i128>() as f32 / unit as f32
 }
 
 type Naive = std::result::Result<V, (&'static str, &'static str)>;
@@ -444,23 +488,21 @@ fn naive_call(call: &AggregateCall, rows: &[(&Row, i64)]) -> Naive {
     let average = matches!(call.function, AggregateFunction::Avg);
     match &values[0].0 {
         V::Float(_) => {
-            let sum = naive_float_sum(&values).map_err(|()| ("22003", "value out of range: overflow"))?;
-            let result = if average { sum / count as f64 } else { sum };
-            if *call.return_field.data_type() == DataType::Float32 {
-                let single = result as f32;
-                if single.is_infinite() && result.is_finite() {
-                    return Err(("22003", "value out of range: overflow"));
-                }
-                return Ok(float(single.into()));
+            let sum =
+                naive_float_sum(&values).map_err(|()| ("22003", "value out of range: overflow"))?;
+            if *call.return_field.data_type() == DataType::Float32 && sum.is_finite() {
+                return Ok(float(naive_real_sum(&values).into()));
             }
-            Ok(float(result))
+            Ok(float(if average { sum / count as f64 } else { sum }))
         }
         V::Interval(..) => {
             let mut sums = [0i128; 3];
             for (value, weight) in &values {
                 let V::Interval(_, months, days, nanos) = value else { panic!() };
                 let parts = [i128::from(*months), i128::from(*days), i128::from(*nanos)];
-                sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part * i128::from(*weight));
+                sums.iter_mut()
+                    .zip(parts)
+                    .for_each(|(sum, part)| *sum += part * i128::from(*weight));
             }
             match (i32::try_from(sums[0]), i32::try_from(sums[1]), i64::try_from(sums[2])) {
                 (Ok(months), Ok(days), Ok(nanos)) => Ok(interval(months, days, nanos)),
@@ -468,22 +510,22 @@ fn naive_call(call: &AggregateCall, rows: &[(&Row, i64)]) -> Naive {
             }
         }
         _ => {
-            let value = |(v, w): &(V, i64)| match v {
-                V::Int(v) => v.checked_mul((*w).into()),
+            use arrow_buffer::i256;
+            let term = |(v, w): &(V, i64)| match v {
+                V::Int(v) => i256::from_i128(*v).wrapping_mul(i256::from_i128((*w).into())),
                 _ => panic!(),
             };
-            // In these tests 128 bits overflow only where the result does, too, save for cancelling extremes.
-            let big = values.iter().map(|v| value(v).map(arrow_buffer::i256::from_i128));
-            let big = big.map(|v| v.ok_or(())).collect::<Result<Vec<_>, _>>();
-            let Ok(big) = big else { return Err(("22003", "numeric field overflow")) };
-            let sum = big.into_iter().fold(arrow_buffer::i256::ZERO, |sum, v| sum.wrapping_add(v));
+            let sum = values.iter().map(term).fold(i256::ZERO, |sum, v| sum.wrapping_add(v));
             match call.return_field.data_type() {
                 DataType::Int64 => match sum.to_i128().and_then(|v| i64::try_from(v).ok()) {
                     Some(sum) => Ok(V::Int(sum.into())),
                     None => Err(("22003", "bigint out of range")),
                 },
                 _ if average => {
-                    let sum = sum.to_i128().and_then(|s| s.checked_mul(10_000)).ok_or(("22003", "numeric field overflow"))?;
+                    let sum = sum
+                        .to_i128()
+                        .and_then(|s| s.checked_mul(10_000))
+                        .ok_or(("22003", "numeric field overflow"))?;
                     Ok(V::Int(divided_half_away(sum, count.into())))
                 }
                 _ => match sum.to_i128().filter(|v| v.unsigned_abs() < 10u128.pow(38)) {
@@ -519,7 +561,8 @@ fn naive_aggregate(
     }
     let (mut rows, mut errors) = (Zset::new(), Errors::new());
     for (key, members) in groups {
-        let results: Result<Vec<V>, _> = calls.iter().map(|call| naive_call(call, &members)).collect();
+        let results: Result<Vec<V>, _> =
+            calls.iter().map(|call| naive_call(call, &members)).collect();
         match results {
             Ok(results) => add(&mut rows, key.iter().cloned().chain(results).collect(), 1),
             Err((code, message)) => {
@@ -534,8 +577,12 @@ fn key_text(key: &Row, output: &SchemaRef) -> String {
     let text = |(i, value): (usize, &V)| {
         let field = output.field(i);
         let array = column_of(vec![value], field.data_type());
-        let text = ArrayFormatter::try_new(&array, &FormatOptions::default()).unwrap().value(0).to_string();
-        let bare = field.data_type().is_numeric() && !text.ends_with(['N', 'f']);
+        let text = ArrayFormatter::try_new(&array, &FormatOptions::default())
+            .unwrap()
+            .value(0)
+            .to_string();
+        let bare = (field.data_type().is_numeric() || *field.data_type() == DataType::Boolean)
+            && !text.ends_with(['N', 'f']);
         match value {
             V::Null => format!("{:?}:null", field.name()),
             _ if bare => format!("{:?}:{text}", field.name()),
@@ -587,7 +634,8 @@ fn aggregate_output(key: &[usize], calls: &[AggregateCall]) -> SchemaRef {
 
 fn check_aggregate(seed: u64, append_only: bool) {
     let random = &mut StdRng::seed_from_u64(seed ^ 0xA66);
-    let keys: [&[usize]; 8] = [&[KEY], &[KEY], &[NAME], &[KEY, NAME], &[RATIO], &[DAY], &[FLAG, DAY], &[]];
+    let keys: [&[usize]; 8] =
+        [&[KEY], &[KEY], &[NAME], &[KEY, NAME], &[RATIO], &[DAY], &[FLAG, DAY], &[]];
     let key = keys.choose(random).unwrap().to_vec();
     let mut calls: Vec<_> =
         all_calls().choose_multiple(random, random_size(seed)).cloned().collect();
@@ -597,11 +645,12 @@ fn check_aggregate(seed: u64, append_only: bool) {
     }
     let output = aggregate_output(&key, &calls);
     let build = || -> Box<dyn Operator> {
-        let new = Aggregate::new(input_schema(), key.clone(), calls.clone(), output.clone(), append_only);
+        let new =
+            Aggregate::new(input_schema(), key.clone(), calls.clone(), output.clone(), append_only);
         Box::new(new.unwrap())
     };
     let naive = |live: &Zset| naive_aggregate(live, &key, &calls, &output);
-    check(seed, append_only, seed % 3 == 0, key.clone(), &build, &naive);
+    check(seed, append_only, seed.is_multiple_of(3), key.clone(), &build, &naive);
 }
 
 fn random_size(seed: u64) -> usize {
@@ -610,17 +659,17 @@ fn random_size(seed: u64) -> usize {
 
 #[test]
 fn aggregates_equal_their_recomputation_at_every_epoch() {
-    (0..400).for_each(|seed| check_aggregate(seed, false));
+    (0..150).for_each(|seed| check_aggregate(seed, false));
 }
 
 #[test]
 fn append_only_aggregates_equal_their_recomputation_at_every_epoch() {
-    (1000..1200).for_each(|seed| check_aggregate(seed, true));
+    (1000..1080).for_each(|seed| check_aggregate(seed, true));
 }
 
 #[test]
 fn distinct_equals_its_recomputation_at_every_epoch() {
-    for seed in 0..60 {
+    for seed in 0..25 {
         let key: Vec<usize> = (0..input_schema().fields().len()).collect();
         let build = || -> Box<dyn Operator> { Box::new(Distinct::new(input_schema()).unwrap()) };
         let naive = |live: &Zset| {
@@ -631,8 +680,108 @@ fn distinct_equals_its_recomputation_at_every_epoch() {
     }
 }
 
+/// `array_agg(big ORDER BY text DESC NULLS LAST)` and `string_agg(text, ',')`, each plain, distinct or filtered.
+fn recomputed_calls(random: &mut StdRng) -> Vec<AggregateCall> {
+    use super::aggregate::{RecomputedFunction, UdafArgument};
+    use datafusion::functions_aggregate::{array_agg::array_agg_udaf, string_agg::string_agg_udaf};
+    use datafusion::scalar::ScalarValue;
+    let schema = input_schema();
+    let field = |c: usize| Arc::new(schema.field(c).clone());
+    let by_text = SortKey { column: 1, descending: true, nulls_first: false };
+    let array = RecomputedFunction {
+        function: array_agg_udaf(),
+        arguments: vec![UdafArgument::Column(0)],
+        order: vec![by_text],
+        ignore_nulls: false,
+    };
+    let comma = ScalarValue::from(",");
+    let string = RecomputedFunction {
+        function: string_agg_udaf(),
+        arguments: vec![UdafArgument::Column(0), UdafArgument::Constant(comma.clone())],
+        order: vec![],
+        ignore_nulls: false,
+    };
+    let comma = Arc::new(Field::new("comma", comma.data_type(), false));
+    let array_type = array.function.return_field(&[field(BIG)]).unwrap();
+    let string_type = string.function.return_field(&[field(TEXT), comma]).unwrap();
+    let mut calls = vec![
+        call(
+            AggregateFunction::Udaf(Arc::new(array)),
+            &[BIG, TEXT],
+            array_type.data_type().clone(),
+        ),
+        call(AggregateFunction::Udaf(Arc::new(string)), &[TEXT], string_type.data_type().clone()),
+        call(AggregateFunction::CountStar, &[], DataType::Int64),
+    ];
+    for call in &mut calls[..2] {
+        call.filter = random.random_bool(0.3).then_some(FLAG);
+        call.distinct = random.random_bool(0.3);
+    }
+    calls
+}
+
+fn naive_recomputed(calls: &[AggregateCall], rows: &[(&Row, i64)]) -> Vec<V> {
+    let passing = |call: &AggregateCall| {
+        let rows =
+            rows.iter().filter(|(row, _)| call.filter.is_none_or(|f| row[f] == V::Bool(true)));
+        let mut args: BTreeMap<Row, i64> = BTreeMap::new();
+        rows.for_each(|(row, w)| {
+            add(&mut args, call.args.iter().map(|&c| row[c].clone()).collect(), *w)
+        });
+        let times = |w: i64| if call.distinct { 1 } else { w as usize };
+        args.into_iter().flat_map(|(row, w)| std::iter::repeat_n(row, times(w))).collect::<Vec<_>>()
+    };
+    let mut array = passing(&calls[0]);
+    array.sort_by(|a, b| match (&a[1], &b[1]) {
+        (V::Null, V::Null) => a.cmp(b),
+        (V::Null, _) => std::cmp::Ordering::Greater,
+        (_, V::Null) => std::cmp::Ordering::Less,
+        (left, right) => right.cmp(left).then_with(|| a.cmp(b)),
+    });
+    let array: Row = array.into_iter().map(|row| row[0].clone()).collect();
+    let texts = passing(&calls[1]).into_iter();
+    let texts =
+        texts.filter_map(|row| if let V::Text(t) = &row[0] { Some(t.clone()) } else { None });
+    let texts: Vec<String> = texts.collect();
+    vec![
+        if array.is_empty() { V::Null } else { V::List(array) },
+        if texts.is_empty() { V::Null } else { V::Text(texts.join(",")) },
+        V::Int(rows.iter().map(|(_, w)| i128::from(*w)).sum()),
+    ]
+}
+
+#[test]
+fn recomputed_aggregates_are_functions_of_the_multiset() {
+    for seed in 0..40 {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let calls = recomputed_calls(random);
+        let output = aggregate_output(&[KEY], &calls);
+        let build = || -> Box<dyn Operator> {
+            let new =
+                Aggregate::new(input_schema(), vec![KEY], calls.clone(), output.clone(), false);
+            Box::new(new.unwrap())
+        };
+        let naive = |live: &Zset| {
+            let mut groups: BTreeMap<V, Vec<(&Row, i64)>> = BTreeMap::new();
+            live.iter()
+                .for_each(|(row, w)| groups.entry(row[KEY].clone()).or_default().push((row, *w)));
+            let row = |(key, rows): (V, Vec<(&Row, i64)>)| {
+                (std::iter::once(key).chain(naive_recomputed(&calls, &rows)).collect(), 1)
+            };
+            (groups.into_iter().map(row).collect(), Errors::new())
+        };
+        check(seed, false, true, vec![KEY], &build, &naive);
+    }
+}
+
 /// The rows of a partition in the order of the keys, then by the whole row.
-fn naive_top_n(live: &Zset, partition: &[usize], order: &[SortKey], limit: Option<usize>, offset: usize) -> Zset {
+fn naive_top_n(
+    live: &Zset,
+    partition: &[usize],
+    order: &[SortKey],
+    limit: Option<usize>,
+    offset: usize,
+) -> Zset {
     let mut partitions: BTreeMap<Row, Vec<&Row>> = BTreeMap::new();
     for (row, weight) in live {
         let key = partition.iter().map(|&c| canonical(row[c].clone())).collect();
@@ -669,9 +818,10 @@ fn naive_top_n(live: &Zset, partition: &[usize], order: &[SortKey], limit: Optio
 
 #[test]
 fn top_n_equals_its_recomputation_at_every_epoch() {
-    for seed in 0..400 {
+    for seed in 0..150 {
         let random = &mut StdRng::seed_from_u64(seed ^ 0x709);
-        let partition: Vec<usize> = [vec![], vec![KEY], vec![NAME, FLAG]].choose(random).unwrap().clone();
+        let partition: Vec<usize> =
+            [vec![], vec![KEY], vec![NAME, FLAG]].choose(random).unwrap().clone();
         let columns = [BIG, MONEY, RATIO, TEXT, FLAG, SPAN, REAL, DAY];
         let key = |&column: &usize, random: &mut StdRng| SortKey {
             column,
@@ -685,9 +835,12 @@ fn top_n_equals_its_recomputation_at_every_epoch() {
         let append_only = random.random_bool(0.3);
         let build = || -> Box<dyn Operator> {
             let (partition, order) = (partition.clone(), order.clone());
-            Box::new(TopN::new(input_schema(), partition, order, limit, offset, append_only).unwrap())
+            Box::new(
+                TopN::new(input_schema(), partition, order, limit, offset, append_only).unwrap(),
+            )
         };
-        let naive = |live: &Zset| (naive_top_n(live, &partition, &order, limit, offset), Errors::new());
+        let naive =
+            |live: &Zset| (naive_top_n(live, &partition, &order, limit, offset), Errors::new());
         check(seed, append_only, true, partition.clone(), &build, &naive);
     }
 }
@@ -704,7 +857,10 @@ fn consolidated_rows_occur_once_with_the_sum_of_their_weights() {
         let consolidated = consolidate(&batches).unwrap();
         let mut actual = Zset::new();
         for (row, weight) in rows_of(&consolidated) {
-            assert!(consolidated.all_inserts() || !actual.contains_key(&row), "{row:?} occurs twice");
+            assert!(
+                consolidated.all_inserts() || !actual.contains_key(&row),
+                "{row:?} occurs twice"
+            );
             add(&mut actual, row, weight);
         }
         assert_eq!(actual, expected);

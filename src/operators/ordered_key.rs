@@ -189,7 +189,8 @@ impl KeyCodec for BytesCodec {
         };
         let absent = null.as_ref().map_or(&[][..], |rows| rows.row(0).data());
         let rows = keys.iter().map(|k| parser.parse(k.map_or(absent, |k| k)));
-        let columns = self.converter.convert_rows(rows).map_err(|e| Error::internal(e.to_string()))?;
+        let columns =
+            self.converter.convert_rows(rows).map_err(|e| Error::internal(e.to_string()))?;
         Ok(columns.into_iter().next_back().expect("the converter has at least one field"))
     }
 

@@ -14,8 +14,8 @@ use arrow_schema::{DataType, SchemaRef};
 use super::consolidate::ChangeLog;
 use super::group_index::{GroupIndex, keep};
 use super::ordered_bag::{Added, OrderedBag};
-pub use super::row_order::SortKey;
 use super::row_order::RowOrder;
+pub use super::row_order::SortKey;
 use super::{Operator, Output, StateChange};
 use crate::change::{ChangeBatch, batch_of};
 use crate::epoch::Epoch;
@@ -118,9 +118,11 @@ impl TopN {
 
     fn intern(&mut self, change: &ChangeBatch) -> Result<()> {
         let columns = change.rows().columns();
-        let keys: Vec<ArrayRef> = self.partition_columns.iter().map(|&c| columns[c].clone()).collect();
+        let keys: Vec<ArrayRef> =
+            self.partition_columns.iter().map(|&c| columns[c].clone()).collect();
         self.index.intern(&keys, change.len(), &mut self.groups)?;
-        self.partitions.resize_with(self.index.slots().max(self.partitions.len()), Partition::default);
+        self.partitions
+            .resize_with(self.index.slots().max(self.partitions.len()), Partition::default);
         Ok(())
     }
 
@@ -181,7 +183,8 @@ impl TopN {
         if rows.is_empty() {
             return Ok(ChangeBatch::default());
         }
-        let columns = self.order.decode(rows.iter().map(|(row, _)| row.as_ref())).map_err(internal)?;
+        let columns =
+            self.order.decode(rows.iter().map(|(row, _)| row.as_ref())).map_err(internal)?;
         let batch = batch_of(self.schema.clone(), columns, rows.len()).map_err(internal)?;
         let sign = if self.complement { -1 } else { 1 };
         Ok(ChangeBatch::new(batch, rows.iter().map(|(_, w)| w * sign).collect::<Vec<_>>()))
@@ -245,9 +248,11 @@ impl Operator for TopN {
             None => {
                 self.log = Some(ChangeLog::new(self.schema.clone()));
                 let rows = || self.partitions.iter().flat_map(|p| p.rows.iter());
-                let columns = self.order.decode(rows().map(|(row, _)| row.as_ref())).map_err(internal)?;
+                let columns =
+                    self.order.decode(rows().map(|(row, _)| row.as_ref())).map_err(internal)?;
                 let weights: Vec<i64> = rows().map(|(_, w)| w).collect();
-                let batch = batch_of(self.schema.clone(), columns, weights.len()).map_err(internal)?;
+                let batch =
+                    batch_of(self.schema.clone(), columns, weights.len()).map_err(internal)?;
                 ChangeBatch::new(batch, weights)
             }
         };

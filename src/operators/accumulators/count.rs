@@ -7,6 +7,7 @@ use arrow_buffer::NullBuffer;
 
 use super::{Accumulator, Failure, Input, reset, split};
 use crate::operators::group_index::keep;
+use crate::operators::prefetch::gather;
 use crate::error::Result;
 
 /// `count(*)` without a filter: the operator's own row counts, so it keeps nothing.
@@ -20,7 +21,7 @@ impl Accumulator for CountStar {
     }
 
     fn evaluate(&mut self, groups: &[u32], rows: &[i64], _: &mut Vec<Failure>) -> Result<ArrayRef> {
-        Ok(Arc::new(Int64Array::from_iter_values(groups.iter().map(|&g| rows[g as usize]))))
+        Ok(Arc::new(Int64Array::new(gather(rows, groups).into(), None)))
     }
 
     fn clear(&mut self, _groups: &[u32]) {}
@@ -31,8 +32,6 @@ impl Accumulator for CountStar {
         0
     }
 }
-
-
 
 /// Rows in which no argument is NULL; all rows where there is no argument (`count(*)` with a filter).
 #[derive(Default)]
@@ -55,7 +54,7 @@ impl Accumulator for Count {
     }
 
     fn evaluate(&mut self, groups: &[u32], _: &[i64], _: &mut Vec<Failure>) -> Result<ArrayRef> {
-        Ok(Arc::new(Int64Array::from_iter_values(groups.iter().map(|&g| self.counts[g as usize]))))
+        Ok(Arc::new(Int64Array::new(gather(&self.counts, groups).into(), None)))
     }
 
     fn clear(&mut self, groups: &[u32]) {

@@ -32,7 +32,11 @@ impl Distinct {
     }
 
     /// Adds the rows' weights and returns the rows at which an entry came (+1) or went (-1), and the entries at zero.
-    fn transitions(&mut self, input: &Input, nulls: Option<&NullBuffer>) -> (Vec<u32>, Vec<i64>, Vec<u32>) {
+    fn transitions(
+        &mut self,
+        input: &Input,
+        nulls: Option<&NullBuffer>,
+    ) -> (Vec<u32>, Vec<i64>, Vec<u32>) {
         let (mut rows, mut steps, mut zeros) = (vec![], vec![], vec![]);
         let (entries, weights) = (&self.entries, &mut self.weights);
         input.for_each(nulls, |row, _, weight| {
@@ -65,7 +69,8 @@ impl Accumulator for Distinct {
             NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
         });
         let groups: ArrayRef = Arc::new(UInt32Array::from(input.groups.to_vec()));
-        let columns: Vec<ArrayRef> = std::iter::once(groups).chain(input.args.iter().cloned()).collect();
+        let columns: Vec<ArrayRef> =
+            std::iter::once(groups).chain(input.args.iter().cloned()).collect();
         self.index.intern(&columns, input.groups.len(), &mut self.entries)?;
         self.weights.resize(self.index.slots(), 0);
         let (rows, steps, mut zeros) = self.transitions(input, nulls.as_ref());
@@ -91,7 +96,12 @@ impl Accumulator for Distinct {
         Ok(())
     }
 
-    fn evaluate(&mut self, groups: &[u32], rows: &[i64], failures: &mut Vec<Failure>) -> Result<ArrayRef> {
+    fn evaluate(
+        &mut self,
+        groups: &[u32],
+        rows: &[i64],
+        failures: &mut Vec<Failure>,
+    ) -> Result<ArrayRef> {
         self.inner.evaluate(groups, rows, failures)
     }
 
@@ -102,20 +112,24 @@ impl Accumulator for Distinct {
 
     fn compact(&mut self, kept: &[u32]) {
         self.inner.compact(kept);
-        let entries = self.index.live_groups();
-        let keys = self.index.keys(&entries).expect("keys were encoded by this index");
-        let slots = keys[0].as_primitive::<UInt32Type>().values().iter().copied().max().unwrap_or(0).max(
-            kept.last().copied().unwrap_or(0),
-        );
-        let mut renumbered = vec![0u32; slots as usize + 1];
+        let mut renumbered = vec![None; kept.last().map_or(0, |&last| last as usize + 1)];
         for (new, &old) in kept.iter().enumerate() {
-            renumbered[old as usize] = new as u32;
+            renumbered[old as usize] = Some(new as u32);
         }
-        let groups = keys[0].as_primitive::<UInt32Type>().unary::<_, UInt32Type>(|g| renumbered[g as usize]);
-        let columns: Vec<ArrayRef> =
-            std::iter::once(Arc::new(groups) as ArrayRef).chain(keys[1..].iter().cloned()).collect();
-        let mut index = GroupIndex::new(&self.key_types).expect("the same key types were accepted before");
-        index.intern(&columns, entries.len(), &mut self.entries).expect("the same keys were encoded before");
+        let mut entries = self.index.live_groups();
+        let groups_of = |keys: &[ArrayRef]| keys[0].as_primitive::<UInt32Type>().values().clone();
+        let keys = self.index.keys(&entries).expect("the keys were encoded by this index");
+        let new_group = |group: u32| renumbered.get(group as usize).copied().flatten();
+        // Entries of freed groups are there only where input was retracted that had never come; they end here.
+        let known: Vec<bool> = groups_of(&keys).iter().map(|&g| new_group(g).is_some()).collect();
+        let mut known = known.into_iter();
+        entries.retain(|_| known.next() == Some(true));
+        let mut keys = self.index.keys(&entries).expect("the keys were encoded by this index");
+        let groups = groups_of(&keys);
+        keys[0] = Arc::new(UInt32Array::from_iter(groups.iter().map(|&g| new_group(g))));
+        let mut index = GroupIndex::new(&self.key_types).expect("the types were accepted before");
+        let interned = index.intern(&keys, entries.len(), &mut self.entries);
+        interned.expect("the same keys were encoded before");
         // A fresh index numbers distinct keys in their order.
         keep(&mut self.weights, &entries);
         self.index = index;

@@ -10,7 +10,11 @@ use crate::operators::ordered_key::{BytesCodec, DecimalCodec, KeyCodec, NarrowCo
 use crate::error::Result;
 
 /// `max` where `greatest`, else `min`.
-pub fn build(data_type: &DataType, greatest: bool, append_only: bool) -> Result<Box<dyn Accumulator>> {
+pub fn build(
+    data_type: &DataType,
+    greatest: bool,
+    append_only: bool,
+) -> Result<Box<dyn Accumulator>> {
     fn of<C: KeyCodec>(codec: C, greatest: bool, append_only: bool) -> Box<dyn Accumulator> {
         match append_only {
             true => Box::new(BestSeen { codec, greatest, best: vec![], heap_bytes: 0 }),
@@ -18,7 +22,9 @@ pub fn build(data_type: &DataType, greatest: bool, append_only: bool) -> Result<
         }
     }
     Ok(match data_type {
-        narrow if NarrowCodec::supports(narrow) => of(NarrowCodec::new(narrow), greatest, append_only),
+        narrow if NarrowCodec::supports(narrow) => {
+            of(NarrowCodec::new(narrow), greatest, append_only)
+        }
         DataType::Decimal128(..) => of(DecimalCodec(data_type.clone()), greatest, append_only),
         other => of(BytesCodec::new(other)?, greatest, append_only),
     })

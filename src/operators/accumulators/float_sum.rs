@@ -12,6 +12,7 @@ use arrow_schema::DataType;
 use super::{Accumulator, Failure, Input, reset, split};
 use crate::operators::exact_float_sum::FloatSum;
 use crate::operators::group_index::keep;
+use crate::operators::prefetch::{AHEAD, prefetch};
 use crate::error::{Error, Result, SqlState};
 
 #[derive(Clone, Default)]
@@ -43,20 +44,30 @@ impl FloatSums {
         failures: &mut Vec<Failure>,
         read: impl Fn(&State) -> Option<T>,
     ) -> Vec<Option<T>> {
-        let mut result = |(position, &group): (usize, &u32)| {
+        // Full-width sums that have become zero again are given back here, since every changed group comes by.
+        let mut results = Vec::with_capacity(groups.len());
+        for (position, &group) in groups.iter().enumerate() {
+            if let Some(&later) = groups.get(position + AHEAD) {
+                prefetch(&self.states, later as usize);
+            }
             let state = &mut self.states[group as usize];
             state.sum.shrink();
             if state.count <= 0 {
-                return None;
+                results.push(None);
+                continue;
             }
             let value = read(state);
             if value.is_none() {
                 let message = "value out of range: overflow".to_owned();
-                failures.push(Failure { position, code: SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message });
+                failures.push(Failure {
+                    position,
+                    code: SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                    message,
+                });
             }
-            Some(value.unwrap_or_default())
-        };
-        groups.iter().enumerate().map(&mut result).collect()
+            results.push(Some(value.unwrap_or_default()));
+        }
+        results
     }
 }
 
@@ -77,12 +88,19 @@ impl Accumulator for FloatSums {
             input.for_each(nulls.as_ref(), |row, group, weight| add(group, values[row], weight));
         } else {
             let values = input.args[0].as_primitive::<Float32Type>().values();
-            input.for_each(nulls.as_ref(), |row, group, weight| add(group, values[row].into(), weight));
+            input.for_each(nulls.as_ref(), |row, group, weight| {
+                add(group, values[row].into(), weight)
+            });
         }
         Ok(())
     }
 
-    fn evaluate(&mut self, groups: &[u32], _: &[i64], failures: &mut Vec<Failure>) -> Result<ArrayRef> {
+    fn evaluate(
+        &mut self,
+        groups: &[u32],
+        _: &[i64],
+        failures: &mut Vec<Failure>,
+    ) -> Result<ArrayRef> {
         let average = self.average;
         let divided = |s: &State| s.sum.to_f64().ok().map(|sum| sum / s.count as f64);
         Ok(match (self.real, average) {

@@ -42,7 +42,12 @@ impl Accumulator for IntervalSums {
         Ok(())
     }
 
-    fn evaluate(&mut self, groups: &[u32], _: &[i64], failures: &mut Vec<Failure>) -> Result<ArrayRef> {
+    fn evaluate(
+        &mut self,
+        groups: &[u32],
+        _: &[i64],
+        failures: &mut Vec<Failure>,
+    ) -> Result<ArrayRef> {
         let mut result = |(position, &group): (usize, &u32)| {
             let State { months, days, nanoseconds, count } = self.states[group as usize];
             if count <= 0 {

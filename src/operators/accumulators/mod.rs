@@ -147,21 +147,36 @@ pub trait Accumulator: Send {
 }
 
 /// The accumulator for `call` over an input of `schema`. Functions over types that they are not defined for are 0A000.
-pub fn build(call: &AggregateCall, schema: &SchemaRef, append_only: bool) -> Result<Box<dyn Accumulator>> {
-    let types: Vec<DataType> = call.args.iter().map(|&c| schema.field(c).data_type().clone()).collect();
-    if call.distinct && matches!(call.function, AggregateFunction::Count | AggregateFunction::Sum | AggregateFunction::Avg) {
+pub fn build(
+    call: &AggregateCall,
+    schema: &SchemaRef,
+    append_only: bool,
+) -> Result<Box<dyn Accumulator>> {
+    let types: Vec<DataType> =
+        call.args.iter().map(|&c| schema.field(c).data_type().clone()).collect();
+    if call.distinct
+        && matches!(
+            call.function,
+            AggregateFunction::Count | AggregateFunction::Sum | AggregateFunction::Avg
+        )
+    {
         let inner = build_plain(call, &types, append_only)?;
         return Ok(Box::new(distinct::Distinct::new(&types, inner)?));
     }
     if let AggregateFunction::Udaf(function) = &call.function {
-        let fields: Vec<FieldRef> = call.args.iter().map(|&c| Arc::new(schema.field(c).clone())).collect();
+        let fields: Vec<FieldRef> =
+            call.args.iter().map(|&c| Arc::new(schema.field(c).clone())).collect();
         let recompute = recompute::Recompute::new(function.clone(), fields, call)?;
         return Ok(Box::new(recompute));
     }
     build_plain(call, &types, append_only)
 }
 
-fn build_plain(call: &AggregateCall, types: &[DataType], append_only: bool) -> Result<Box<dyn Accumulator>> {
+fn build_plain(
+    call: &AggregateCall,
+    types: &[DataType],
+    append_only: bool,
+) -> Result<Box<dyn Accumulator>> {
     let returned = call.return_field.data_type();
     let only = || match types {
         [one] => Ok(one),
@@ -169,7 +184,9 @@ fn build_plain(call: &AggregateCall, types: &[DataType], append_only: bool) -> R
     };
     Ok(match &call.function {
         AggregateFunction::CountStar if call.filter.is_none() => Box::new(count::CountStar),
-        AggregateFunction::CountStar | AggregateFunction::Count => Box::new(count::Count::default()),
+        AggregateFunction::CountStar | AggregateFunction::Count => {
+            Box::new(count::Count::default())
+        }
         AggregateFunction::Sum | AggregateFunction::Avg => {
             let average = matches!(call.function, AggregateFunction::Avg);
             match only()? {
@@ -186,7 +203,9 @@ fn build_plain(call: &AggregateCall, types: &[DataType], append_only: bool) -> R
         AggregateFunction::Max => extreme::build(only()?, true, append_only)?,
         AggregateFunction::BoolAnd => Box::new(bool_extreme::BoolExtreme::new(true)),
         AggregateFunction::BoolOr => Box::new(bool_extreme::BoolExtreme::new(false)),
-        AggregateFunction::Udaf(_) => return Err(Error::internal("recomputed functions are built apart")),
+        AggregateFunction::Udaf(_) => {
+            return Err(Error::internal("recomputed functions are built apart"));
+        }
     })
 }
 

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
-use arrow_array::{Array, ArrayRef, Decimal128Array, Float64Array};
-use arrow_buffer::i256;
+use arrow_array::{Array, ArrayRef, Decimal128Array, Float64Array, UInt64Array};
+use arrow_buffer::{NullBuffer, NullBufferBuilder, i256};
 use arrow_schema::DataType;
 
 use super::{Accumulator, Failure, Input, reset, split};
 use crate::operators::group_index::keep;
 use crate::operators::native_column::{from_i64, is_integer_like, to_i64};
+use crate::operators::prefetch::visit;
 use crate::error::{Error, Result, SqlState};
 
 /// `high * 2^128 + low`, and how many values there are.
@@ -58,8 +59,15 @@ impl State {
 /// What the result is made into.
 enum Target {
     /// An integer-like type by its range and its name in messages.
-    Integer { min: i128, max: i128, name: &'static str },
-    Decimal { precision: u8, scale: i8 },
+    Integer {
+        min: i128,
+        max: i128,
+        name: &'static str,
+    },
+    Decimal {
+        precision: u8,
+        scale: i8,
+    },
     Double,
 }
 
@@ -87,9 +95,13 @@ impl NumberSums {
             Int64 => integer(i64::MIN.into(), i64::MAX.into(), "bigint"),
             UInt64 => integer(0, u64::MAX.into(), "unsigned bigint"),
             Duration(_) => integer(i64::MIN.into(), i64::MAX.into(), "interval"),
-            Decimal128(precision, scale) => Target::Decimal { precision: *precision, scale: *scale },
+            Decimal128(precision, scale) => {
+                Target::Decimal { precision: *precision, scale: *scale }
+            }
             Float64 => Target::Double,
-            other => return Err(Error::unsupported(format!("sum or avg returning type {other}"))),
+            other => {
+                return Err(Error::unsupported(format!("sum or avg returning type {other}")));
+            }
         };
         Ok(NumberSums { average, scale, returned: returned.clone(), target, states: vec![] })
     }
@@ -110,7 +122,8 @@ impl NumberSums {
         }
         let divisor = if self.average { i128::from(state.count) } else { 1 };
         let power = 10i128.checked_pow(lift.unsigned_abs())?;
-        let (raise, divisor) = if lift >= 0 { (power, divisor) } else { (1, divisor.checked_mul(power)?) };
+        let (raise, divisor) =
+            if lift >= 0 { (power, divisor) } else { (1, divisor.checked_mul(power)?) };
         match state.small().and_then(|total| total.checked_mul(raise)) {
             Some(total) => Some(divide_half_away(total, divisor)),
             None => {
@@ -126,7 +139,7 @@ impl NumberSums {
         }
     }
 
-    /// The results in units of 10^-`scale`, 0 at failures.
+    /// The results in units of 10^-`scale`: NULL where there is no value, 0 at failures.
     fn results(
         &self,
         groups: &[u32],
@@ -134,20 +147,25 @@ impl NumberSums {
         failures: &mut Vec<Failure>,
         fits: impl Fn(i128) -> bool,
         message: &str,
-    ) -> Vec<Option<i128>> {
-        let mut result = |(position, &group): (usize, &u32)| {
-            let state = &self.states[group as usize];
+    ) -> (Vec<i128>, Option<NullBuffer>) {
+        let plain = !self.average && scale == self.scale;
+        let mut values = Vec::with_capacity(groups.len());
+        let mut nulls = NullBufferBuilder::new(groups.len());
+        visit(&self.states, groups, |position, state| {
             if state.count <= 0 {
-                return None;
+                nulls.append_null();
+                return values.push(0);
             }
-            let value = self.scaled(state, scale).filter(|&v| fits(v));
+            nulls.append_non_null();
+            let value = if plain { state.small() } else { self.scaled(state, scale) };
+            let value = value.filter(|&v| fits(v));
             if value.is_none() {
                 let code = SqlState::NUMERIC_VALUE_OUT_OF_RANGE;
                 failures.push(Failure { position, code, message: message.to_owned() });
             }
-            Some(value.unwrap_or(0))
-        };
-        groups.iter().enumerate().map(&mut result).collect()
+            values.push(value.unwrap_or(0));
+        });
+        (values, nulls.finish())
     }
 
     fn double(&self, state: &State) -> Option<f64> {
@@ -187,30 +205,39 @@ impl Accumulator for NumberSums {
                     states[group].add_product(values[row].into(), weight);
                 });
             }
-            other => return Err(Error::internal(format!("sum was built for another type than {other}"))),
+            other => {
+                return Err(Error::internal(format!(
+                    "sum was built for another type than {other}"
+                )));
+            }
         }
         Ok(())
     }
 
-    fn evaluate(&mut self, groups: &[u32], _: &[i64], failures: &mut Vec<Failure>) -> Result<ArrayRef> {
+    fn evaluate(
+        &mut self,
+        groups: &[u32],
+        _: &[i64],
+        failures: &mut Vec<Failure>,
+    ) -> Result<ArrayRef> {
         match self.target {
             Target::Integer { min, max, name } => {
                 let message = format!("{name} out of range");
                 let fits = |v| (min..=max).contains(&v);
-                let results = self.results(groups, 0, failures, fits, &message);
+                let (values, nulls) = self.results(groups, 0, failures, fits, &message);
                 if self.returned == DataType::UInt64 {
-                    let results = results.into_iter().map(|v| v.map(|v| v as u64));
-                    return Ok(Arc::new(results.collect::<arrow_array::UInt64Array>()));
+                    let values = values.into_iter().map(|v| v as u64).collect();
+                    return Ok(Arc::new(UInt64Array::new(values, nulls)));
                 }
-                let nulls = results.iter().map(Option::is_some).collect();
-                let values = results.into_iter().map(|v| v.unwrap_or(0) as i64).collect();
-                Ok(from_i64(values, Some(nulls), &self.returned))
+                let values = values.into_iter().map(|v| v as i64).collect();
+                Ok(from_i64(values, nulls, &self.returned))
             }
             Target::Decimal { precision, scale } => {
                 let limit = 10u128.pow(u32::from(precision));
                 let fits = |v: i128| v.unsigned_abs() < limit;
-                let results = self.results(groups, scale, failures, fits, "numeric field overflow");
-                let decimals = results.into_iter().collect::<Decimal128Array>();
+                let message = "numeric field overflow";
+                let (values, nulls) = self.results(groups, scale, failures, fits, message);
+                let decimals = Decimal128Array::new(values.into(), nulls);
                 Ok(Arc::new(decimals.with_data_type(self.returned.clone())))
             }
             Target::Double => {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 use datafusion::common::DataFusionError;
-use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::AggregateUDF;
+use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
@@ -82,7 +82,8 @@ impl Recompute {
                     (Arc::new(Column::new(fields[*at].name(), *at)), fields[*at].clone())
                 }
                 UdafArgument::Constant(value) => {
-                    let field = arrow_schema::Field::new("constant", value.data_type(), value.is_null());
+                    let field =
+                        arrow_schema::Field::new("constant", value.data_type(), value.is_null());
                     (Arc::new(Literal::new(value.clone())), Arc::new(field))
                 }
             };
@@ -106,7 +107,9 @@ impl Recompute {
     fn compute(&self, group: usize) -> Outcome {
         self.feed(group).map_err(|error| match error.find_root() {
             DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
-                ArrowError::DivideByZero => (SqlState::DIVISION_BY_ZERO, "division by zero".to_owned()),
+                ArrowError::DivideByZero => {
+                    (SqlState::DIVISION_BY_ZERO, "division by zero".to_owned())
+                }
                 ArrowError::ArithmeticOverflow(what) => {
                     (SqlState::NUMERIC_VALUE_OUT_OF_RANGE, what.clone())
                 }
@@ -130,7 +133,8 @@ impl Recompute {
         })?;
         let positive = self.bags[group].iter().filter(|(_, w)| *w > 0);
         let times = |w: i64| if self.distinct { 1 } else { w as usize };
-        let mut rows = positive.flat_map(|(k, w)| std::iter::repeat_n(k.as_ref(), times(w))).peekable();
+        let mut rows =
+            positive.flat_map(|(k, w)| std::iter::repeat_n(k.as_ref(), times(w))).peekable();
         while rows.peek().is_some() {
             let slice: Vec<&[u8]> = rows.by_ref().take(FEED_ROWS_MAX).collect();
             let columns = self.rows.decode(slice.iter().copied())?;
@@ -155,7 +159,8 @@ impl Accumulator for Recompute {
 
     fn update(&mut self, input: &Input) -> Result<()> {
         let rows = self.rows.encode(input.args)?;
-        let (bags, results, entry_bytes) = (&mut self.bags, &mut self.results, &mut self.entry_bytes);
+        let (bags, results, entry_bytes) =
+            (&mut self.bags, &mut self.results, &mut self.entry_bytes);
         input.for_each(None, |row, group, weight| {
             let key: Box<[u8]> = rows.row(row).data().into();
             let bytes = key.len() + 32;
@@ -169,7 +174,12 @@ impl Accumulator for Recompute {
         Ok(())
     }
 
-    fn evaluate(&mut self, groups: &[u32], _: &[i64], failures: &mut Vec<Failure>) -> Result<ArrayRef> {
+    fn evaluate(
+        &mut self,
+        groups: &[u32],
+        _: &[i64],
+        failures: &mut Vec<Failure>,
+    ) -> Result<ArrayRef> {
         let mut values = Vec::with_capacity(groups.len());
         let null = ScalarValue::try_from(self.returned.data_type());
         let null = null.map_err(|e| Error::internal(e.strip_backtrace()))?;

@@ -8,15 +8,15 @@
 
 use std::sync::{Arc, Mutex};
 
+use arrow_array::builder::BinaryBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch};
-use arrow_array::builder::BinaryBuilder;
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow_select::concat::concat;
 
-use super::super::accumulators::Input;
 use super::super::StateChange;
+use super::super::accumulators::Input;
 use super::super::consolidate::ChangeLog;
 use super::{Aggregate, DIRTY, EMITTED, SAVED, internal};
 use crate::change::{ChangeBatch, batch_of};
@@ -71,7 +71,8 @@ impl Aggregate {
                 groups
             }
             None => {
-                let known = |&g: &u32| self.rows[g as usize] != 0 || self.flags[g as usize] & EMITTED != 0;
+                let known =
+                    |&g: &u32| self.rows[g as usize] != 0 || self.flags[g as usize] & EMITTED != 0;
                 self.index.live_groups().into_iter().filter(known).collect()
             }
         };
@@ -121,7 +122,9 @@ impl Aggregate {
 
     /// Deletions of freed groups, less those whose key is in use again: these have a row of their own.
     fn deleted_groups(&mut self, deleted: Vec<Vec<ArrayRef>>) -> Result<ChangeBatch> {
-        let Some(first) = deleted.first() else { return Ok(ChangeBatch::default()) };
+        let Some(first) = deleted.first() else {
+            return Ok(ChangeBatch::default());
+        };
         let schema = self.groups_schema();
         let mut columns = vec![];
         for column in 0..first.len() {
@@ -189,7 +192,11 @@ impl Aggregate {
             let set = change.weights[start] > 0;
             let run = change.weights[start..].iter().take_while(|&&w| (w > 0) == set).count();
             let slice = rows.slice(start, run);
-            if set { self.set_groups(&slice)? } else { self.delete_groups(&slice)? }
+            if set {
+                self.set_groups(&slice)?
+            } else {
+                self.delete_groups(&slice)?
+            }
             start += run;
         }
         Ok(())
@@ -219,7 +226,8 @@ impl Aggregate {
 
     fn delete_groups(&mut self, rows: &RecordBatch) -> Result<()> {
         let keys = &rows.columns()[..self.group_columns.len()];
-        let mut groups: Vec<u32> = self.index.find(keys, rows.num_rows())?.into_iter().flatten().collect();
+        let mut groups: Vec<u32> =
+            self.index.find(keys, rows.num_rows())?.into_iter().flatten().collect();
         groups.sort_unstable();
         groups.dedup();
         for &group in &groups {
@@ -232,5 +240,6 @@ impl Aggregate {
 }
 
 fn mismatch(detail: &str) -> Error {
-    Error::new(SqlState::DATA_CORRUPTED, "saved state does not fit the aggregate").with_detail(detail)
+    Error::new(SqlState::DATA_CORRUPTED, "saved state does not fit the aggregate")
+        .with_detail(detail)
 }
