@@ -19,8 +19,8 @@ use crate::change::{ChangeBatch, take_rows};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 
-/// Fewer forgotten rows than this are not worth a rebuild.
-const REBUILD_ROWS_MIN: usize = 1024;
+/// Fewer forgotten rows than this are not worth a rebuild. Tests want many rebuilds of few rows.
+const REBUILD_ROWS_MIN: usize = if cfg!(test) { 64 } else { 1024 };
 
 /// Row ids used at which a rebuild begins as soon as it frees an eighth of them.
 const ROW_IDS_SCARCE: u32 = 3 << 30;
@@ -89,11 +89,12 @@ impl Arrangement {
         }
     }
 
-    /// Declares that no two rows have the same key once an epoch is complete: deletes then need no
+    /// Declares that no two rows have the same key once an epoch is complete: deletes then never need an
     /// index over whole rows. To be said before the first row.
     pub fn with_unique_key(self, unique: bool) -> Arrangement {
         debug_assert_eq!(self.rows.limit, 0, "uniqueness is declared before the first row");
-        let shape = Shape { schema: self.shape.schema.clone(), key: self.shape.key.clone(), unique };
+        let shape =
+            Shape { schema: self.shape.schema.clone(), key: self.shape.key.clone(), unique };
         let shape = Arc::new(shape);
         Arrangement { rows: Generation::new(shape.clone(), Epoch::ZERO), shape, ..self }
     }
@@ -162,6 +163,8 @@ impl Arrangement {
             Err(error) => {
                 self.rows.roll_back(mark, &killed);
                 self.doomed.extend(mark..self.rows.limit);
+                // The shadow may be prepared for deletes in a way in which its original is no more.
+                self.shadow = None;
                 return Err(error);
             }
         }
@@ -215,14 +218,20 @@ impl Arrangement {
         if Arc::ptr_eq(got, wanted) {
             return Ok(());
         }
-        let types = |s: &SchemaRef| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+        let types =
+            |s: &SchemaRef| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
         let same = got.fields().len() == wanted.fields().len()
-            && got.fields().iter().zip(wanted.fields()).all(|(g, w)| g.data_type() == w.data_type());
+            && got
+                .fields()
+                .iter()
+                .zip(wanted.fields())
+                .all(|(g, w)| g.data_type() == w.data_type());
         if same {
             return Ok(());
         }
         let detail = format!("got {:?}, expected {:?}", types(got), types(wanted));
-        Err(Error::internal("change batch of another schema than the arrangement's").with_detail(detail))
+        Err(Error::internal("change batch of another schema than the arrangement's")
+            .with_detail(detail))
     }
 
     /// Makes the epoch's changes visible and enters its deaths wherever they must be known.
@@ -238,15 +247,15 @@ impl Arrangement {
             taken.dead.extend(killed.iter().map(|k| k.row).filter(|&row| row < taken.limit));
         }
         if let Some(shadow) = &mut self.shadow {
-            if self.rows.removes() && !killed.is_empty() {
-                shadow.generation.prepare_removal();
-            }
             let code = shadow.generation.code(epoch);
             for k in killed {
                 if let Some(row) = shadow.translate(k.row) {
                     shadow.generation.kill_copy(row, k.tag, code);
                 }
             }
+            // Afterwards: where the original went over to an index over rows in this epoch, not all
+            // tags are of that index, and the shadow's own is built without the dead.
+            shadow.generation.prepare_like(&self.rows);
         }
         let (limit, len) = (self.rows.limit, self.rows.living());
         self.versions.push_back(Version { epoch, limit, len });

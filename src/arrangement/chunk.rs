@@ -147,7 +147,10 @@ impl Chunks {
         // Only a tail that starts where the sealed chunks end can be sealed: behind a chunk too large
         // to merge, all later pieces stay in the tail and are found by binary search.
         let fits = self.tail.first().is_some_and(|t| end - t.start as usize == CHUNK_ROWS);
-        if end.is_multiple_of(CHUNK_ROWS) && fits && let Some(change) = self.merge(0)? {
+        if end.is_multiple_of(CHUNK_ROWS)
+            && fits
+            && let Some(change) = self.merge(0)?
+        {
             grown += change;
             let chunk = Arc::make_mut(&mut self.tail).pop().expect("a merge leaves one piece");
             Arc::make_mut(&mut self.sealed).push(chunk);

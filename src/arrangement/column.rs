@@ -5,10 +5,12 @@
 //! fixed-width types are equal when their bits are. Types without an accessor here (unions, run-end
 //! encoding, dictionaries) compare through Arrow's own equality: right, but slow.
 
+use arrow::array::ArrayData;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
-use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer, i256};
-use arrow::array::ArrayData;
+use arrow_buffer::{
+    ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer, i256,
+};
 use arrow_schema::{DataType, IntervalUnit};
 
 use super::index::prefetch;
@@ -114,11 +116,17 @@ impl Column {
             }
             LargeUtf8 => {
                 let array = array.as_string::<i64>();
-                Values::LargeText { offsets: array.offsets().clone(), bytes: array.values().clone() }
+                Values::LargeText {
+                    offsets: array.offsets().clone(),
+                    bytes: array.values().clone(),
+                }
             }
             LargeBinary => {
                 let array = array.as_binary::<i64>();
-                Values::LargeText { offsets: array.offsets().clone(), bytes: array.values().clone() }
+                Values::LargeText {
+                    offsets: array.offsets().clone(),
+                    bytes: array.values().clone(),
+                }
             }
             Utf8View => Values::TextView(array.as_string_view().clone()),
             BinaryView => Values::BinaryView(array.as_binary_view().clone()),

@@ -100,9 +100,8 @@ impl Places<'_> {
     }
 
     fn array(&self, k: usize, data_type: &DataType, buffers: Vec<Buffer>) -> Result<ArrayRef> {
-        let mut data = ArrayData::builder(data_type.clone())
-            .len(self.rows.len())
-            .nulls(self.nulls(k));
+        let mut data =
+            ArrayData::builder(data_type.clone()).len(self.rows.len()).nulls(self.nulls(k));
         for buffer in buffers {
             data = data.add_buffer(buffer);
         }
@@ -165,7 +164,9 @@ impl Places<'_> {
         let mut out: Vec<u8> = Vec::with_capacity(total);
         for &(chunk, at) in &self.rows {
             let (from, bytes) = values[chunk as usize];
-            out.extend_from_slice(&bytes[from[at as usize] as usize..from[at as usize + 1] as usize]);
+            out.extend_from_slice(
+                &bytes[from[at as usize] as usize..from[at as usize + 1] as usize],
+            );
         }
         self.array(k, data_type, vec![Buffer::from_vec(offsets), Buffer::from_vec(out)])
     }
@@ -179,4 +180,3 @@ impl Places<'_> {
         gathered.map_err(|e: ArrowError| Error::internal(format!("cannot gather rows: {e}")))
     }
 }
-

@@ -4,9 +4,10 @@
 //! appended and die, and never move: a rebuild makes a new generation and leaves the old one to the
 //! snapshots that still read it. Epochs, pins and checkpoints are the arrangement's business.
 //!
-//! Beside the key index, which readers share, the writer keeps, from the first delete on, two things
-//! of its own ([`Removal`]): the way back along each chain, so that forgotten rows leave it in
-//! constant time, and an index over whole rows, so that a delete never walks a fat key.
+//! Beside the key index, which readers share, the writer keeps two things of its own ([`Removal`]):
+//! from the first delete on the way back along each chain, so that forgotten rows leave it in
+//! constant time; and from the first delete under a fat key on an index over whole rows, so that no
+//! delete walks more than [`WALK_ROWS_MAX`] rows. Nearly unique keys never pay for the latter.
 
 use std::sync::Arc;
 
@@ -27,20 +28,17 @@ pub(super) struct Shape {
     pub unique: bool,
 }
 
-impl Shape {
-    /// Whether the key leads to at most one living row once an epoch is complete.
-    fn deletes_by_key(&self) -> bool {
-        self.unique && !self.key.is_empty()
-    }
-}
-
 /// The code of rows that were never visible to anybody: those of an epoch that was rolled back.
 pub(super) const NEVER: u32 = 1;
+
+/// Rows of one key that a delete looks through before it goes by an index over whole rows instead.
+/// Tests want both ways taken.
+const WALK_ROWS_MAX: usize = if cfg!(test) { 8 } else { 32 };
 
 /// Rows that one generation may hold: ids are 32 bits, and the last ones mean "no row".
 const ROWS_MAX: usize = u32::MAX as usize - 1;
 
-/// A row found and killed: `tag` is what its index entry for deletes is under.
+/// A row found and killed: `tag` is that of the whole row where it was found by the index over rows.
 #[derive(Clone, Copy)]
 pub(super) struct Killed {
     pub row: u32,
@@ -51,7 +49,7 @@ pub(super) struct Killed {
 struct Removal {
     /// The next newer row of the same chain; the row itself once it has left the chain.
     newer: Links,
-    /// The living rows by the hash of all columns; absent where the key is unique.
+    /// The living rows by the hash of all columns, once a key was too fat to be walked.
     rows: Option<RowIndex>,
 }
 
@@ -208,8 +206,7 @@ impl Generation {
         if self.shape.key.is_empty() {
             return;
         }
-        let keys: Vec<ArrayRef> =
-            self.shape.key.iter().map(|&k| batch.column(k).clone()).collect();
+        let keys: Vec<ArrayRef> = self.shape.key.iter().map(|&k| batch.column(k).clone()).collect();
         hash_columns(&keys, batch.num_rows(), &mut self.hashes);
         let Generation { keys, links, removal, deaths, bytes, hashes, .. } = self;
         let forgotten = |row| (1..=self.forgotten_code).contains(&deaths.code(row));
@@ -250,81 +247,134 @@ impl Generation {
         }
     }
 
-    /// Whether deletes have been prepared for; a shadow follows its original in this.
-    pub fn removes(&self) -> bool {
-        self.removal.is_some()
+    /// Prepares for deletes as far as `original`, which this one shadows, is prepared.
+    pub fn prepare_like(&mut self, original: &Generation) {
+        match &original.removal {
+            None => {}
+            Some(Removal { rows: None, .. }) => self.prepare_unlinking(),
+            Some(Removal { rows: Some(_), .. }) => self.prepare_row_index(),
+        }
     }
 
-    /// Builds what deletes need, at the first delete.
-    pub fn prepare_removal(&mut self) {
-        if self.removal.is_none() {
-            let newer = Links::new();
-            let indexed = if self.shape.key.is_empty() { 0 } else { self.limit };
-            for row in 0..indexed {
-                match self.links.get(row) {
-                    NIL => {}
-                    older => self.bytes += newer.set(older, row),
-                }
-            }
-            self.removal = Some(Removal { newer, rows: None });
+    /// Finds the way back along each chain, at the first delete.
+    fn prepare_unlinking(&mut self) {
+        if self.removal.is_some() {
+            return;
         }
-        let Some(removal) = &mut self.removal else { return };
-        if removal.rows.is_none() && !self.shape.deletes_by_key() {
-            removal.rows = Some(RowIndex::new());
-            let chunks = self.chunks.clone();
-            for chunk in chunks.iter() {
-                self.enter_rows(chunk.batch.columns(), chunk.rows(), chunk.start);
+        let newer = Links::new();
+        let indexed = if self.shape.key.is_empty() { 0 } else { self.limit };
+        for row in 0..indexed {
+            match self.links.get(row) {
+                NIL => {}
+                older => self.bytes += newer.set(older, row),
             }
+        }
+        self.removal = Some(Removal { newer, rows: None });
+    }
+
+    /// Builds the index over whole rows.
+    fn prepare_row_index(&mut self) {
+        self.prepare_unlinking();
+        let Some(removal @ Removal { rows: None, .. }) = &mut self.removal else { return };
+        removal.rows = Some(RowIndex::new());
+        let chunks = self.chunks.clone();
+        for chunk in chunks.iter() {
+            self.enter_rows(chunk.batch.columns(), chunk.rows(), chunk.start);
         }
     }
 
     /// Kills one living row for each row of `batch`, equal to it in all columns. What was killed is
     /// in `killed`, also when a row is missing and the rest is left undone.
     pub fn kill(&mut self, batch: &RecordBatch, code: u32, killed: &mut Vec<Killed>) -> Result<()> {
-        self.prepare_removal();
-        let by_key = self.shape.deletes_by_key();
-        let hashed: Vec<ArrayRef> = match by_key {
-            true => self.shape.key.iter().map(|&k| batch.column(k).clone()).collect(),
-            false => batch.columns().to_vec(),
-        };
-        hash_columns(&hashed, batch.num_rows(), &mut self.hashes);
+        self.prepare_unlinking();
         let columns: Vec<Column> =
             batch.columns().iter().map(|c| Column::new(c.as_ref())).collect();
-        for i in 0..batch.num_rows() {
-            self.prefetch_for_kill(i);
-            let tag = tag(self.hashes[i]);
-            let chunks = &self.chunks;
-            let equal = |row: u32| {
-                let (chunk, at) = chunks.locate(row);
-                chunk.columns.iter().zip(&columns).all(|(stored, c)| stored.equals(at, c, i))
-            };
-            let found = match &mut self.removal {
-                Some(Removal { rows: Some(rows), .. }) => rows.take(tag, equal),
-                _ => {
-                    let mut row = self.keys.shared().head(tag);
-                    while row != NIL && !(self.deaths.code(row) == 0 && equal(row)) {
-                        row = self.links.get(row);
-                    }
-                    (row != NIL).then_some(row)
-                }
-            };
-            let Some(row) = found else {
-                return Err(Error::internal("delete of a row that is not in the arrangement"));
-            };
-            self.bytes += self.deaths.set(row, code);
-            self.dead += 1;
-            killed.push(Killed { row, tag });
+        let indexed = matches!(&self.removal, Some(Removal { rows: Some(_), .. }));
+        let mut done = 0;
+        if !indexed && !self.shape.key.is_empty() {
+            done = self.kill_by_key(batch, &columns, code, killed)?;
+        }
+        if done < batch.num_rows() {
+            self.prepare_row_index();
+            self.kill_by_row(batch, &columns, done, code, killed)?;
         }
         Ok(())
     }
 
+    /// Finds rows through the key index. Returns how many rows of the batch are done: all of them, or
+    /// those before the first one whose key is too fat.
+    fn kill_by_key(
+        &mut self,
+        batch: &RecordBatch,
+        columns: &[Column],
+        code: u32,
+        killed: &mut Vec<Killed>,
+    ) -> Result<usize> {
+        let keys: Vec<ArrayRef> = self.shape.key.iter().map(|&k| batch.column(k).clone()).collect();
+        hash_columns(&keys, batch.num_rows(), &mut self.hashes);
+        // Under a unique key the living row is among the newest: older ones are dead.
+        let steps_max = if self.shape.unique { usize::MAX } else { WALK_ROWS_MAX };
+        for i in 0..batch.num_rows() {
+            self.prefetch_for_kill(self.keys.shared(), i);
+            let tag = tag(self.hashes[i]);
+            let mut row = self.keys.shared().head(tag);
+            let mut steps = 0;
+            while row != NIL && !(self.deaths.code(row) == 0 && self.equals(row, columns, i)) {
+                row = self.links.get(row);
+                steps += 1;
+                if steps > steps_max {
+                    return Ok(i);
+                }
+            }
+            if row == NIL {
+                return Err(missing());
+            }
+            self.bytes += self.deaths.set(row, code);
+            self.dead += 1;
+            killed.push(Killed { row, tag });
+        }
+        Ok(batch.num_rows())
+    }
+
+    /// Finds rows through the index over whole rows, from row `from` of the batch on.
+    fn kill_by_row(
+        &mut self,
+        batch: &RecordBatch,
+        columns: &[Column],
+        from: usize,
+        code: u32,
+        killed: &mut Vec<Killed>,
+    ) -> Result<()> {
+        hash_columns(batch.columns(), batch.num_rows(), &mut self.hashes);
+        let Some(mut removal) = self.removal.take() else { return Err(missing()) };
+        let mut found = Ok(());
+        if let Some(rows) = &mut removal.rows {
+            for i in from..batch.num_rows() {
+                self.prefetch_for_kill(rows.heads.shared(), i);
+                let tag = tag(self.hashes[i]);
+                let Some(row) = rows.take(tag, |row| self.equals(row, columns, i)) else {
+                    found = Err(missing());
+                    break;
+                };
+                self.bytes += self.deaths.set(row, code);
+                self.dead += 1;
+                killed.push(Killed { row, tag });
+            }
+        }
+        self.removal = Some(removal);
+        found
+    }
+
+    /// Whether a stored row equals row `i` of `columns`, all columns of the schema.
+    #[inline]
+    fn equals(&self, row: u32, columns: &[Column], i: usize) -> bool {
+        let (chunk, at) = self.chunks.locate(row);
+        chunk.columns.iter().zip(columns).all(|(stored, c)| stored.equals(at, c, i))
+    }
+
     /// Asks for what deletes further on will touch: first the slot, then what it leads to.
     #[inline(always)]
-    fn prefetch_for_kill(&self, i: usize) {
-        let heads = match &self.removal {
-            Some(Removal { rows: Some(rows), .. }) => rows.heads.shared(),
-            _ => self.keys.shared(),
-        };
+    fn prefetch_for_kill(&self, heads: &super::index::Index, i: usize) {
         if let Some(&hash) = self.hashes.get(i + 2 * AHEAD) {
             heads.prefetch(tag(hash));
         }
@@ -357,7 +407,7 @@ impl Generation {
             self.bytes += self.deaths.set(row, NEVER);
         }
         self.dead = self.dead - killed.len() + (self.limit - mark) as usize;
-        // The index over rows has lost the killed rows; it is built again at the next delete.
+        // The index over rows has lost the killed rows; it is built again when it is needed.
         if let Some(removal) = &mut self.removal
             && let Some(rows) = removal.rows.take()
         {
@@ -387,4 +437,8 @@ impl Generation {
         }
         self.bytes += newer.set(row, row);
     }
+}
+
+fn missing() -> Error {
+    Error::internal("delete of a row that is not in the arrangement")
 }

@@ -87,9 +87,7 @@ pub(super) struct Shadow {
 impl Shadow {
     pub fn new(shape: &Arc<Shape>, original: &Generation, forgettable: Forgettable) -> Shadow {
         let mut generation = Generation::new(shape.clone(), forgettable.base());
-        if original.removes() {
-            generation.prepare_removal();
-        }
+        generation.prepare_like(original);
         Shadow { generation, kept: Kept::default(), owed: vec![] }
     }
 

@@ -70,9 +70,9 @@ fn column(data_type: &DataType, seeds: &[u64]) -> ArrayRef {
         StringArray::from_iter(seeds.iter().map(|&s| word(s)))
     };
     match data_type {
-        Boolean => Arc::new(BooleanArray::from_iter(
-            seeds.iter().map(|&s| (s > 0).then_some(s % 2 == 1)),
-        )),
+        Boolean => {
+            Arc::new(BooleanArray::from_iter(seeds.iter().map(|&s| (s > 0).then_some(s % 2 == 1))))
+        }
         Float64 => Arc::new(Float64Array::from_iter(seeds.iter().map(|&s| match s {
             0 => None,
             1 => Some(f64::NAN),
@@ -99,7 +99,8 @@ fn column(data_type: &DataType, seeds: &[u64]) -> ArrayRef {
         List(_) => {
             let mut builder = ListBuilder::new(Int64Builder::new());
             for &s in seeds {
-                (0..s % 4).for_each(|i| builder.values().append_option((i != 1).then_some(s as i64)));
+                (0..s % 4)
+                    .for_each(|i| builder.values().append_option((i != 1).then_some(s as i64)));
                 builder.append(s > 0);
             }
             Arc::new(builder.finish())
@@ -150,10 +151,8 @@ fn rendered_row(columns: &[ArrayRef], row: usize) -> String {
 type Multiset = HashMap<Row, i64>;
 
 fn expected(schema: &SchemaRef, set: &Multiset) -> BTreeMap<String, i64> {
-    let rows: Vec<Row> = set
-        .iter()
-        .flat_map(|(row, &n)| std::iter::repeat_n(row.clone(), n as usize))
-        .collect();
+    let rows: Vec<Row> =
+        set.iter().flat_map(|(row, &n)| std::iter::repeat_n(row.clone(), n as usize)).collect();
     rendered(&[batch(schema, &rows)])
 }
 
@@ -181,11 +180,13 @@ fn check(snapshot: &Snapshot, set: &Multiset, key: &[usize], random: &mut Random
         *matches.entry((p, rendered_row(&columns, i))).or_default() += 1;
     }
     let mut wanted: BTreeMap<(u32, String), i64> = BTreeMap::new();
-    for (row, &n) in set {
-        let one = batch(&schema, std::slice::from_ref(row));
+    let rows: Vec<Row> = set.keys().cloned().collect();
+    let all = batch(&schema, &rows);
+    for (i, row) in rows.iter().enumerate() {
+        let text = rendered_row(all.columns(), i);
         for (p, probe) in probes.iter().enumerate() {
             if key.iter().all(|&k| same(schema.field(k).data_type(), row[k], probe[k])) {
-                *wanted.entry((p as u32, rendered_row(one.columns(), 0))).or_default() += n;
+                *wanted.entry((p as u32, text.clone())).or_default() += set[row];
             }
         }
     }
@@ -199,6 +200,9 @@ fn check(snapshot: &Snapshot, set: &Multiset, key: &[usize], random: &mut Random
 fn same(data_type: &DataType, a: u64, b: u64) -> bool {
     match data_type {
         DataType::Boolean => (a > 0) == (b > 0) && (a == 0 || a % 2 == b % 2),
+        DataType::List(_) => {
+            a == b || (a > 0 && b > 0 && a.is_multiple_of(4) && b.is_multiple_of(4))
+        }
         _ => a == b,
     }
 }
@@ -274,9 +278,11 @@ fn run(seed: u64, types: &[DataType], key: &[usize], unique: bool) {
     let mut held: Vec<(Pin, Snapshot, Multiset)> = vec![];
     let (mut copy, mut copy_epoch) = (new(), Epoch::ZERO);
     let mut epoch = Epoch::ZERO;
-    for step in 0..120 {
+    // Wide rows take long to render and compare.
+    let steps = if types.len() > 5 { 60 } else { 120 };
+    for step in 0..steps {
         epoch = Epoch(epoch.0 + 1 + random.next() % 2);
-        if step % 40 == 39 {
+        if step % 40 == 30 {
             let rows: Vec<(Row, i64)> = set.drain().collect();
             let gone: Vec<Row> = rows.iter().map(|(r, _)| r.clone()).collect();
             let weights: Vec<i64> = rows.iter().map(|(_, n)| -n).collect();
@@ -311,17 +317,15 @@ fn run(seed: u64, types: &[DataType], key: &[usize], unique: bool) {
 
 #[test]
 fn snapshots_agree_with_the_multiset_of_their_epoch_for_all_types() {
-    for seed in 0..4 {
-        run(seed, &mixed_types(), &[0], false);
-        run(seed + 100, &mixed_types(), &[1, 7, 2], false);
-    }
+    run(1, &mixed_types(), &[0], false);
+    run(2, &mixed_types(), &[1, 7, 2], false);
 }
 
 #[test]
 fn every_type_can_be_a_key() {
     let types = mixed_types();
-    for k in 0..types.len() {
-        run(k as u64, &[types[k].clone(), DataType::Int64], &[0], false);
+    for (seed, data_type) in types.into_iter().enumerate() {
+        run(seed as u64, &[data_type, DataType::Int64], &[0], false);
     }
 }
 
@@ -412,7 +416,11 @@ fn memory_is_flat_when_filled_and_emptied_a_hundred_times() {
                 if round == 0 {
                     full = full.max(a.bytes());
                 }
-                assert!(a.bytes() <= full, "{} bytes in round {round}, {full} in the first", a.bytes());
+                assert!(
+                    a.bytes() <= full,
+                    "{} bytes in round {round}, {full} in the first",
+                    a.bytes()
+                );
                 // The reader is an epoch behind.
                 a.compact(epoch.prev(), 100);
             }
@@ -442,7 +450,8 @@ fn memory_stays_bounded_under_updates_with_checkpoints() {
             let both: Vec<i64> = keys.iter().chain(&keys).copied().collect();
             let old = keys.iter().map(|&k| versions[k as usize]);
             let vs: Vec<i64> = old.chain(keys.iter().map(|_| e as i64)).collect();
-            let weights: Vec<i64> = (0..both.len()).map(|i| if i < keys.len() { -1 } else { 1 }).collect();
+            let weights: Vec<i64> =
+                (0..both.len()).map(|i| if i < keys.len() { -1 } else { 1 }).collect();
             let groups = both.iter().map(|k| k % 50).collect();
             a.apply(Epoch(e), &[ChangeBatch::new(ints(&[both, vs, groups]), weights)]).unwrap();
             keys.iter().for_each(|&k| versions[k as usize] = e as i64);
@@ -450,10 +459,10 @@ fn memory_stays_bounded_under_updates_with_checkpoints() {
             if e.is_multiple_of(20) {
                 a.take_changes().unwrap();
             }
-            if e == 250 {
-                peak = a.bytes() * 3 / 2;
+            if e <= 300 {
+                peak = a.bytes().max(peak);
             }
-            assert!(e <= 250 || a.bytes() <= peak, "{} bytes at epoch {e}", a.bytes());
+            assert!(a.bytes() <= peak * 5 / 4, "{} bytes at epoch {e}, {peak} before", a.bytes());
         }
         let found = rendered(&a.snapshot(Epoch(799)).scan());
         let wanted = ints(&[(0..n).collect(), versions, (0..n).map(|k| k % 50).collect()]);
