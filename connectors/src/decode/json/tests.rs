@@ -1,5 +1,5 @@
-//! Tests of the JSON decoder as a whole: what each column takes, what each bad message is told, and that the fast way,
-//! the careful way and an independent parser agree on messages broken at random.
+//! Tests of the JSON decoder as a whole: what each column takes, what each bad message is told, and that the fast
+//! way, the careful way and an independent parser agree on messages broken at random.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -59,8 +59,8 @@ fn rendered(batch: &RecordBatch, column: usize) -> Vec<String> {
     (0..batch.num_rows()).map(|row| formatter.value(row).to_string()).collect()
 }
 
-/// Decodes messages of which each is known to be seen twice, so that the second time goes by a template; both times must
-/// give the same. Returns one text a message: the row, or the failure.
+/// Decodes messages of which each is known to be seen twice, so that the second time goes by a template; both times
+/// must give the same. Returns one text a message: the row, or the failure.
 fn decode(schema: &SchemaRef, messages: &[&str]) -> Vec<String> {
     let mut decoder = JsonDecoder::new(schema.clone(), &all(schema)).unwrap();
     let mut outcomes = Vec::new();
@@ -509,6 +509,20 @@ fn remembered_minute_is_never_matched_by_anything_but_a_timestamp() {
     let mut failures = Vec::new();
     JsonDecoder::new(schema, &[0]).unwrap().decode(laid.messages(), &mut failures).unwrap();
     assert_eq!(failures.len(), 1);
+}
+
+#[test]
+fn message_cut_short_does_not_go_on_in_the_next_one() {
+    let schema = schema(vec![Field::new("a", DataType::Int64, true), jsonb("j")]);
+    let messages = [r#"{"a":1,"j":{}}"#, r#"{"a":1"#, r#","j":{}}"#, r#"{"a":1,"j":"#, "{}", "}"];
+    for padding in [0, PADDING] {
+        let laid = Laid::new(&messages, padding);
+        let mut decoder = JsonDecoder::new(schema.clone(), &[0, 1]).unwrap();
+        let mut failures = Vec::new();
+        let batch = decoder.decode(laid.messages(), &mut failures).unwrap();
+        assert_eq!(failures.iter().map(|f| f.message).collect::<Vec<_>>(), [1, 2, 3, 5]);
+        assert_eq!(batch.num_rows(), 2);
+    }
 }
 
 #[test]
