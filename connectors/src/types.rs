@@ -1,8 +1,9 @@
 //! PostgreSQL's values read from their text: numbers, dates and times, intervals, uuid, bytea.
 //!
-//! Owns what every decoder of text needs (JSON now, CSV next): pure functions from text to the value Arrow stores, with
-//! PostgreSQL's SQLSTATE and message where the text is wrong. Knows no format, no column and no builder. Nothing here
-//! panics on any text, and nothing reads the clock or a time zone setting: `now`, `today` and `infinity` are refused.
+//! Owns what every decoder of text needs (JSON now, CSV next): pure functions from text to the value Arrow stores,
+//! with PostgreSQL's SQLSTATE and message where the text is wrong. Knows no format, no column and no builder.
+//! Nothing here panics on any text, and nothing reads the clock or a time zone setting: `now`, `today` and
+//! `infinity` are refused.
 
 mod datetime;
 mod interval;
@@ -34,7 +35,7 @@ pub const DATETIME_OVERFLOW: &str = "22008";
 /// Messages quote at most this many characters of a value: enough to recognise it, bounded against long ones.
 const QUOTED_CHARS_MAX: usize = 64;
 
-/// `text` for a message: cut at [`QUOTED_CHARS_MAX`], with what is not UTF-8 replaced.
+/// `text` for a message: cut at 64 characters, with what is not UTF-8 replaced.
 pub fn quoted(text: &[u8]) -> String {
     // A character has at most four bytes, so a prefix of that many bytes is all that can be shown.
     let prefix = &text[..text.len().min(4 * QUOTED_CHARS_MAX)];
@@ -93,9 +94,9 @@ pub fn uuid(text: &str) -> Result<[u8; 16], Invalid> {
     if digits == 32 { Ok(bytes) } else { Err(invalid()) }
 }
 
-/// A bytea as PostgreSQL reads it, appended to `out`: `\x` and hexadecimal digits (whitespace allowed between bytes),
-/// else the escape format, where `\\` is a backslash and `\ooo` a byte in octal. On an error `out` has grown by
-/// something the caller takes back.
+/// A bytea as PostgreSQL reads it, appended to `out`: `\x` and hexadecimal digits (whitespace allowed between
+/// bytes), else the escape format, where `\\` is a backslash and `\ooo` a byte in octal. On an error `out` has grown
+/// by something the caller takes back.
 pub fn bytea(text: &str, out: &mut Vec<u8>) -> Result<(), Invalid> {
     let invalid = || Invalid::syntax("bytea", text.as_bytes());
     let mut bytes = text.bytes();

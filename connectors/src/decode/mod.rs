@@ -1,9 +1,9 @@
 //! Decoders: the bytes of messages into Arrow rows, with an error for each message that is no row.
 //!
-//! Owns the seam between readers, which fill one buffer with many messages, and formats, which know what the bytes mean.
-//! A decoder never fails a batch because of a message: what is wrong with one message becomes a [`Failure`] of that
-//! message alone. Decoders do no I/O and know neither topics, splits nor offsets; a reader maps a failure's index to its
-//! offset. A new format is a file here, a variant of [`Encode`] and a line in [`decoder`].
+//! Owns the seam between readers, which fill one buffer with many messages, and formats, which know what the bytes
+//! mean. A decoder never fails a batch because of a message: what is wrong with one message becomes a [`Failure`] of
+//! that message alone. Decoders do no I/O and know neither topics, splits nor offsets; a reader maps a failure's
+//! index to its offset. A new format is a file here, a variant of [`Encode`] and a line in [`decoder`].
 
 mod json;
 
@@ -13,8 +13,9 @@ use arrow_schema::SchemaRef;
 use crate::contract::ConnectorError;
 pub use json::JsonDecoder;
 
-/// How many zero bytes should follow the last message in its buffer. Decoders look this far ahead of a message's end;
-/// where the bytes are missing, the messages at the buffer's end are decoded on a slower way with the same result.
+/// How many zero bytes should follow the last message in its buffer. Decoders look this far ahead of a message's
+/// end; where the bytes are missing, the messages at the buffer's end are decoded on a slower way with the same
+/// result.
 pub const PADDING: usize = 64;
 
 /// Messages laid out in one buffer, with at least [`PADDING`] zero bytes after the last one.
@@ -36,8 +37,8 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// Turns messages into rows. One decoder serves one reader thread and learns from what it sees, so it is kept between
-/// batches; the rows do not depend on what it has learned.
+/// Turns messages into rows. One decoder serves one reader thread and learns from what it sees, so it is kept
+/// between batches; the rows do not depend on what it has learned.
 pub trait Decoder: Send {
     /// The columns of the batches: all declared ones, in their order.
     fn schema(&self) -> &SchemaRef;
@@ -72,8 +73,8 @@ impl Encode {
     }
 }
 
-/// A decoder of `encode` for the declared columns of `schema`, where `nullable = false` means NOT NULL, that builds the
-/// columns at the indices `wanted`. Fails when a column's type has no reading in that encoding.
+/// A decoder of `encode` for the declared columns of `schema`, where `nullable = false` means NOT NULL, that builds
+/// the columns at the indices `wanted`. Fails when a column's type has no reading in that encoding.
 pub fn decoder(
     encode: Encode,
     schema: SchemaRef,

@@ -1,8 +1,8 @@
 //! Dates, times and timestamps from ISO 8601 text, with the liberties PostgreSQL takes with it.
 //!
-//! All three share one left-to-right scan of `YYYY-MM-DD`, a separator (`T` or spaces), `hh:mm[:ss[.fraction]]` and an
-//! optional zone. Calendar dates are proleptic Gregorian. Day names, month names, other field orders and the special
-//! words (now, today, infinity, epoch) are refused, since their meaning depends on settings or on the clock.
+//! All three share one left-to-right scan of `YYYY-MM-DD`, a separator (`T` or spaces), `hh:mm[:ss[.fraction]]` and
+//! an optional zone. Calendar dates are proleptic Gregorian. Day names, month names, other field orders and the
+//! special words (now, today, infinity, epoch) are refused, since their meaning depends on settings or on the clock.
 
 use arrow_schema::TimeUnit;
 
@@ -41,7 +41,8 @@ pub fn units_per_second(unit: TimeUnit) -> i64 {
     }
 }
 
-/// Days since 1970-01-01. A time of day (and zone) after the date must be valid and is then ignored, as PostgreSQL does.
+/// Days since 1970-01-01. A time of day (and zone) after the date must be valid and is then ignored, as PostgreSQL
+/// does.
 pub fn date(text: &str) -> Result<i32, Invalid> {
     let mut scan = Scan::new(text);
     let days =
@@ -58,7 +59,8 @@ pub fn time(text: &str) -> Result<i64, Invalid> {
 /// `unit`s since 1970-01-01 00:00:00, the fraction rounded half up to the unit.
 ///
 /// With `zoned` (timestamp with time zone) the zone's offset is taken off to give UTC, and a text without a zone is
-/// taken as UTC; without it the zone must be valid and is then ignored, as PostgreSQL does. A date alone is its midnight.
+/// taken as UTC; without it the zone must be valid and is then ignored, as PostgreSQL does. A date alone is its
+/// midnight.
 pub fn timestamp(text: &str, unit: TimeUnit, zoned: bool) -> Result<i64, Invalid> {
     let per_second = units_per_second(unit);
     let mut scan = Scan::new(text);
@@ -103,9 +105,9 @@ pub fn minute(text: &[u8; MINUTE_TEXT_BYTES]) -> Option<i64> {
     Some((days_from_civil(year, month, day)? * 24 + hour) * 60 + minute)
 }
 
-/// Days since 1970-01-01 of a proleptic Gregorian date (year 0 is 1 BC); `None` where there is no such day. The formula
-/// counts days in eras of 400 years that begin in March, so that the leap day ends its year (H. Hinnant, "chrono-
-/// compatible low-level date algorithms").
+/// Days since 1970-01-01 of a proleptic Gregorian date (year 0 is 1 BC); `None` where there is no such day. The
+/// formula counts days in eras of 400 years that begin in March, so that the leap day ends its year (H. Hinnant,
+/// "chrono- compatible low-level date algorithms").
 fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
     let leap = year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0);
     let month_days = match month {
@@ -134,8 +136,8 @@ impl<'a> Scan<'a> {
         Scan { rest: text.trim_ascii().as_bytes() }
     }
 
-    /// A date, an optional time, an optional zone and an optional ` BC`, given to `make` as days since 1970, seconds of
-    /// the day, nanoseconds of the second and the zone's seconds east of Greenwich.
+    /// A date, an optional time, an optional zone and an optional ` BC`, given to `make` as days since 1970, seconds
+    /// of the day, nanoseconds of the second and the zone's seconds east of Greenwich.
     fn date_and_time<T>(
         &mut self,
         make: impl Fn(i64, i64, i64, i64) -> Result<T, Fault>,
@@ -209,7 +211,8 @@ impl<'a> Scan<'a> {
         Ok(padded.fold(0, |value, d| value * 10 + i64::from(d - b'0')))
     }
 
-    /// Nothing (zero), `Z`, `UTC`, `GMT` or `±hh[[:]mm[[:]ss]]`, spaces before it allowed: seconds east of Greenwich.
+    /// Nothing (zero), `Z`, `UTC`, `GMT` or `±hh[[:]mm[[:]ss]]`, spaces before it allowed: seconds east of
+    /// Greenwich.
     fn zone(&mut self) -> Result<i64, Fault> {
         self.spaces();
         let sign = match self.rest {

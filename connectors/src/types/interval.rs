@@ -1,9 +1,9 @@
-//! Intervals from text: PostgreSQL's own style (`1 year 2 mons -3 days 04:05:06.7`, `@ 1 hour ago`) and ISO 8601 with
-//! designators (`P1Y2M3DT4H5M6.7S`).
+//! Intervals from text: PostgreSQL's own style (`1 year 2 mons -3 days 04:05:06.7`, `@ 1 hour ago`) and ISO 8601
+//! with designators (`P1Y2M3DT4H5M6.7S`).
 //!
-//! An interval has three parts that are never converted into each other: months, days and a time. A fraction of a unit
-//! spills into the smaller parts as in PostgreSQL (30 days to a month, 24 hours to a day). Part of neither style here:
-//! the SQL standard's `1-2` and ISO's `P0001-02-03`.
+//! An interval has three parts that are never converted into each other: months, days and a time. A fraction of a
+//! unit spills into the smaller parts as in PostgreSQL (30 days to a month, 24 hours to a day). Part of neither
+//! style here: the SQL standard's `1-2` and ISO's `P0001-02-03`.
 
 use arrow_buffer::IntervalMonthDayNano;
 
@@ -93,7 +93,8 @@ fn rounded(value: i128) -> i128 {
     (value + value.signum() * FRACTION_UNIT / 2) / FRACTION_UNIT
 }
 
-/// What `P` is followed by in ISO 8601: `1Y2M3W4D` and, after a `T`, `5H6M7.8S`; each may have a sign, one is required.
+/// What `P` is followed by in ISO 8601: `1Y2M3W4D` and, after a `T`, `5H6M7.8S`; each may have a sign, one is
+/// required.
 fn iso_parts(text: &str) -> Option<Parts> {
     let mut parts = Parts::default();
     let (date, time) = match text.split_once('T') {
@@ -125,8 +126,8 @@ fn iso_parts(text: &str) -> Option<Parts> {
     Some(parts)
 }
 
-/// Numbers with units and at most one clock time, in any order, after an optional `@` and before an optional `ago`. A
-/// last number without a unit is seconds.
+/// Numbers with units and at most one clock time, in any order, after an optional `@` and before an optional `ago`.
+/// A last number without a unit is seconds.
 fn postgres_parts(text: &str) -> Option<Parts> {
     let mut rest = text.strip_prefix('@').unwrap_or(text).trim_ascii_start();
     let (mut parts, mut any, mut clock_seen) = (Parts::default(), false, false);

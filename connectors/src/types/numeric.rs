@@ -1,11 +1,12 @@
 //! Numbers from their text: integers, floats and decimals, exact or refused.
 //!
-//! A [`Number`] is the decomposed text; integers and decimals are computed from its digits, never through a float. The
-//! work is bounded by the text's length: an exponent of a billion costs nothing.
+//! A [`Number`] is the decomposed text; integers and decimals are computed from its digits, never through a float.
+//! The work is bounded by the text's length: an exponent of a billion costs nothing.
 
 use super::{Invalid, OUT_OF_RANGE, quoted};
 
-/// A decimal number's text taken apart: `-12.50e3` has the integer digits `12`, the fraction digits `50`, exponent 3.
+/// A decimal number's text taken apart: `-12.50e3` has the integer digits `12`, the fraction digits `50`, exponent
+/// 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number<'a> {
     pub negative: bool,
@@ -123,8 +124,8 @@ pub fn integer_from_number<T: TryFrom<i128>>(
     value.ok_or_else(|| Invalid::out_of_range(type_name, text))
 }
 
-/// numeric(precision, scale) as Decimal128 stores it, rounded half away from zero to the scale as PostgreSQL does; more
-/// digits than the precision are 22003. NaN and infinity are refused, since Decimal128 has neither.
+/// numeric(precision, scale) as Decimal128 stores it, rounded half away from zero to the scale as PostgreSQL does;
+/// more digits than the precision are 22003. NaN and infinity are refused, since Decimal128 has neither.
 pub fn decimal(text: &[u8], precision: u8, scale: i8) -> Result<i128, Invalid> {
     let number =
         Number::parse(text.trim_ascii()).ok_or_else(|| Invalid::syntax("numeric", text))?;

@@ -1,7 +1,7 @@
 //! Reading JSON eight and sixteen bytes at a time: literals, digits and the plain part of strings.
 //!
-//! Every load is bounds-checked and gives `None` past the buffer's end, so nothing here can read what it should not; the
-//! caller then takes the way that goes byte by byte. The file holds all of the decoder's unsafe code: one
+//! Every load is bounds-checked and gives `None` past the buffer's end, so nothing here can read what it should not;
+//! the caller then takes the way that goes byte by byte. The file holds all of the decoder's unsafe code: one
 //! reinterpretation of sixteen bytes as a vector and one string array made from bytes that were checked before. The
 //! portable variants are compiled and tested on every architecture.
 
@@ -50,8 +50,8 @@ fn classify(block: [u8; BLOCK_BYTES]) -> Classes {
 #[inline(always)]
 fn classify_sse2(block: [u8; BLOCK_BYTES]) -> Classes {
     use std::arch::x86_64::*;
-    // SAFETY: SSE2 is part of x86-64 itself, so the instructions exist; both types are sixteen bytes in which every bit
-    // pattern is valid.
+    // SAFETY: SSE2 is part of x86-64 itself, so the instructions exist; both types are sixteen bytes in which every
+    // bit pattern is valid.
     unsafe {
         let bytes: __m128i = std::mem::transmute(block);
         let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
@@ -68,7 +68,8 @@ fn classify_portable(block: [u8; BLOCK_BYTES]) -> Classes {
     const HIGH: u64 = 0x80 * EACH;
     // The high bit of every byte that is zero, exactly: no carry passes from one byte to the next.
     let zero_bytes = |x: u64| !(((x & !HIGH) + !HIGH) | x | !HIGH);
-    // Gathers the high bits of eight bytes: the product adds each of them, shifted, into the top byte without overlap.
+    // Gathers the high bits of eight bytes: the product adds each of them, shifted, into the top byte without
+    // overlap.
     let gather = |x: u64| ((x >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32;
     let (low, high) = block.split_at(8);
     let mut classes = Classes { stops: 0, high: 0 };
@@ -136,8 +137,8 @@ pub(super) const POW10: [u64; 19] = {
 };
 
 /// The leading decimal digits of eight bytes: their value and how many they are. Neighbouring digits are combined in
-/// pairs, the pairs in fours and those in eights by multiplications on the whole word (D. Lemire, "Quickly parsing eight
-/// digits").
+/// pairs, the pairs in fours and those in eights by multiplications on the whole word (D. Lemire, "Quickly parsing
+/// eight digits").
 #[inline(always)]
 pub(super) fn digits8(word: u64) -> (u64, usize) {
     let values = word ^ 0x3030_3030_3030_3030;
@@ -174,8 +175,8 @@ fn digits18(data: &[u8], at: usize) -> Option<(u64, usize)> {
     Some((value, count))
 }
 
-/// A JSON integer of up to 18 digits, without point or exponent, at `at`: its value and where it ends. `None` leaves the
-/// matter to the careful parser.
+/// A JSON integer of up to 18 digits, without point or exponent, at `at`: its value and where it ends. `None` leaves
+/// the matter to the careful parser.
 #[inline(always)]
 pub(super) fn integer(data: &[u8], at: usize) -> Option<(i64, usize)> {
     let negative = *data.get(at)? == b'-';
@@ -227,8 +228,8 @@ pub(super) fn plain_number(data: &[u8], at: usize) -> Option<PlainNumber> {
     }
 }
 
-/// A string array of bytes that were checked to be UTF-8 string by string as they were appended; checking them again as
-/// a whole costs a tenth of decoding.
+/// A string array of bytes that were checked to be UTF-8 string by string as they were appended; checking them again
+/// as a whole would read all of them a second time.
 pub(super) fn checked_strings(
     offsets: OffsetBuffer<i32>,
     bytes: Vec<u8>,
@@ -240,8 +241,8 @@ pub(super) fn checked_strings(
     let end = usize::try_from(*offsets.last().expect("offsets begin with zero"))
         .expect("offsets grow from zero");
     assert!(end <= bytes.len(), "the last offset lies within the bytes");
-    // SAFETY: `OffsetBuffer` keeps its offsets ascending from zero, the last one was just compared with the bytes, and
-    // the decoder only ever appends whole strings that are valid UTF-8 and an offset at the end of each.
+    // SAFETY: `OffsetBuffer` keeps its offsets ascending from zero, the last one was just compared with the bytes,
+    // and the decoder only ever appends whole strings that are valid UTF-8 and an offset at the end of each.
     unsafe { StringArray::new_unchecked(offsets, Buffer::from_vec(bytes), nulls) }
 }
 

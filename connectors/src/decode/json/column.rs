@@ -1,9 +1,10 @@
 //! The columns being built: a tree of typed values that can be cut back to any row.
 //!
-//! Owns storage and nothing of JSON. The tree's root is a struct whose fields are the declared columns, so that messages
-//! and nested objects are one thing. Invariant between messages: a column that is kept has as many rows as its struct,
-//! one that is not kept (nobody wants it) has none; while a message is being read, a field of the present row is set
-//! exactly when its column is longer than that. Anything written for a message that turns out bad is cut off again.
+//! Owns storage and nothing of JSON. The tree's root is a struct whose fields are the declared columns, so that
+//! messages and nested objects are one thing. Invariant between messages: a column that is kept has as many rows as
+//! its struct, one that is not kept (nobody wants it) has none; while a message is being read, a field of the
+//! present row is set exactly when its column is longer than that. Anything written for a message that turns out bad
+//! is cut off again.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,13 +1,15 @@
-//! The careful way through one message's text: JSON's syntax (RFC 8259), checked byte by byte, with the place of a fault.
+//! The careful way through one message's text: JSON's syntax (RFC 8259), checked byte by byte, with the place of a
+//! fault.
 //!
-//! Owns the position in the text and what may stand there; knows no column and no type. Strings are checked when they
-//! are passed over: UTF-8, no control characters, escapes well formed, surrogates in pairs. Nesting is bounded, so that a
-//! message of brackets cannot exhaust the stack.
+//! Owns the position in the text and what may stand there; knows no column and no type. Strings are checked when
+//! they are passed over: UTF-8, no control characters, escapes well formed, surrogates in pairs. Nesting is bounded,
+//! so that a message of brackets cannot exhaust the stack.
 
 use super::blocks;
 use crate::types::{Invalid, hex_digit, quoted};
 
-/// Objects and arrays may be nested this deep: far deeper than events are, far shallower than a thread's stack allows.
+/// Objects and arrays may be nested this deep: far deeper than events are, far shallower than a thread's stack
+/// allows.
 pub(super) const DEPTH_MAX: usize = 128;
 
 /// Why a message is no row.
@@ -121,7 +123,8 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Passes over `open` and the whitespace after it; true when an element follows, false when the container is empty.
+    /// Passes over `open` and the whitespace after it; true when an element follows, false when the container is
+    /// empty.
     pub fn enter(&mut self, open: u8, close: u8) -> Result<bool, Fault> {
         if !self.take(open) {
             return self.fault(if open == b'{' {

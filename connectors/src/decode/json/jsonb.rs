@@ -1,9 +1,9 @@
 //! Any JSON value as the text that PostgreSQL's jsonb prints, so that equal values have equal bytes.
 //!
-//! Members are sorted by the length of their key and then by its bytes, the last of equal keys wins, `": "` and `", "`
-//! stand between, strings carry only the escapes they need, and numbers are written out as numeric does: `1.50e1` becomes
-//! `15.0`, `-0` becomes `0`. Numbers outside of numeric's range are refused (22003), and so is a value that writing out
-//! its numbers would blow up (54000).
+//! Members are sorted by the length of their key and then by its bytes, the last of equal keys wins, a colon or comma
+//! is followed by one space, strings carry only the escapes they need, and numbers are written out as numeric does:
+//! `1.50e1` becomes `15.0`, `-0` becomes `0`. Numbers outside of numeric's range are refused (22003), and so is a value
+//! that writing out its numbers would blow up (54000).
 
 use super::cursor::{Cursor, Fault, Text, Value};
 use crate::types::{Invalid, Number, OUT_OF_RANGE, quoted};
@@ -12,12 +12,12 @@ use crate::types::{Invalid, Number, OUT_OF_RANGE, quoted};
 const INTEGER_DIGITS_MAX: i64 = 131_072;
 const FRACTION_DIGITS_MAX: i64 = 16_383;
 
-/// A jsonb text may be this much longer than four times its source: room for every honest value, a bound for a message
-/// full of `1e131071`.
+/// A jsonb text may be this much longer than four times its source: room for every honest value, a bound for a
+/// message full of `1e131071`.
 const GROWTH_BYTES_MAX: usize = 1024 * 1024;
 
-/// Appends the value at the cursor to `out` and passes over it. On a fault `out` has grown by something the caller takes
-/// back. Faults of the value, not of the syntax, name the column by `path`.
+/// Appends the value at the cursor to `out` and passes over it. On a fault `out` has grown by something the caller
+/// takes back. Faults of the value, not of the syntax, name the column by `path`.
 pub(super) fn normalise(
     cursor: &mut Cursor<'_>,
     path: &str,

@@ -1,7 +1,7 @@
 //! JSON messages into Arrow rows.
 //!
-//! Owns what a JSON message means for declared columns. It refuses, each message for itself and never the batch, whatever
-//! is not exactly one JSON object (RFC 8259, UTF-8) with a fitting value for every declared column.
+//! Owns what a JSON message means for declared columns. It refuses, each message for itself and never the batch,
+//! whatever is not exactly one JSON object (RFC 8259, UTF-8) with a fitting value for every declared column.
 //!
 //! ```text
 //! message ──> template ───────────────────────────────> column ──> RecordBatch
@@ -19,8 +19,8 @@
 //!   is NOT NULL that is 23502.
 //!
 //! # Values
-//! Faults name the column. What is no value of the type is 22P02, 22007 for dates and times; what is beyond its range
-//! 22003, 22008 for dates and times.
+//! Faults name the column. What is no value of the type is 22P02, 22007 for dates and times; what is beyond its
+//! range 22003, 22008 for dates and times.
 //!
 //! | column | takes |
 //! | --- | --- |
@@ -69,9 +69,9 @@ pub struct JsonDecoder {
 }
 
 impl JsonDecoder {
-    /// A decoder for the declared columns of `schema`, where `nullable = false` means NOT NULL, that builds the columns
-    /// at the indices `wanted`; the others are only checked. Fails when a column has a type that JSON is not read into,
-    /// or an index is out of bounds.
+    /// A decoder for the declared columns of `schema`, where `nullable = false` means NOT NULL, that builds the
+    /// columns at the indices `wanted`; the others are only checked. Fails when a column has a type that JSON is not
+    /// read into, or an index is out of bounds.
     pub fn new(schema: SchemaRef, wanted: &[usize]) -> Result<Self, ConnectorError> {
         let count = schema.fields().len();
         if let Some(index) = wanted.iter().find(|&&index| index >= count) {

@@ -1,13 +1,13 @@
 //! The fast way from a message to a row: the layout of earlier messages, guessed again.
 //!
-//! Messages of one topic mostly have the same keys in the same order with the same spacing. A [`Template`] is that layout,
-//! learned from a message which the careful way took: the literal bytes between the values (`,"price":`), each followed by
-//! what to do with the value behind it. A message fits a template when every literal is found at its place and the last
-//! one ends exactly at the message's end; then it is the same JSON with other values, and since each value was read by a
-//! rule that takes only valid ones, the row is the one that the careful way would have made. A value that the short
-//! rules here do not take (a null, an escape, a nested array) is read by the careful way and the template goes on. On
-//! any other surprise the message is given up, cut off the columns and left to the careful way whole. Nothing here
-//! decides that a message is bad.
+//! Messages of one topic mostly have the same keys in the same order with the same spacing. A [`Template`] is that
+//! layout, learned from a message which the careful way took: the literal bytes between the values (`,"price":`),
+//! each followed by what to do with the value behind it. A message fits a template when every literal is found at
+//! its place and the last one ends exactly at the message's end; then it is the same JSON with other values, and
+//! since each value was read by a rule that takes only valid ones, the row is the one that the careful way would
+//! have made. A value that the short rules here do not take (a null, an escape, a nested array) is read by the
+//! careful way and the template goes on. On any other surprise the message is given up, cut off the columns and left
+//! to the careful way whole. Nothing here decides that a message is bad.
 
 use arrow_schema::TimeUnit;
 
@@ -78,7 +78,8 @@ pub(super) struct Learner {
 }
 
 impl Templates {
-    /// Reads the message at `start..end` of `data` into a row if it fits a template; else leaves the columns as they were.
+    /// Reads the message at `start..end` of `data` into a row if it fits a template; else leaves the columns as they
+    /// were.
     #[inline]
     pub fn read_message(
         &mut self,
@@ -227,9 +228,14 @@ fn is_utf8(bytes: &[u8]) -> bool {
     simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
+/// A cursor at `at` over the text up to `end`; `None` where literals have already matched past the message's end.
+fn cursor(data: &[u8], at: usize, end: usize) -> Option<Cursor<'_>> {
+    (at <= end).then_some(Cursor { text: data.get(..end)?, at })
+}
+
 /// Where the value at `at` ends, whatever it is.
 fn skip_value(data: &[u8], at: usize, end: usize) -> Option<usize> {
-    let mut cursor = Cursor { text: data.get(..end)?, at };
+    let mut cursor = cursor(data, at, end)?;
     cursor.value(0).ok()?;
     Some(cursor.at)
 }
@@ -243,7 +249,7 @@ impl Columns {
         at: usize,
         end: usize,
     ) -> Option<usize> {
-        let mut cursor = Cursor { text: data.get(..end)?, at };
+        let mut cursor = cursor(data, at, end)?;
         self.read_value(id, &mut cursor).ok()?;
         if !self.get(id).kept {
             self.truncate(id, 0);
@@ -253,8 +259,8 @@ impl Columns {
 }
 
 impl Column {
-    /// Reads the value at `at` by a short rule and gives its end. With `None` nothing is appended: the value is no plain
-    /// one of the column's type, or its type has no short rule.
+    /// Reads the value at `at` by a short rule and gives its end. With `None` nothing is appended: the value is no
+    /// plain one of the column's type, or its type has no short rule.
     #[inline(always)]
     fn read_fast(&mut self, data: &[u8], at: usize) -> Option<usize> {
         let kept = self.kept;
@@ -340,8 +346,8 @@ fn boolean(data: &[u8], at: usize) -> Option<(bool, usize)> {
     }
 }
 
-/// Exact where digits and power of ten both are exact as floats, since one division then rounds once (W. Clinger, "How to
-/// read floating point numbers accurately").
+/// Exact where digits and power of ten both are exact as floats, since one division then rounds once (W. Clinger,
+/// "How to read floating point numbers accurately").
 #[inline(always)]
 fn double(data: &[u8], at: usize) -> Option<(f64, usize)> {
     let number = blocks::plain_number(data, at)?;

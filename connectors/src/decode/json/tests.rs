@@ -1,5 +1,5 @@
-//! Tests of the JSON decoder as a whole: what each column takes, what each bad message is told, and that the fast way,
-//! the careful way and an independent parser agree on messages broken at random.
+//! Tests of the JSON decoder as a whole: what each column takes, what each bad message is told, and that the fast
+//! way, the careful way and an independent parser agree on messages broken at random.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -59,8 +59,8 @@ fn rendered(batch: &RecordBatch, column: usize) -> Vec<String> {
     (0..batch.num_rows()).map(|row| formatter.value(row).to_string()).collect()
 }
 
-/// Decodes messages of which each is known to be seen twice, so that the second time goes by a template; both times must
-/// give the same. Returns one text a message: the row, or the failure.
+/// Decodes messages of which each is known to be seen twice, so that the second time goes by a template; both times
+/// must give the same. Returns one text a message: the row, or the failure.
 fn decode(schema: &SchemaRef, messages: &[&str]) -> Vec<String> {
     let mut decoder = JsonDecoder::new(schema.clone(), &all(schema)).unwrap();
     let mut outcomes = Vec::new();
@@ -512,6 +512,20 @@ fn remembered_minute_is_never_matched_by_anything_but_a_timestamp() {
 }
 
 #[test]
+fn message_cut_short_does_not_go_on_in_the_next_one() {
+    let schema = schema(vec![Field::new("a", DataType::Int64, true), jsonb("j")]);
+    let messages = [r#"{"a":1,"j":{}}"#, r#"{"a":1"#, r#","j":{}}"#, r#"{"a":1,"j":"#, "{}", "}"];
+    for padding in [0, PADDING] {
+        let laid = Laid::new(&messages, padding);
+        let mut decoder = JsonDecoder::new(schema.clone(), &[0, 1]).unwrap();
+        let mut failures = Vec::new();
+        let batch = decoder.decode(laid.messages(), &mut failures).unwrap();
+        assert_eq!(failures.iter().map(|f| f.message).collect::<Vec<_>>(), [1, 2, 3, 5]);
+        assert_eq!(batch.num_rows(), 2);
+    }
+}
+
+#[test]
 fn values_that_need_care_do_not_push_layouts_out() {
     let schema =
         schema(vec![Field::new("a", DataType::Int64, true), Field::new("s", DataType::Utf8, true)]);
@@ -561,7 +575,7 @@ fn everything() -> SchemaRef {
 }
 
 fn random_member(rng: &mut StdRng, name: &str) -> String {
-    if rng.random_bool(0.05) {
+    if name != "auction" && rng.random_bool(0.05) {
         return "null".to_owned();
     }
     let digits = rng.random_range(1..19);
@@ -585,31 +599,34 @@ fn random_member(rng: &mut StdRng, name: &str) -> String {
         }
         "ts" | "tz" => match rng.random_range(0..8) {
             0 => integer.to_string(),
-            1 => format!("\"2024-02-{:02}\"", rng.random_range(1..32)),
+            1 => format!("\"2024-02-{:02}\"", rng.random_range(1..30)),
             kind => {
                 let zone = ["", "", "Z", "+01:30", " UTC"].choose(rng).unwrap();
                 let fraction =
                     ["", ".5", ".123", ".1239", ".123456", ".9999999", ".12345678", ".999999999"]
                         .choose(rng)
                         .unwrap();
-                let (hour, second) = (rng.random_range(0..25), rng.random_range(0..62));
+                let (hour, second) = (rng.random_range(0..25), rng.random_range(0..61));
                 let separator = if kind > 4 { 'T' } else { ' ' };
                 format!("\"2024-02-29{separator}{hour:02}:15:{second:02}{fraction}{zone}\"")
             }
         },
         "flag" => rng.random_bool(0.5).to_string(),
-        "small" => rng.random_range(-40_000..40_000).to_string(),
-        "int" => (integer % 3_000_000_000).to_string(),
+        "small" => rng.random_range(-33_000..33_000).to_string(),
+        "int" => (integer % 2_200_000_000).to_string(),
+        "amount" if rng.random_bool(0.9) => {
+            format!("{}.{}", integer % 100_000_000, rng.random_range(0..100_000))
+        }
         "real" | "double" | "amount" => match rng.random_range(0..6) {
-            0 => format!("{integer}e{}", rng.random_range(-30..30)),
+            0 => format!("{integer}e{}", rng.random_range(-30..20)),
             1 => format!("\"{}\"", integer as f64 / 1e3),
             2 => integer.to_string(),
             _ => format!("{}.{}", integer % 10_000_000, rng.random_range(0..100_000)),
         },
         "doc" => format!(r#"{{"bb":{integer},"a":[true,null,"\u0041"],"c":{{}}}}"#),
         "bytes" => r#""\\xdeadbeef""#.to_owned(),
-        "day" => format!("\"2024-02-{:02}\"", rng.random_range(1..31)),
-        "time" => format!("\"10:{:02}:59.5\"", rng.random_range(0..61)),
+        "day" => format!("\"2024-02-{:02}\"", rng.random_range(1..30)),
+        "time" => format!("\"10:{:02}:59.5\"", rng.random_range(0..60)),
         "span" => format!("\"{} days 01:02:03\"", rng.random_range(0..99)),
         "uuid" => "\"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\"".to_owned(),
         "inner" => inner(rng),
@@ -627,7 +644,7 @@ fn random_message(rng: &mut StdRng, names: &[&str]) -> Vec<u8> {
         names.shuffle(rng);
     }
     if rng.random_bool(0.1) {
-        names.truncate(rng.random_range(0..=names.len()));
+        names.truncate(rng.random_range(names.len() / 2..=names.len()));
     }
     let colon = if rng.random_bool(0.1) { " : " } else { ":" };
     let members: Vec<_> =

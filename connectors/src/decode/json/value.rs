@@ -1,8 +1,8 @@
 //! The careful way from a message to a row: every member of its object into the column of that name.
 //!
-//! Owns the rules of what JSON a column takes (they are listed in the module above) and the only place where faults are
-//! made; the fast way ([`super::template`]) merely gives up and leaves the message to this one. On a fault the columns
-//! hold a piece of the message, which the caller cuts off.
+//! Owns the rules of what JSON a column takes (they are listed in the module above) and the only place where faults
+//! are made; the fast way ([`super::template`]) merely gives up and leaves the message to this one. On a fault the
+//! columns hold a piece of the message, which the caller cuts off.
 
 use super::column::{Column, ColumnId, Columns, Values};
 use super::cursor::{Cursor, Fault, Value};
