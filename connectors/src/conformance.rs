@@ -21,11 +21,13 @@ pub struct Stretch {
     pub offsets_max: u64,
     /// How long all of one split may take.
     pub patience: Duration,
+    /// The source is endless: so much is read whatever it calls its latest offset, which is nothing read so far.
+    pub endless: bool,
 }
 
 impl Default for Stretch {
     fn default() -> Self {
-        Stretch { offsets_max: 5000, patience: Duration::from_secs(20) }
+        Stretch { offsets_max: 5000, patience: Duration::from_secs(20), endless: false }
     }
 }
 
@@ -56,11 +58,7 @@ pub fn check(source: &dyn Source, stretch: Stretch) -> Result<(), String> {
     for start in starts {
         let bounds =
             source.bounds(&start.split, stretch.patience).map_err(|e| format!("bounds: {e}"))?;
-        // A generator without an end calls latest what has been read so far, which is nothing yet.
-        let latest = match bounds.latest {
-            SourceOffset(latest) if latest > start.start.0 => latest,
-            _ => u64::MAX,
-        };
+        let latest = if stretch.endless { u64::MAX } else { bounds.latest.0.max(start.start.0) };
         let until = latest.min(start.start.0.saturating_add(stretch.offsets_max));
         let range =
             SplitRange { split: start.split, from: start.start, until: Some(SourceOffset(until)) };

@@ -481,7 +481,7 @@ mod tests {
                     ("datagen.rows.per.second", "0"),
                 ],
             );
-            let stretch = Stretch { offsets_max: 3000, ..Stretch::default() };
+            let stretch = Stretch { offsets_max: 3000, endless: true, ..Stretch::default() };
             conformance::check(source.unwrap().as_ref(), stretch).unwrap();
         }
     }

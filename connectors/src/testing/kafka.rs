@@ -326,7 +326,7 @@ impl Broker {
              group.initial.rebalance.delay.ms=0\noffsets.topic.num.partitions=4\n\
              transaction.state.log.num.partitions=4\nlog.cleaner.dedupe.buffer.size=16777216\n\
              broker.session.timeout.ms=1500\nbroker.heartbeat.interval.ms=250\n\
-             log.retention.check.interval.ms=500\nfile.delete.delay.ms=100\n",
+             log.retention.ms=-1\n",
             dir = dir.display()
         );
         let path = dir.join("server.properties");

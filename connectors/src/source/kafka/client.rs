@@ -3,7 +3,7 @@
 //! Settings come from `properties.*` as they are, except those that Tidewater's own offsets rest on. Reports (errors,
 //! statistics, logs) arrive while the client is polled and wait in [`Reports`] until somebody decides what they mean.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -47,6 +47,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("reconnect.backoff.max.ms", "2000"),
     ("socket.keepalive.enable", "true"),
 ];
+
+/// A partition is missing when so many counts in a row, each a second apart, did not know it: at the start it is unknown
+/// until the first answer.
+const MISSING_COUNTS_MIN: u32 = 3;
 
 /// Reports kept at most; the newest say what is wrong now.
 const REPORTS_MAX: usize = 16;
@@ -165,6 +169,9 @@ fn brokers(options: &Options) -> Result<String, ConnectorError> {
     }
 }
 
+/// The library's name for log lines about failed connections.
+const CONNECTION_FAILED: &str = "FAIL";
+
 /// Something the client library said about its connections.
 #[derive(Clone, Debug)]
 pub(super) struct Report {
@@ -180,6 +187,8 @@ pub(super) struct Reports {
     errors: Mutex<VecDeque<Report>>,
     queued_bytes: AtomicU64,
     connected: AtomicBool,
+    /// For how many counts in a row a partition was not known to the brokers.
+    unknown: Mutex<BTreeMap<i32, u32>>,
 }
 
 impl Reports {
@@ -197,21 +206,46 @@ impl Reports {
     pub(super) fn take_connected(&self) -> bool {
         self.connected.swap(false, Ordering::Relaxed)
     }
-}
 
-impl ClientContext for Reports {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters arrives as an error too and is logged where it is handled.
-        tracing::debug!(target: "librdkafka", facility, "{}", self.options.scrub(message));
+    /// A partition that is read and that the brokers have not known for a while. The library only logs this.
+    pub(super) fn missing_partition(&self) -> Option<i32> {
+        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = unknown.iter().find(|(_, counts)| **counts >= MISSING_COUNTS_MIN);
+        missing.map(|(partition, _)| *partition)
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+    fn push(&self, code: RDKafkaErrorCode, reason: &str) {
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         if errors.len() == REPORTS_MAX {
             errors.pop_front();
         }
         errors.push_back(Report { code, reason: self.options.scrub(reason) });
+    }
+
+    fn count_unknown(&self, statistics: &Statistics) {
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
+            if partition.desired && partition.unknown {
+                *unknown.entry(partition.partition).or_default() += 1;
+            } else {
+                unknown.remove(&partition.partition);
+            }
+        }
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        // Why a connection failed is only logged; everything else that matters is an error too.
+        if facility == CONNECTION_FAILED {
+            let reason = message.split_once("]: ").map_or(message, |(_thread, reason)| reason);
+            self.push(RDKafkaErrorCode::BrokerTransportFailure, reason);
+        }
+        tracing::debug!(target: "librdkafka", facility, "{}", self.options.scrub(message));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.push(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown), reason);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -222,6 +256,9 @@ impl ClientContext for Reports {
         let mut brokers = statistics.brokers.values();
         let connected = brokers.any(|broker| broker.nodeid >= 0 && broker.state == "UP");
         self.connected.store(connected, Ordering::Relaxed);
+        if connected {
+            self.count_unknown(&statistics);
+        }
     }
 }
 

@@ -23,6 +23,9 @@ use crate::contract::{
 /// Errors and statistics are looked for this often although nothing was fetched.
 const REPORTS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// An outage is told when its reason is known or after this long: a connection that comes back at once is none.
+const OUTAGE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Reasons kept to explain an outage with.
 const REASONS_MAX: usize = 16;
 
@@ -50,6 +53,8 @@ pub(super) struct KafkaReader {
     /// What was told and has not passed since.
     told: Vec<Cause>,
     reasons: Vec<Report>,
+    /// Since when no broker has been connected.
+    outage: Option<Instant>,
     /// A final error, returned at every poll from then on.
     failed: Option<ConnectorError>,
 }
@@ -75,6 +80,7 @@ impl KafkaReader {
             turn: 0,
             told: Vec::new(),
             reasons: Vec::new(),
+            outage: None,
             failed: None,
         };
         reader.add_all(ranges)?;
@@ -144,6 +150,14 @@ impl KafkaReader {
         }
         if self.client.context().take_connected() {
             self.told.retain(|cause| *cause == Cause::Missing);
+            self.outage = None;
+        }
+        match self.client.context().missing_partition() {
+            None => self.told.retain(|cause| *cause != Cause::Missing),
+            Some(partition) => {
+                let reason = format!("The brokers do not know partition {partition}.");
+                self.tell(Cause::Missing, &reason)?;
+            }
         }
         let reports = self.client.context().take();
         for report in reports {
@@ -152,10 +166,25 @@ impl KafkaReader {
             if self.reasons.len() > REASONS_MAX {
                 self.reasons.remove(0);
             }
-            if !matches!(cause, Cause::Passing | Cause::Missing | Cause::OutOfRange) {
-                let reason = reason(&self.reasons).to_owned();
-                self.tell(cause, &reason)?;
+            match cause {
+                Cause::Unreachable => self.outage = self.outage.or(Some(Instant::now())),
+                Cause::Credentials | Cause::Forbidden | Cause::Unreadable => {
+                    let reason = reason(&self.reasons).to_owned();
+                    self.tell(cause, &reason)?;
+                }
+                // The partition's own queue says which it is.
+                Cause::Passing | Cause::Missing | Cause::OutOfRange => {}
             }
+        }
+        self.tell_outage()
+    }
+
+    fn tell_outage(&mut self) -> Result<(), ConnectorError> {
+        let Some(since) = self.outage else { return Ok(()) };
+        let explained = self.reasons.iter().any(|report| cause(report.code) == Cause::Passing);
+        if explained || since.elapsed() >= OUTAGE_PATIENCE {
+            let reason = reason(&self.reasons).to_owned();
+            self.tell(Cause::Unreachable, &reason)?;
         }
         Ok(())
     }
@@ -182,6 +211,7 @@ impl KafkaReader {
         if self.arrivals.alive {
             self.told.clear();
             self.reasons.clear();
+            self.outage = None;
         }
         if self.arrivals.position == split.position && split.position < split.until {
             return self.partition_error(at).map(|()| None);

@@ -12,6 +12,7 @@ use arrow_array::{
     RecordBatchOptions, StringArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow_schema::{ArrowError, SchemaRef};
+use arrow_select::concat::concat;
 use arrow_select::take::take;
 
 use super::keys::{KeyColumns, Keys};
@@ -217,7 +218,9 @@ impl Rows {
     ) -> Result<Vec<ArrayRef>, ConnectorError> {
         let key_columns = self.plan.key.as_ref().map_or(&[][..], KeyColumns::decoded_columns);
         let whole = valued.null_count() == 0 && valued.len() == values.num_rows();
-        let filled = UInt32Array::new(valued.values().clone(), None);
+        // A NOT NULL column has no null for the rows that delete: they take a zero behind the values.
+        let zero = values.num_rows() as u32;
+        let filled: UInt32Array = valued.iter().map(|row| row.or(Some(zero))).collect();
         let fields = self.plan.declared.fields().iter().enumerate();
         fields
             .map(|(column, field)| {
@@ -229,12 +232,9 @@ impl Rows {
                     Ok(array.clone())
                 } else if field.is_nullable() {
                     take(array, valued, None)
-                } else if values.num_rows() == 0 {
-                    Ok(unused_column(field, valued.len()))
                 } else {
-                    // A NOT NULL column has no null for the rows that delete; nobody looks at what stands there, and the
-                    // index under a null is 0, which is in bounds.
-                    take(array, &filled, None)
+                    let with_zero = concat(&[array, &unused_column(field, 1)])?;
+                    take(&with_zero, &filled, None)
                 }
             })
             .collect::<Result<_, _>>()
