@@ -12,16 +12,29 @@ use crate::error::{Error, Result, SqlState};
 /// A change of the catalog. Numbers are allocated by `Catalog::allocate` before, and are part of the change.
 #[derive(Clone, Debug)]
 pub enum CatalogChange {
-    CreateSchema { id: ObjectId, name: String, owner: String },
+    CreateSchema {
+        id: ObjectId,
+        name: String,
+        owner: String,
+    },
     /// Only empty schemas can be dropped: drop what is in it first.
-    DropSchema { name: String },
+    DropSchema {
+        name: String,
+    },
     Create(Arc<Object>),
     /// In the order given; nothing that remains may depend on any of them.
     Drop(Vec<ObjectId>),
     /// Splits of a source or connector table that were not known before.
-    AddSplits { id: ObjectId, splits: Vec<SplitStart> },
+    AddSplits {
+        id: ObjectId,
+        splits: Vec<SplitStart>,
+    },
     /// COMMENT ON the object (column 0) or its nth column; `None` removes it.
-    Comment { id: ObjectId, column: usize, text: Option<String> },
+    Comment {
+        id: ObjectId,
+        column: usize,
+        text: Option<String>,
+    },
 }
 
 impl CatalogChange {
@@ -54,8 +67,11 @@ impl CatalogSnapshot {
 
     fn create_schema(&mut self, id: ObjectId, name: String, owner: String) -> Result<()> {
         if name.starts_with("pg_") {
-            return Err(Error::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
-                .with_detail("The prefix \"pg_\" is reserved for system schemas."));
+            return Err(Error::new(
+                SqlState::RESERVED_NAME,
+                format!("unacceptable schema name \"{name}\""),
+            )
+            .with_detail("The prefix \"pg_\" is reserved for system schemas."));
         }
         if self.schemas.contains_key(&name) {
             let message = format!("schema \"{name}\" already exists");
@@ -85,7 +101,10 @@ impl CatalogSnapshot {
         }
         if let Some(missing) = object.depends_on.iter().find(|id| !self.objects.contains_key(id)) {
             // What was read while the statement was planned has been dropped since.
-            let message = format!("relation {missing} that {} depends on does not exist any more", object.name);
+            let message = format!(
+                "relation {missing} that {} depends on does not exist any more",
+                object.name
+            );
             return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
         }
         for id in &object.depends_on {
@@ -101,8 +120,12 @@ impl CatalogSnapshot {
     pub fn check_creatable(&self, schema: &str, name: &str) -> Result<()> {
         match self.schemas.get(schema) {
             None => Err(schema_does_not_exist(schema)),
-            Some(entry) if entry.built_in && schema != super::snapshot::PUBLIC => Err(reserved_schema(schema)),
-            Some(_) if self.by_name.contains_key(&(schema.to_owned(), name.to_owned())) => Err(already_exists(name)),
+            Some(entry) if entry.built_in && schema != super::snapshot::PUBLIC => {
+                Err(reserved_schema(schema))
+            }
+            Some(_) if self.by_name.contains_key(&(schema.to_owned(), name.to_owned())) => {
+                Err(already_exists(name))
+            }
             Some(_) => Ok(()),
         }
     }
@@ -112,7 +135,8 @@ impl CatalogSnapshot {
             return Err(Error::internal(format!("object {id} is dropped but does not exist")));
         };
         if let Some(dependent) = self.dependents.get(&id).and_then(|ids| ids.first()) {
-            let message = format!("cannot drop {} because other objects depend on it", object.label());
+            let message =
+                format!("cannot drop {} because other objects depend on it", object.label());
             let error = Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message);
             let dependent = self.objects.get(dependent).map(|d| d.label()).unwrap_or_default();
             return Err(error.with_detail(format!("{dependent} depends on {}", object.label())));
@@ -131,11 +155,14 @@ impl CatalogSnapshot {
     fn add_splits(&mut self, id: ObjectId, splits: Vec<SplitStart>) -> Result<()> {
         self.update(id, |object| {
             let connector = match &mut object.kind {
-                ObjectKind::Source { connector, .. } | ObjectKind::Table { connector: Some(connector), .. } => connector,
+                ObjectKind::Source { connector, .. }
+                | ObjectKind::Table { connector: Some(connector), .. } => connector,
                 ObjectKind::Table { connector: None, .. }
                 | ObjectKind::View { .. }
                 | ObjectKind::MaterializedView { .. }
-                | ObjectKind::Sink { .. } => return Err(Error::internal("only sources have splits")),
+                | ObjectKind::Sink { .. } => {
+                    return Err(Error::internal("only sources have splits"));
+                }
             };
             for split in splits {
                 if !connector.start.iter().any(|known| known.split == split.split) {

@@ -42,7 +42,9 @@ impl CatalogSnapshot {
     pub fn plan_drop_schema(&self, schema: &str, cascade: bool) -> Result<DropPlan> {
         let objects: Vec<_> = self.objects_in(schema).cloned().collect();
         if !cascade && !objects.is_empty() {
-            let lines = objects.iter().map(|object| format!("{} depends on schema {schema}", object.label()));
+            let lines = objects
+                .iter()
+                .map(|object| format!("{} depends on schema {schema}", object.label()));
             return Err(restricted(&format!("schema {schema}"), lines.collect()));
         }
         self.plan(objects, &HashSet::new(), true, "")
@@ -59,9 +61,14 @@ impl CatalogSnapshot {
         for root in &roots {
             walk.visit(root);
         }
-        let others: Vec<_> = walk.order.iter().filter(|o| !named.contains(&o.id)).cloned().collect();
+        let others: Vec<_> =
+            walk.order.iter().filter(|o| !named.contains(&o.id)).cloned().collect();
         if !cascade && !others.is_empty() {
-            let lines = walk.lines.iter().filter(|(id, _)| !named.contains(id)).map(|(_, line)| line.clone());
+            let lines = walk
+                .lines
+                .iter()
+                .filter(|(id, _)| !named.contains(id))
+                .map(|(_, line)| line.clone());
             return Err(restricted(what, lines.collect()));
         }
         Ok(DropPlan { objects: walk.order, notice: cascade_notice(&others) })
@@ -90,7 +97,8 @@ impl Walk<'_> {
                 continue;
             }
             let dependents: Vec<_> = self.catalog.dependents(object.id).cloned().collect();
-            let line = |d: &Arc<Object>| (d.id, format!("{} depends on {}", d.label(), object.label()));
+            let line =
+                |d: &Arc<Object>| (d.id, format!("{} depends on {}", d.label(), object.label()));
             self.lines.extend(dependents.iter().map(line));
             stack.push((object, true));
             stack.extend(dependents.into_iter().rev().map(|dependent| (dependent, false)));
@@ -106,13 +114,17 @@ fn restricted(what: &str, lines: Vec<String>) -> Error {
 }
 
 fn cascade_notice(others: &[Arc<Object>]) -> Option<Error> {
-    let mut lines: Vec<_> = others.iter().rev().map(|o| format!("drop cascades to {}", o.label())).collect();
+    let mut lines: Vec<_> =
+        others.iter().rev().map(|o| format!("drop cascades to {}", o.label())).collect();
     match lines.len() {
         0 => None,
         1 => Some(Error::new(SqlState::SUCCESSFUL_COMPLETION, lines.swap_remove(0))),
         count => Some(
-            Error::new(SqlState::SUCCESSFUL_COMPLETION, format!("drop cascades to {count} other objects"))
-                .with_detail(listed(&lines)),
+            Error::new(
+                SqlState::SUCCESSFUL_COMPLETION,
+                format!("drop cascades to {count} other objects"),
+            )
+            .with_detail(listed(&lines)),
         ),
     }
 }

@@ -36,8 +36,11 @@ pub(super) fn reserved_schema(name: &str) -> Error {
 pub(super) fn not_a(kind: DropKind, object: &Object) -> Error {
     let actual = object.kind.words();
     let article = if kind == DropKind::Index { "an" } else { "a" };
-    Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not {article} {}", object.name, kind.words()))
-        .with_hint(format!("Use DROP {} to remove a {actual}.", actual.to_uppercase()))
+    Error::new(
+        SqlState::WRONG_OBJECT_TYPE,
+        format!("\"{}\" is not {article} {}", object.name, kind.words()),
+    )
+    .with_hint(format!("Use DROP {} to remove a {actual}.", actual.to_uppercase()))
 }
 
 impl Object {

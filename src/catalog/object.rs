@@ -145,8 +145,12 @@ impl ObjectKind {
     /// The declared primary key's column indices; empty without one.
     pub fn primary_key(&self) -> &[usize] {
         match self {
-            ObjectKind::Table { primary_key, .. } | ObjectKind::Source { primary_key, .. } => primary_key,
-            ObjectKind::View { .. } | ObjectKind::MaterializedView { .. } | ObjectKind::Sink { .. } => &[],
+            ObjectKind::Table { primary_key, .. } | ObjectKind::Source { primary_key, .. } => {
+                primary_key
+            }
+            ObjectKind::View { .. }
+            | ObjectKind::MaterializedView { .. }
+            | ObjectKind::Sink { .. } => &[],
         }
     }
 }

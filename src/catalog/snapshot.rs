@@ -28,7 +28,10 @@ pub struct SchemaEntry {
 pub enum Relation {
     Object(Arc<Object>),
     /// A relation of pg_catalog or information_schema: see [`system::system_table`].
-    System { schema: &'static str, name: String },
+    System {
+        schema: &'static str,
+        name: String,
+    },
 }
 
 /// The catalog at one moment.
@@ -48,7 +51,12 @@ pub struct CatalogSnapshot {
 impl CatalogSnapshot {
     /// PostgreSQL's numbers for its schemas; that of ours is below the first one for users.
     pub(super) fn initial() -> CatalogSnapshot {
-        let schemas = [(PG_CATALOG, 11), (PUBLIC, 2200), (INFORMATION_SCHEMA, 13_000), (TIDEWATER_SCHEMA, 16_000)];
+        let schemas = [
+            (PG_CATALOG, 11),
+            (PUBLIC, 2200),
+            (INFORMATION_SCHEMA, 13_000),
+            (TIDEWATER_SCHEMA, 16_000),
+        ];
         let entry = |oid| SchemaEntry { oid: Oid(oid), owner: OWNER.to_owned(), built_in: true };
         CatalogSnapshot {
             version: 0,
@@ -109,7 +117,9 @@ impl CatalogSnapshot {
                 path.into_iter().find_map(|schema| self.relation_in(schema, &name.name))
             }
         };
-        found.ok_or_else(|| does_not_exist("relation", name).or_hint(self.nearest(search_path, name)))
+        found.ok_or_else(|| {
+            does_not_exist("relation", name).or_hint(self.nearest(search_path, name))
+        })
     }
 
     fn relation_in(&self, schema: &str, name: &str) -> Option<Relation> {
@@ -117,7 +127,8 @@ impl CatalogSnapshot {
             return Some(Relation::Object(object.clone()));
         }
         let schema = [PG_CATALOG, INFORMATION_SCHEMA].into_iter().find(|s| *s == schema)?;
-        system::is_system_table(schema, name).then(|| Relation::System { schema, name: name.to_owned() })
+        system::is_system_table(schema, name)
+            .then(|| Relation::System { schema, name: name.to_owned() })
     }
 
     /// As [`relation`](Self::relation), for statements that work on objects of users only.
@@ -133,7 +144,12 @@ impl CatalogSnapshot {
 
     /// As [`resolve`](Self::resolve), for DROP and SHOW CREATE: 42P01 naming the kind where there is nothing, 42809 where
     /// it is of another kind.
-    pub fn resolve_kind(&self, search_path: &[String], name: &ObjectName, kind: DropKind) -> Result<Arc<Object>> {
+    pub fn resolve_kind(
+        &self,
+        search_path: &[String],
+        name: &ObjectName,
+        kind: DropKind,
+    ) -> Result<Arc<Object>> {
         check_database(name)?;
         if let Some(schema) = &name.schema
             && self.schema(schema).is_none()
@@ -154,11 +170,17 @@ impl CatalogSnapshot {
     pub fn creation_schema(&self, search_path: &[String], name: &ObjectName) -> Result<String> {
         check_database(name)?;
         if let Some(schema) = &name.schema {
-            return self.schema(schema).map(|_| schema.clone()).ok_or_else(|| schema_does_not_exist(schema));
+            return self
+                .schema(schema)
+                .map(|_| schema.clone())
+                .ok_or_else(|| schema_does_not_exist(schema));
         }
         let first = search_path.iter().find(|schema| self.schema(schema).is_some());
         first.cloned().ok_or_else(|| {
-            Error::new(crate::error::SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in")
+            Error::new(
+                crate::error::SqlState::INVALID_SCHEMA_NAME,
+                "no schema has been selected to create in",
+            )
         })
     }
 
@@ -169,7 +191,8 @@ impl CatalogSnapshot {
             None => search_path.contains(&object.schema),
         });
         let limit = if name.name.len() < 5 { 1 } else { 2 };
-        let distances = visible.map(|object| (edit_distance(&object.name, &name.name, limit), &object.name));
+        let distances =
+            visible.map(|object| (edit_distance(&object.name, &name.name, limit), &object.name));
         let nearest = distances.filter(|(distance, _)| *distance <= limit).min();
         nearest.map(|(_, name)| format!("Perhaps you meant \"{name}\"."))
     }
@@ -177,9 +200,9 @@ impl CatalogSnapshot {
 
 fn check_database(name: &ObjectName) -> Result<()> {
     match &name.database {
-        Some(database) if database != DATABASE => {
-            Err(Error::unsupported(format!("cross-database references are not implemented: {name}")))
-        }
+        Some(database) if database != DATABASE => Err(Error::unsupported(format!(
+            "cross-database references are not implemented: {name}"
+        ))),
         _ => Ok(()),
     }
 }

@@ -59,7 +59,13 @@ fn view() -> ObjectKind {
 fn materialized_view() -> ObjectKind {
     let query = Arc::new(*parse_query("select id, v from t").unwrap());
     let options = Default::default();
-    ObjectKind::MaterializedView { sql: query.to_string(), query, context: context(), key: vec![0], options }
+    ObjectKind::MaterializedView {
+        sql: query.to_string(),
+        query,
+        context: context(),
+        key: vec![0],
+        options,
+    }
 }
 
 /// Table t, materialized view m on t, view v on m, view w on t and v, and a source named like a reserved word.
@@ -69,7 +75,10 @@ pub(super) fn example() -> (Catalog, Vec<ObjectId>) {
     let m = create(&catalog, "m", materialized_view(), &[t]);
     let v = create(&catalog, "v", view(), &[m]);
     let w = create(&catalog, "w", view(), &[t, v]);
-    let options = crate::sql::Options(vec![("connector".into(), "kafka".into()), ("password".into(), "secret".into())]);
+    let options = crate::sql::Options(vec![
+        ("connector".into(), "kafka".into()),
+        ("password".into(), "secret".into()),
+    ]);
     let connector = ConnectorSpec { options, ..Default::default() };
     let kind = ObjectKind::Source { primary_key: vec![], connector, watermark: None };
     let source = create(&catalog, "order", kind, &[]);
@@ -95,17 +104,26 @@ fn names_are_found_along_the_search_path() {
     assert!(snapshot.resolve(&[], &ObjectName::qualified("public", "t")).is_ok());
     let system = snapshot.relation(&path(), &ObjectName::bare("pg_class")).unwrap();
     assert!(matches!(system, Relation::System { schema: "pg_catalog", .. }));
-    assert!(snapshot.relation(&path(), &ObjectName::qualified("information_schema", "tables")).is_ok());
+    assert!(
+        snapshot.relation(&path(), &ObjectName::qualified("information_schema", "tables")).is_ok()
+    );
     let other = ObjectName { database: Some("x".into()), ..ObjectName::qualified("public", "t") };
-    assert_eq!(snapshot.relation(&path(), &other).unwrap_err().code, SqlState::FEATURE_NOT_SUPPORTED);
+    assert_eq!(
+        snapshot.relation(&path(), &other).unwrap_err().code,
+        SqlState::FEATURE_NOT_SUPPORTED
+    );
 }
 
 #[test]
 fn a_taken_name_and_a_reserved_schema_are_refused_and_change_nothing() {
     let (catalog, _) = example();
     let version = catalog.snapshot().version;
-    let error = catalog.apply(CatalogChange::Create(object(&catalog, "t", view(), &[]))).unwrap_err();
-    assert_eq!((error.code, error.message.as_str()), (SqlState::DUPLICATE_TABLE, "relation \"t\" already exists"));
+    let error =
+        catalog.apply(CatalogChange::Create(object(&catalog, "t", view(), &[]))).unwrap_err();
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (SqlState::DUPLICATE_TABLE, "relation \"t\" already exists")
+    );
     let mut system = Object::clone(&object(&catalog, "x", view(), &[]));
     system.schema = "pg_catalog".into();
     let error = catalog.apply(CatalogChange::Create(Arc::new(system))).unwrap_err();
@@ -117,10 +135,19 @@ fn a_taken_name_and_a_reserved_schema_are_refused_and_change_nothing() {
 fn a_kind_that_does_not_fit_is_named_with_the_right_statement() {
     let (catalog, _) = example();
     let snapshot = catalog.snapshot();
-    let error = snapshot.resolve_kind(&path(), &ObjectName::bare("m"), DropKind::Table).unwrap_err();
-    assert_eq!((error.code, error.message.as_str()), (SqlState::WRONG_OBJECT_TYPE, "\"m\" is not a table"));
-    assert_eq!(error.hint.as_deref(), Some("Use DROP MATERIALIZED VIEW to remove a materialized view."));
-    let error = snapshot.resolve_kind(&path(), &ObjectName::bare("x"), DropKind::MaterializedView).unwrap_err();
+    let error =
+        snapshot.resolve_kind(&path(), &ObjectName::bare("m"), DropKind::Table).unwrap_err();
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (SqlState::WRONG_OBJECT_TYPE, "\"m\" is not a table")
+    );
+    assert_eq!(
+        error.hint.as_deref(),
+        Some("Use DROP MATERIALIZED VIEW to remove a materialized view.")
+    );
+    let error = snapshot
+        .resolve_kind(&path(), &ObjectName::bare("x"), DropKind::MaterializedView)
+        .unwrap_err();
     assert_eq!(error.message, "materialized view \"x\" does not exist");
 }
 
@@ -138,7 +165,10 @@ fn a_drop_is_refused_while_others_depend_and_cascades_in_safe_order() {
              view v depends on materialized view m\nview w depends on view v"
         )
     );
-    assert_eq!(error.hint.as_deref(), Some("Use DROP ... CASCADE to drop the dependent objects too."));
+    assert_eq!(
+        error.hint.as_deref(),
+        Some("Use DROP ... CASCADE to drop the dependent objects too.")
+    );
     assert!(catalog.apply(CatalogChange::Drop(vec![t])).is_err());
 
     let plan = catalog.snapshot().plan_drop(&[v, w], false).unwrap();
@@ -152,7 +182,9 @@ fn a_drop_is_refused_while_others_depend_and_cascades_in_safe_order() {
     assert_eq!(notice.message, "drop cascades to 3 other objects");
     assert_eq!(
         notice.detail.as_deref(),
-        Some("drop cascades to materialized view m\ndrop cascades to view v\ndrop cascades to view w")
+        Some(
+            "drop cascades to materialized view m\ndrop cascades to view v\ndrop cascades to view w"
+        )
     );
     catalog.apply(CatalogChange::Drop(plan.ids())).unwrap();
     assert_eq!(catalog.snapshot().objects().count(), 1);
@@ -176,7 +208,9 @@ fn schemas_are_created_and_dropped_when_empty() {
     let catalog = Catalog::new();
     let create_schema = |name: &str| {
         let (id, _) = catalog.allocate();
-        catalog.apply(CatalogChange::CreateSchema { id, name: name.into(), owner: OWNER.into() }).map(|_| ())
+        catalog
+            .apply(CatalogChange::CreateSchema { id, name: name.into(), owner: OWNER.into() })
+            .map(|_| ())
     };
     create_schema("s").unwrap();
     assert_eq!(create_schema("s").unwrap_err().code, SqlState::DUPLICATE_SCHEMA);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow_array::builder::{
-    BooleanBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, ListBuilder,
-    StringBuilder, TimestampMicrosecondBuilder,
+    BooleanBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
+    ListBuilder, StringBuilder, TimestampMicrosecondBuilder,
 };
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef};
@@ -126,11 +126,14 @@ pub(super) fn column(field: &Field, cells: &[Cell]) -> Result<ArrayRef> {
         DataType::Float64 => build!(Float64Builder::new(), Cell::Float(n) => *n),
         DataType::Utf8 => build!(StringBuilder::new(), Cell::Text(text) => text),
         DataType::Timestamp(..) => {
-            let builder = TimestampMicrosecondBuilder::new().with_data_type(field.data_type().clone());
+            let builder =
+                TimestampMicrosecondBuilder::new().with_data_type(field.data_type().clone());
             build!(builder, Cell::Time(time) => micros(*time))
         }
         DataType::List(item) => list(item, cells),
-        other => return Err(Error::internal(format!("system column {} of type {other}", field.name()))),
+        other => {
+            return Err(Error::internal(format!("system column {} of type {other}", field.name())));
+        }
     })
 }
 
@@ -148,9 +151,15 @@ fn list(item: &FieldRef, cells: &[Cell]) -> ArrayRef {
         }};
     }
     match item.data_type() {
-        DataType::Int16 => build!(Int16Builder::new(), Cell::Ints(values) => values.iter().map(|n| *n as i16)),
-        DataType::Int64 => build!(Int64Builder::new(), Cell::Ints(values) => values.iter().copied()),
-        DataType::Float32 => build!(Float32Builder::new(), Cell::Ints(values) => values.iter().map(|n| *n as f32)),
+        DataType::Int16 => {
+            build!(Int16Builder::new(), Cell::Ints(values) => values.iter().map(|n| *n as i16))
+        }
+        DataType::Int64 => {
+            build!(Int64Builder::new(), Cell::Ints(values) => values.iter().copied())
+        }
+        DataType::Float32 => {
+            build!(Float32Builder::new(), Cell::Ints(values) => values.iter().map(|n| *n as f32))
+        }
         _ => build!(StringBuilder::new(), Cell::Texts(values) => values.iter().cloned()),
     }
 }

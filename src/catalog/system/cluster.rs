@@ -21,9 +21,15 @@ pub(super) fn rows(context: &SystemContext, name: &str) -> Option<Vec<Row>> {
             schemas.map(|(name, s)| row! {oid: s.oid, nspname: name, nspowner: OWNER_OID}).collect()
         }
         "pg_database" => vec![pg_database()],
-        "pg_tablespace" => vec![row! {oid: TABLESPACE_OID, spcname: "pg_default", spcowner: OWNER_OID}],
-        "pg_authid" | "pg_roles" => roles(context).into_iter().map(|(oid, name)| role(oid, name)).collect(),
-        "pg_user" | "pg_shadow" => roles(context).into_iter().map(|(oid, name)| user(oid, name)).collect(),
+        "pg_tablespace" => {
+            vec![row! {oid: TABLESPACE_OID, spcname: "pg_default", spcowner: OWNER_OID}]
+        }
+        "pg_authid" | "pg_roles" => {
+            roles(context).into_iter().map(|(oid, name)| role(oid, name)).collect()
+        }
+        "pg_user" | "pg_shadow" => {
+            roles(context).into_iter().map(|(oid, name)| user(oid, name)).collect()
+        }
         "pg_settings" => context.settings.iter().map(setting).collect(),
         "pg_stat_activity" => pg_stat_activity(context),
         "pg_stat_database" => vec![row! {datid: DATABASE_OID, datname: DATABASE}],

@@ -28,7 +28,8 @@ struct SystemTables {
 
 static TABLES: LazyLock<SystemTables> = LazyLock::new(|| {
     let all: Vec<SystemTable> = include_str!("columns.txt").lines().map(parse).collect();
-    let by_name = all.iter().enumerate().map(|(i, t)| ((t.schema.clone(), t.name.clone()), i)).collect();
+    let by_name =
+        all.iter().enumerate().map(|(i, t)| ((t.schema.clone(), t.name.clone()), i)).collect();
     SystemTables { all, by_name }
 });
 
@@ -45,7 +46,8 @@ pub(super) fn all() -> &'static [SystemTable] {
 pub(super) fn is_oid_column(name: &str) -> bool {
     static NAMES: LazyLock<std::collections::HashSet<String>> = LazyLock::new(|| {
         let fields = all().iter().flat_map(|t| t.columns.fields().iter());
-        let oids = fields.filter(|f| crate::types::type_marker(f).is_some_and(|m| m != "name") && is_number(f));
+        let oids = fields
+            .filter(|f| crate::types::type_marker(f).is_some_and(|m| m != "name") && is_number(f));
         oids.map(|f| f.name().clone()).collect()
     });
     NAMES.contains(name)
@@ -90,7 +92,9 @@ pub(super) fn field(name: &str, type_name: &str) -> Field {
         "_oid" | "oidvector" => list(marked("item", DataType::Int64, "oid")),
         "_int2" | "int2vector" => list(Field::new("item", DataType::Int16, true)),
         "_float4" => list(Field::new("item", DataType::Float32, true)),
-        "_text" | "_name" | "_aclitem" | "_char" | "_regtype" => list(Field::new("item", DataType::Utf8, true)),
+        "_text" | "_name" | "_aclitem" | "_char" | "_regtype" => {
+            list(Field::new("item", DataType::Utf8, true))
+        }
         // Text, and types that are text to read: inet, pg_node_tree, pg_lsn, interval ...
         _ => Field::new(name, DataType::Utf8, true),
     }

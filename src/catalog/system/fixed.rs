@@ -11,12 +11,25 @@ use super::columns::SystemTable;
 use crate::change::batch_of;
 use crate::error::{Error, Result};
 
-static TABLES: LazyLock<Option<PgCatalogStaticTables>> = LazyLock::new(|| PgCatalogStaticTables::try_new().ok());
+static TABLES: LazyLock<Option<PgCatalogStaticTables>> =
+    LazyLock::new(|| PgCatalogStaticTables::try_new().ok());
 
 /// The relations that have rows here. Other fixed relations of the crate describe features that Tidewater lacks.
 const FILLED: &[&str] = &[
-    "pg_aggregate", "pg_am", "pg_amop", "pg_amproc", "pg_cast", "pg_collation", "pg_conversion", "pg_language",
-    "pg_opclass", "pg_operator", "pg_opfamily", "pg_proc", "pg_range", "pg_type",
+    "pg_aggregate",
+    "pg_am",
+    "pg_amop",
+    "pg_amproc",
+    "pg_cast",
+    "pg_collation",
+    "pg_conversion",
+    "pg_language",
+    "pg_opclass",
+    "pg_operator",
+    "pg_opfamily",
+    "pg_proc",
+    "pg_range",
+    "pg_type",
 ];
 
 pub(super) fn is_filled(name: &str) -> bool {
@@ -25,10 +38,14 @@ pub(super) fn is_filled(name: &str) -> bool {
 
 /// The fixed rows of a relation in PostgreSQL's columns; none for relations about features that are not there.
 pub(super) fn batch(table: &SystemTable) -> Result<RecordBatch> {
-    let Some(source) = TABLES.as_ref().filter(|_| is_filled(&table.name)).and_then(|all| find(all, &table.name)) else {
+    let Some(source) =
+        TABLES.as_ref().filter(|_| is_filled(&table.name)).and_then(|all| find(all, &table.name))
+    else {
         return Ok(RecordBatch::new_empty(table.columns.clone()));
     };
-    let failed = |e: arrow_schema::ArrowError| Error::internal(format!("system relation {}: {e}", table.name));
+    let failed = |e: arrow_schema::ArrowError| {
+        Error::internal(format!("system relation {}: {e}", table.name))
+    };
     let schema = source.schema();
     let rows = arrow_select::concat::concat_batches(&schema, source.data()).map_err(failed)?;
     let columns = table.columns.fields().iter().map(|field| {

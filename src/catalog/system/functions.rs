@@ -14,7 +14,8 @@ use arrow_schema::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    TypeSignature, Volatility,
 };
 
 use super::cells::{self, Cell};
@@ -37,7 +38,13 @@ pub fn system_functions(context: &Arc<SystemContext>) -> Vec<ScalarUDF> {
             let field = Arc::new(columns::field(name, returns));
             let any = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
             let signature = Signature::one_of(any, Volatility::Stable);
-            ScalarUDF::from(SystemFunction { name, field, signature, body: *body, context: context.clone() })
+            ScalarUDF::from(SystemFunction {
+                name,
+                field,
+                signature,
+                body: *body,
+                context: context.clone(),
+            })
         })
         .collect()
 }
@@ -109,7 +116,9 @@ const FUNCTIONS: &[(&str, &str, Body)] = &[
     ("inet_client_addr", "text", null),
     ("getdatabaseencoding", "name", |_, _| Ok("UTF8".into())),
     ("pg_client_encoding", "name", |_, _| Ok("UTF8".into())),
-    ("pg_encoding_to_char", "name", |_, a| Ok(if int(a, 0) == Some(cluster::UTF8) { "UTF8" } else { "" }.into())),
+    ("pg_encoding_to_char", "name", |_, a| {
+        Ok(if int(a, 0) == Some(cluster::UTF8) { "UTF8" } else { "" }.into())
+    }),
     ("pg_char_to_encoding", "int4", |_, a| Ok(encoding(text(a, 0)).into())),
     ("has_table_privilege", "bool", known),
     ("has_schema_privilege", "bool", known),
@@ -127,18 +136,24 @@ const FUNCTIONS: &[(&str, &str, Body)] = &[
     ("row_security_active", "bool", |_, _| Ok(false.into())),
     ("quote_ident", "text", |_, a| Ok(text(a, 0).map(|t| quote_identifier(&t)).into())),
     ("quote_literal", "text", |_, a| Ok(text(a, 0).map(|t| quoted(&t)).into())),
-    ("quote_nullable", "text", |_, a| Ok(text(a, 0).map_or_else(|| "NULL".to_owned(), |t| quoted(&t)).into())),
+    ("quote_nullable", "text", |_, a| {
+        Ok(text(a, 0).map_or_else(|| "NULL".to_owned(), |t| quoted(&t)).into())
+    }),
     ("array_upper", "int4", |_, a| Ok(list_length(a).into())),
     ("array_lower", "int4", |_, a| Ok(list_length(a).map(|_| 1).into())),
     ("to_regclass", "text", |c, a| Ok(text(a, 0).filter(|name| regclass(c, name).is_ok()).into())),
     ("to_regtype", "text", |_, a| Ok(text(a, 0).filter(|name| regtype(name).is_ok()).into())),
-    ("to_regnamespace", "text", |c, a| Ok(text(a, 0).filter(|name| regnamespace(c, name).is_ok()).into())),
+    ("to_regnamespace", "text", |c, a| {
+        Ok(text(a, 0).filter(|name| regnamespace(c, name).is_ok()).into())
+    }),
     // What `'name'::regclass` and `oid::regclass` become; no user calls them by these names.
     ("oid_in", "oid", |_, a| reg_in(a, |text| Err(not_an_oid(text)))),
     ("regclass_in", "oid", |c, a| reg_in(a, |name| regclass(c, name))),
     ("regtype_in", "oid", |_, a| reg_in(a, regtype)),
     ("regnamespace_in", "oid", |c, a| reg_in(a, |name| regnamespace(c, name))),
-    ("regproc_in", "oid", |_, a| reg_in(a, |name| Err(no_such(SqlState::UNDEFINED_FUNCTION, "function", name)))),
+    ("regproc_in", "oid", |_, a| {
+        reg_in(a, |name| Err(no_such(SqlState::UNDEFINED_FUNCTION, "function", name)))
+    }),
     ("regrole_in", "oid", |c, a| reg_in(a, |name| regrole(c, name))),
     ("regclass_out", "text", |c, a| Ok(reg_out(a, |oid| class_name(c, oid)))),
     ("regtype_out", "text", |_, a| Ok(reg_out(a, |oid| format_type(Some(oid), None)))),
@@ -210,7 +225,8 @@ fn class_of(context: &SystemContext, oid: i64) -> Option<(String, String)> {
 
 /// The schemas of the search path that exist.
 fn existing_path(context: &SystemContext) -> Vec<String> {
-    let path = context.search_path.iter().filter(|schema| context.snapshot.schema(schema).is_some());
+    let path =
+        context.search_path.iter().filter(|schema| context.snapshot.schema(schema).is_some());
     path.cloned().collect()
 }
 
@@ -253,7 +269,9 @@ fn format_type(oid: Option<i64>, modifier: Option<i64>) -> Option<String> {
     }
     let Some(pg_type) = u32::try_from(oid).ok().and_then(PgType::of_oid) else {
         let name = fixed::pg_type(|type_oid, _| type_oid == oid).map(|(_, name)| name);
-        let name = name.map(|n| n.strip_prefix('_').map_or_else(|| n.clone(), |element| format!("{element}[]")));
+        let name = name.map(|n| {
+            n.strip_prefix('_').map_or_else(|| n.clone(), |element| format!("{element}[]"))
+        });
         return Some(name.unwrap_or_else(|| "???".to_owned()));
     };
     let (element, suffix) = match pg_type.element_oid {
@@ -346,7 +364,10 @@ fn no_such(code: SqlState, what: &str, name: &str) -> Error {
 }
 
 fn not_an_oid(text: &str) -> Error {
-    Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("invalid input syntax for type oid: \"{text}\""))
+    Error::new(
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        format!("invalid input syntax for type oid: \"{text}\""),
+    )
 }
 
 /// Numbers stay, names are looked up.
@@ -395,10 +416,13 @@ fn regclass(context: &SystemContext, text: &str) -> Result<i64> {
     let name = parse_name(text)?;
     match context.snapshot.relation(&context.search_path, &name) {
         Ok(Relation::Object(object)) => Ok(i64::from(object.oid.0)),
-        Ok(Relation::System { schema, name }) => Ok(columns::find(schema, &name).map_or(0, |t| t.oid)),
+        Ok(Relation::System { schema, name }) => {
+            Ok(columns::find(schema, &name).map_or(0, |t| t.oid))
+        }
         Err(error) => {
             let index = relations::keyed(context).find(|o| {
-                relations::primary_key_name(o) == name.name && name.schema.as_ref().is_none_or(|s| *s == o.schema)
+                relations::primary_key_name(o) == name.name
+                    && name.schema.as_ref().is_none_or(|s| *s == o.schema)
             });
             index.map(|o| i64::from(o.oid.primary_key_index().0)).ok_or(error)
         }
@@ -503,9 +527,8 @@ pub(super) fn cells_of(array: &ArrayRef) -> Vec<Cell> {
     let cast = |to: &DataType| arrow_cast::cast(array, to).ok();
     match array.data_type() {
         DataType::Boolean => array.as_boolean().iter().map(Cell::from).collect(),
-        t if t.is_integer() => {
-            cast(&DataType::Int64).map_or(nulls, |a| a.as_primitive::<Int64Type>().iter().map(Cell::from).collect())
-        }
+        t if t.is_integer() => cast(&DataType::Int64)
+            .map_or(nulls, |a| a.as_primitive::<Int64Type>().iter().map(Cell::from).collect()),
         t if t.is_floating() => {
             let floats = cast(&DataType::Float64);
             let cell = |n: Option<f64>| n.map_or(Cell::Null, Cell::Float);
@@ -516,9 +539,8 @@ pub(super) fn cells_of(array: &ArrayRef) -> Vec<Cell> {
             let whole = |n: Option<i128>| n.and_then(|n| i64::try_from(n / unit).ok());
             array.as_primitive::<Decimal128Type>().iter().map(|n| Cell::from(whole(n))).collect()
         }
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            cast(&DataType::Utf8).map_or(nulls, |a| a.as_string::<i32>().iter().map(Cell::from).collect())
-        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => cast(&DataType::Utf8)
+            .map_or(nulls, |a| a.as_string::<i32>().iter().map(Cell::from).collect()),
         DataType::List(_) => array.as_list::<i32>().iter().map(list_cell).collect(),
         _ => nulls,
     }

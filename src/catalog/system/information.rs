@@ -8,7 +8,9 @@ use arrow_schema::{DataType, Field};
 use super::SystemContext;
 use super::cells::{Cell, Row, row};
 use super::columns;
-use super::relations::{self, default_of, definition, is_not_null, primary_key_name, relations as objects, type_words};
+use super::relations::{
+    self, default_of, definition, is_not_null, primary_key_name, relations as objects, type_words,
+};
 use crate::catalog::object::{Object, ObjectKind};
 use crate::catalog::{DATABASE, OWNER};
 use crate::types::{pg_type_of, type_modifier};
@@ -28,7 +30,9 @@ pub(super) fn rows(context: &SystemContext, name: &str) -> Option<Vec<Row>> {
             views.map(view).collect()
         }
         "table_constraints" => relations::keyed(context).map(constraint).collect(),
-        "key_column_usage" | "constraint_column_usage" => key_columns(context, name == "key_column_usage"),
+        "key_column_usage" | "constraint_column_usage" => {
+            key_columns(context, name == "key_column_usage")
+        }
         _ => return None,
     })
 }
@@ -65,7 +69,15 @@ fn columns_rows(context: &SystemContext) -> Vec<Row> {
     let mut rows = vec![];
     for table in columns::all() {
         for (i, field) in table.columns.fields().iter().enumerate() {
-            rows.push(column(&table.schema, &table.name, i, field, !field.is_nullable(), None, false));
+            rows.push(column(
+                &table.schema,
+                &table.name,
+                i,
+                field,
+                !field.is_nullable(),
+                None,
+                false,
+            ));
         }
     }
     for object in objects(context) {
@@ -89,7 +101,8 @@ fn column(
 ) -> Row {
     let pg_type = pg_type_of(field);
     let modifier = type_modifier(field);
-    let length = (matches!(pg_type.name, "varchar" | "bpchar") && modifier >= 4).then_some(i64::from(modifier) - 4);
+    let length = (matches!(pg_type.name, "varchar" | "bpchar") && modifier >= 4)
+        .then_some(i64::from(modifier) - 4);
     let (precision, radix, scale) = numeric_facts(field, pg_type.name, modifier);
     let is_datetime = matches!(pg_type.name, "time" | "timestamp" | "timestamptz" | "interval");
     let datetime = if pg_type.name == "date" { Some(0i64) } else { is_datetime.then_some(6) };
@@ -113,7 +126,9 @@ fn numeric_facts(field: &Field, name: &str, modifier: i32) -> (Cell, Cell, Cell)
         "float4" => binary(24, Cell::Null),
         "float8" => binary(53, Cell::Null),
         "numeric" => match field.data_type() {
-            DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) if modifier >= 0 => {
+            DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)
+                if modifier >= 0 =>
+            {
                 (Cell::Int(i64::from(*precision)), Cell::Int(10), Cell::Int(i64::from(*scale)))
             }
             _ => (Cell::Null, Cell::Int(10), Cell::Null),

@@ -76,7 +76,11 @@ pub struct Activity {
 
 impl SystemContext {
     /// The session of `user` over a snapshot, with nothing known of other sessions, settings and sizes.
-    pub fn new(snapshot: Arc<CatalogSnapshot>, user: impl Into<String>, search_path: Vec<String>) -> SystemContext {
+    pub fn new(
+        snapshot: Arc<CatalogSnapshot>,
+        user: impl Into<String>,
+        search_path: Vec<String>,
+    ) -> SystemContext {
         SystemContext {
             snapshot,
             user: user.into(),
@@ -98,7 +102,11 @@ pub fn is_system_table(schema: &str, name: &str) -> bool {
 
 /// A system relation as it is at the context's snapshot; `None` when there is no such relation. It is made on every
 /// call, in time proportional to its rows.
-pub fn system_table(context: &SystemContext, schema: &str, name: &str) -> Option<Result<Arc<dyn TableProvider>>> {
+pub fn system_table(
+    context: &SystemContext,
+    schema: &str,
+    name: &str,
+) -> Option<Result<Arc<dyn TableProvider>>> {
     let table = columns::find(schema, name)?;
     let rows = match (relations::rows(context, table), table.schema.as_str()) {
         (Some(rows), _) => Some(rows),

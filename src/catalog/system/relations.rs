@@ -49,7 +49,9 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
         "pg_views" => pg_views(context),
         "pg_matviews" => pg_matviews(context),
         "pg_indexes" => pg_indexes(context),
-        "pg_stat_user_tables" | "pg_stat_all_tables" => stored(context).map(|o| pg_stat_table(o)).collect(),
+        "pg_stat_user_tables" | "pg_stat_all_tables" => {
+            stored(context).map(|o| pg_stat_table(o)).collect()
+        }
         _ => return None,
     })
 }
@@ -61,12 +63,16 @@ pub(super) fn relations(context: &SystemContext) -> impl Iterator<Item = &Object
 
 /// Tables and materialized views.
 fn stored(context: &SystemContext) -> impl Iterator<Item = &Object> {
-    relations(context).filter(|o| matches!(o.kind, ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. }))
+    relations(context).filter(|o| {
+        matches!(o.kind, ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. })
+    })
 }
 
 /// Relations with a primary key. A source's key is not an index, so foreign tables are left out.
 pub(super) fn keyed(context: &SystemContext) -> impl Iterator<Item = &Object> {
-    relations(context).filter(|o| matches!(&o.kind, ObjectKind::Table { primary_key, .. } if !primary_key.is_empty()))
+    relations(context).filter(
+        |o| matches!(&o.kind, ObjectKind::Table { primary_key, .. } if !primary_key.is_empty()),
+    )
 }
 
 pub(super) fn relkind(object: &Object) -> &'static str {
@@ -120,7 +126,9 @@ fn pg_attribute(context: &SystemContext) -> Vec<Row> {
     let mut rows = vec![];
     for table in columns::all() {
         let fields = table.columns.fields().iter().enumerate();
-        rows.extend(fields.map(|(i, field)| attribute(table.oid, i, field, !field.is_nullable(), false)));
+        rows.extend(
+            fields.map(|(i, field)| attribute(table.oid, i, field, !field.is_nullable(), false)),
+        );
     }
     for object in relations(context) {
         let fields = object.columns.fields().iter().enumerate();
@@ -132,7 +140,9 @@ fn pg_attribute(context: &SystemContext) -> Vec<Row> {
     for object in keyed(context) {
         let index = i64::from(object.oid.primary_key_index().0);
         let keys = object.kind.primary_key().iter().enumerate();
-        rows.extend(keys.map(|(i, key)| attribute(index, i, object.columns.field(*key), false, false)));
+        rows.extend(
+            keys.map(|(i, key)| attribute(index, i, object.columns.field(*key), false, false)),
+        );
     }
     rows
 }
@@ -140,7 +150,9 @@ fn pg_attribute(context: &SystemContext) -> Vec<Row> {
 /// Views show no NOT NULL, as in PostgreSQL.
 pub(super) fn is_not_null(object: &Object, column: usize) -> bool {
     let declared = matches!(object.kind, ObjectKind::Table { .. } | ObjectKind::Source { .. });
-    declared && (!object.columns.field(column).is_nullable() || object.kind.primary_key().contains(&column))
+    declared
+        && (!object.columns.field(column).is_nullable()
+            || object.kind.primary_key().contains(&column))
 }
 
 pub(super) fn default_of(object: &Object, column: usize) -> Option<&String> {
@@ -206,7 +218,9 @@ fn pg_attrdef(context: &SystemContext) -> Vec<Row> {
         for column in 0..object.columns.fields().len() {
             if let Some(text) = default_of(object, column) {
                 let oid = rows.len() as i64 + 1;
-                rows.push(row! {oid: oid, adrelid: object.oid, adnum: column as i64 + 1, adbin: text});
+                rows.push(
+                    row! {oid: oid, adrelid: object.oid, adnum: column as i64 + 1, adbin: text},
+                );
             }
         }
     }
@@ -214,7 +228,8 @@ fn pg_attrdef(context: &SystemContext) -> Vec<Row> {
 }
 
 fn pg_description(context: &SystemContext) -> Vec<Row> {
-    let comments = relations(context).flat_map(|o| o.comments.iter().map(move |(column, text)| (o, column, text)));
+    let comments = relations(context)
+        .flat_map(|o| o.comments.iter().map(move |(column, text)| (o, column, text)));
     comments
         .map(|(object, column, text)| {
             row! {objoid: object.oid, classoid: PG_CLASS_OID, objsubid: *column as i64, description: text}
@@ -273,7 +288,9 @@ fn pg_tables(context: &SystemContext) -> Vec<Row> {
 /// The text of a view's query as pg_get_viewdef gives it.
 pub(super) fn definition(object: &Object) -> Option<String> {
     match &object.kind {
-        ObjectKind::View { sql, .. } | ObjectKind::MaterializedView { sql, .. } => Some(format!(" {sql};")),
+        ObjectKind::View { sql, .. } | ObjectKind::MaterializedView { sql, .. } => {
+            Some(format!(" {sql};"))
+        }
         ObjectKind::Table { .. } | ObjectKind::Source { .. } | ObjectKind::Sink { .. } => None,
     }
 }
@@ -288,7 +305,8 @@ fn pg_views(context: &SystemContext) -> Vec<Row> {
 }
 
 fn pg_matviews(context: &SystemContext) -> Vec<Row> {
-    let views = relations(context).filter(|o| matches!(o.kind, ObjectKind::MaterializedView { .. }));
+    let views =
+        relations(context).filter(|o| matches!(o.kind, ObjectKind::MaterializedView { .. }));
     views
         .map(|o| {
             row! {schemaname: &o.schema, matviewname: &o.name, matviewowner: &o.owner, definition: definition(o),
@@ -301,7 +319,7 @@ fn pg_indexes(context: &SystemContext) -> Vec<Row> {
     keyed(context)
         .map(|o| {
             row! {schemaname: &o.schema, tablename: &o.name, indexname: primary_key_name(o),
-                  indexdef: index_definition(o)}
+            indexdef: index_definition(o)}
         })
         .collect()
 }
@@ -331,11 +349,32 @@ fn pg_stat_table(object: &Object) -> Row {
 /// Whether a system relation never has rows, whatever the catalog holds.
 pub(super) fn is_always_empty(name: &str) -> bool {
     const EMPTY: &[&str] = &[
-        "pg_auth_members", "pg_db_role_setting", "pg_default_acl", "pg_enum", "pg_event_trigger", "pg_extension",
-        "pg_inherits", "pg_init_privs", "pg_partitioned_table", "pg_policies", "pg_policy", "pg_publication",
-        "pg_publication_namespace", "pg_publication_rel", "pg_publication_tables", "pg_rewrite", "pg_rules",
-        "pg_sequence", "pg_sequences", "pg_statistic", "pg_statistic_ext", "pg_statistic_ext_data", "pg_stats",
-        "pg_subscription", "pg_trigger", "pg_user_mapping",
+        "pg_auth_members",
+        "pg_db_role_setting",
+        "pg_default_acl",
+        "pg_enum",
+        "pg_event_trigger",
+        "pg_extension",
+        "pg_inherits",
+        "pg_init_privs",
+        "pg_partitioned_table",
+        "pg_policies",
+        "pg_policy",
+        "pg_publication",
+        "pg_publication_namespace",
+        "pg_publication_rel",
+        "pg_publication_tables",
+        "pg_rewrite",
+        "pg_rules",
+        "pg_sequence",
+        "pg_sequences",
+        "pg_statistic",
+        "pg_statistic_ext",
+        "pg_statistic_ext_data",
+        "pg_stats",
+        "pg_subscription",
+        "pg_trigger",
+        "pg_user_mapping",
     ];
     debug_assert!(EMPTY.iter().all(|name| !fixed::is_filled(name)));
     EMPTY.contains(&name)

@@ -8,10 +8,13 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, JoinOperator, ObjectName, OrderByExpr,
-    OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    self, Array, BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
+    JoinOperator, ObjectName, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
+    TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
+
+use sqlparser::ast::helpers::attached_token::AttachedToken;
 
 use super::relations::is_always_empty;
 use super::{columns, is_system_table};
@@ -36,7 +39,8 @@ const REGISTERS: &[&str] =
     &["current_user", "session_user", "user", "current_role", "current_catalog", "current_schema"];
 
 /// Types that are names to read and numbers to compare.
-const REG_TYPES: &[&str] = &["regclass", "regtype", "regnamespace", "regproc", "regprocedure", "regrole"];
+const REG_TYPES: &[&str] =
+    &["regclass", "regtype", "regnamespace", "regproc", "regprocedure", "regrole"];
 
 struct Spelling {
     /// How many queries enclose the current place.
@@ -63,7 +67,9 @@ impl VisitorMut for Spelling {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Never> {
         match factor {
-            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => unqualify(name),
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+                unqualify(name)
+            }
             _ => {}
         }
         ControlFlow::Continue(())
@@ -128,7 +134,9 @@ fn unqualify_type(data_type: &mut DataType) {
                 *data_type = parsed;
             }
         }
-        DataType::Array(ast::ArrayElemTypeDef::SquareBracket(element, _)) => unqualify_type(element),
+        DataType::Array(ast::ArrayElemTypeDef::SquareBracket(element, _)) => {
+            unqualify_type(element)
+        }
         _ => {}
     }
 }
@@ -136,7 +144,10 @@ fn unqualify_type(data_type: &mut DataType) {
 /// Collations that compare byte by byte, as Tidewater does.
 fn is_bytewise(collation: &ObjectName) -> bool {
     let last = collation.0.last().and_then(|part| part.as_ident());
-    last.is_some_and(|ident| ["default", "c", "posix", "c.utf-8", "ucs_basic"].contains(&ident.value.to_lowercase().as_str()))
+    last.is_some_and(|ident| {
+        ["default", "c", "posix", "c.utf-8", "ucs_basic"]
+            .contains(&ident.value.to_lowercase().as_str())
+    })
 }
 
 /// `OPERATOR(pg_catalog.~)` as `~`.
@@ -179,11 +190,9 @@ fn oid_cast(inner: &mut Expr, data_type: &DataType) -> Option<Expr> {
         return Some(call(&format!("{type_name}_{direction}"), vec![take(inner)]));
     }
     match type_name.as_str() {
-        // Already a number.
-        "oid" | "xid" if reg_call(inner, "_in").is_some() => Some(take(inner)),
         "oid" | "xid" => {
             renamed_in(inner);
-            if reg_call(inner, "_in").is_some() { Some(take(inner)) } else { Some(call("oid_in", vec![take(inner)])) }
+            Some(call("oid_in", vec![take(inner)]))
         }
         "text" | "varchar" | "name" => {
             let type_name = reg_call(inner, "_in")?;
@@ -244,6 +253,16 @@ impl VisitorMut for SystemQuery {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Never> {
+        number_tables(select);
+        let ControlFlow::Continue(()) =
+            ast::visit_expressions_mut(&mut select.projection, |expr| {
+                count_existing(expr);
+                ControlFlow::<Never>::Continue(())
+            });
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Never> {
         simplify(expr);
         ControlFlow::Continue(())
@@ -253,7 +272,9 @@ impl VisitorMut for SystemQuery {
 fn simplify(expr: &mut Expr) {
     match expr {
         Expr::Exists { subquery, negated } if is_empty(&subquery.body) => *expr = boolean(*negated),
-        Expr::InSubquery { subquery, negated, .. } if is_empty(&subquery.body) => *expr = boolean(*negated),
+        Expr::InSubquery { subquery, negated, .. } if is_empty(&subquery.body) => {
+            *expr = boolean(*negated)
+        }
         Expr::Subquery(query) if is_empty(&query.body) => *expr = null_text(),
         Expr::Subquery(query) => {
             if let SetExpr::Select(select) = &mut *query.body
@@ -261,6 +282,9 @@ fn simplify(expr: &mut Expr) {
                 && is_correlated(select)
             {
                 single_row(select);
+                if let Some(condition) = take_outer_condition(select) {
+                    *expr = when(condition, take(expr));
+                }
             }
         }
         Expr::Function(function) if function_name(&function.name) == "array" => {
@@ -278,26 +302,60 @@ fn simplify(expr: &mut Expr) {
             literal => array_literal(literal),
         },
         Expr::AllOp { right, .. } => array_literal(right),
-        Expr::BinaryOp { left, op, right } if op.is_comparison() => {
+        Expr::BinaryOp { left, op, right } if is_comparison(op) => {
             number_literal(left, right);
             number_literal(right, left);
             array_literal(left);
             array_literal(right);
         }
-        Expr::InList { expr: tested, list, .. } => list.iter_mut().for_each(|item| number_literal(item, tested)),
+        Expr::InList { expr: tested, list, .. } => {
+            list.iter_mut().for_each(|item| number_literal(item, tested))
+        }
         _ => {}
     }
 }
 
-trait IsComparison {
-    fn is_comparison(&self) -> bool;
+/// EXISTS in a select list, where DataFusion does not plan it, as a comparison of the number of rows.
+fn count_existing(expr: &mut Expr) {
+    let Expr::Exists { subquery, negated } = expr else { return };
+    let SetExpr::Select(select) = &mut *subquery.body else { return };
+    if is_empty_select(select) || subquery.limit_clause.is_some() || has_aggregate(select) {
+        return;
+    }
+    select.projection = vec![SelectItem::UnnamedExpr(call("count", vec![number("1".to_owned())]))];
+    let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
+    let count = Expr::Subquery(std::mem::replace(subquery, Box::new(empty_query())));
+    *expr = Expr::BinaryOp { left: Box::new(count), op, right: Box::new(number("0".to_owned())) };
 }
 
-impl IsComparison for BinaryOperator {
-    fn is_comparison(&self) -> bool {
-        use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
-        matches!(self, Eq | NotEq | Lt | LtEq | Gt | GtEq)
-    }
+/// `c.tableoid`, a column that no relation here has, as the number of the system relation that `c` is.
+fn number_tables(select: &mut Select) {
+    let tables: Vec<(String, i64)> = factors(select)
+        .filter_map(|factor| match factor {
+            TableFactor::Table { name, alias, args: None, .. } => {
+                let name = function_name(name);
+                let oid = columns::find("pg_catalog", &name)?.oid;
+                Some((alias.as_ref().map_or(name, |alias| fold_identifier(&alias.name)), oid))
+            }
+            _ => None,
+        })
+        .collect();
+    let ControlFlow::Continue(()) = ast::visit_expressions_mut(select, |expr| {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && let [relation, column] = parts.as_slice()
+            && fold_identifier(column) == "tableoid"
+            && let Some((_, oid)) =
+                tables.iter().find(|(name, _)| *name == fold_identifier(relation))
+        {
+            *expr = call("oid_in", vec![number(oid.to_string())]);
+        }
+        ControlFlow::<Never>::Continue(())
+    });
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq)
 }
 
 /// A SELECT without rows keeps its columns, but none of the expressions that DataFusion could not plan.
@@ -335,7 +393,9 @@ fn is_empty(body: &SetExpr) -> bool {
 /// Whether a SELECT has no rows because something it reads or joins with never has any.
 fn is_empty_select(select: &Select) -> bool {
     let grouped = match &select.group_by {
-        ast::GroupByExpr::Expressions(exprs, modifiers) => !exprs.is_empty() || !modifiers.is_empty(),
+        ast::GroupByExpr::Expressions(exprs, modifiers) => {
+            !exprs.is_empty() || !modifiers.is_empty()
+        }
         ast::GroupByExpr::All(_) => true,
     };
     if grouped || has_aggregate(select) {
@@ -350,7 +410,9 @@ fn is_empty_select(select: &Select) -> bool {
             use JoinOperator::{FullOuter, Right, RightOuter};
             matches!(join.join_operator, FullOuter(_) | Right(_) | RightOuter(_))
         });
-        !outer && (is_empty_factor(&from.relation) || inner.into_iter().any(|join| is_empty_factor(&join.relation)))
+        !outer
+            && (is_empty_factor(&from.relation)
+                || inner.into_iter().any(|join| is_empty_factor(&join.relation)))
     })
 }
 
@@ -396,7 +458,9 @@ fn is_hard(expr: &Expr) -> bool {
                 | Expr::AnyOp { .. }
                 | Expr::AllOp { .. }
                 | Expr::CompoundFieldAccess { .. } => ControlFlow::Break(()),
-                Expr::Function(function) if matches!(function.args, FunctionArguments::Subquery(_)) => {
+                Expr::Function(function)
+                    if matches!(function.args, FunctionArguments::Subquery(_)) =>
+                {
                     ControlFlow::Break(())
                 }
                 _ => ControlFlow::Continue(()),
@@ -408,8 +472,19 @@ fn is_hard(expr: &Expr) -> bool {
 }
 
 fn has_aggregate(select: &Select) -> bool {
-    const AGGREGATES: &[&str] =
-        &["count", "sum", "min", "max", "avg", "array_agg", "string_agg", "bool_or", "bool_and", "every", "json_agg"];
+    const AGGREGATES: &[&str] = &[
+        "count",
+        "sum",
+        "min",
+        "max",
+        "avg",
+        "array_agg",
+        "string_agg",
+        "bool_or",
+        "bool_and",
+        "every",
+        "json_agg",
+    ];
 
     /// Looks at the expressions of one SELECT and not into its subqueries.
     struct Aggregates(usize);
@@ -429,7 +504,9 @@ fn has_aggregate(select: &Select) -> bool {
 
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
             match expr {
-                Expr::Function(f) if self.0 == 0 && AGGREGATES.contains(&function_name(&f.name).as_str()) => {
+                Expr::Function(f)
+                    if self.0 == 0 && AGGREGATES.contains(&function_name(&f.name).as_str()) =>
+                {
                     ControlFlow::Break(())
                 }
                 _ => ControlFlow::Continue(()),
@@ -440,12 +517,16 @@ fn has_aggregate(select: &Select) -> bool {
     Visit::visit(&select.projection, &mut Aggregates(0)).is_break()
 }
 
+/// The relations of a SELECT, joined ones included.
+fn factors(select: &Select) -> impl Iterator<Item = &TableFactor> {
+    select.from.iter().flat_map(|from| {
+        std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation))
+    })
+}
+
 /// The names under which a SELECT's relations are known.
 fn relation_names(select: &Select) -> Vec<String> {
-    let factors = select.from.iter().flat_map(|from| {
-        std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation))
-    });
-    let names = factors.filter_map(|factor| match factor {
+    let names = factors(select).filter_map(|factor| match factor {
         TableFactor::Table { alias: Some(alias), .. }
         | TableFactor::Derived { alias: Some(alias), .. }
         | TableFactor::Function { alias: Some(alias), .. }
@@ -461,7 +542,9 @@ fn relation_names(select: &Select) -> Vec<String> {
 /// Whether a column is qualified with a relation that the SELECT itself does not have.
 fn is_outer(expr: &Expr, own: &[String]) -> bool {
     match expr {
-        Expr::CompoundIdentifier(parts) if parts.len() == 2 => !own.contains(&fold_identifier(&parts[0])),
+        Expr::CompoundIdentifier(parts) if parts.len() == 2 => {
+            !own.contains(&fold_identifier(&parts[0]))
+        }
         _ => false,
     }
 }
@@ -487,13 +570,66 @@ fn single_row(select: &mut Select) {
         return;
     }
     let own = relation_names(select);
-    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] = select.projection.as_mut_slice() {
+    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+        select.projection.as_mut_slice()
+    {
         *expr = call("min", vec![take(expr)]);
         if let Some(condition) = &mut select.selection {
             let mut equal = vec![];
             equalities(condition, &own, &mut equal);
             replace_outer(condition, &own, &equal);
         }
+    }
+}
+
+/// Takes the conjuncts that concern outer columns alone out of a scalar subquery's condition: DataFusion finds no
+/// place for them below the aggregate, and beside it they mean the same.
+fn take_outer_condition(select: &mut Select) -> Option<Expr> {
+    let own = relation_names(select);
+    let mut conjuncts = vec![];
+    split_conjuncts(select.selection.take()?, &mut conjuncts);
+    let (outer, inner): (Vec<Expr>, Vec<Expr>) =
+        conjuncts.into_iter().partition(|c| only_outer(c, &own));
+    select.selection = inner.into_iter().reduce(and);
+    outer.into_iter().reduce(and)
+}
+
+fn split_conjuncts(condition: Expr, conjuncts: &mut Vec<Expr>) {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            split_conjuncts(*left, conjuncts);
+            split_conjuncts(*right, conjuncts);
+        }
+        other => conjuncts.push(other),
+    }
+}
+
+/// Whether an expression has columns, all of them outer ones.
+fn only_outer(expr: &Expr, own: &[String]) -> bool {
+    let (mut outer, mut inner) = (false, false);
+    let ControlFlow::Continue(()) = ast::visit_expressions(expr, |expr| {
+        match expr {
+            Expr::CompoundIdentifier(_) if is_outer(expr, own) => outer = true,
+            Expr::CompoundIdentifier(_) | Expr::Identifier(_) => inner = true,
+            _ => {}
+        }
+        ControlFlow::<Never>::Continue(())
+    });
+    outer && !inner
+}
+
+fn and(left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) }
+}
+
+/// `CASE WHEN condition THEN result END`
+fn when(condition: Expr, result: Expr) -> Expr {
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition, result }],
+        else_result: None,
     }
 }
 
@@ -504,7 +640,9 @@ fn equalities(condition: &Expr, own: &[String], found: &mut Vec<(Expr, Expr)>) {
             equalities(left, own, found);
             equalities(right, own, found);
         }
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } if is_column(left) && is_column(right) => {
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right }
+            if is_column(left) && is_column(right) =>
+        {
             match (is_outer(left, own), is_outer(right, own)) {
                 (true, false) => found.push((Expr::clone(left), Expr::clone(right))),
                 (false, true) => found.push((Expr::clone(right), Expr::clone(left))),
@@ -556,7 +694,8 @@ fn array_of(query: &mut Query) -> Option<Expr> {
         _ => vec![],
     };
     let SetExpr::Select(select) = &mut *query.body else { return None };
-    let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = select.projection.as_mut_slice()
+    let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] =
+        select.projection.as_mut_slice()
     else {
         return None;
     };
@@ -566,7 +705,11 @@ fn array_of(query: &mut Query) -> Option<Expr> {
     *item = aggregate("array_agg", element, order);
     let array = Expr::Subquery(Box::new(std::mem::replace(query, empty_query())));
     // An array of numbers stays null when empty: its type is not that of an empty text array.
-    Some(if is_number { array } else { call("coalesce", vec![array, call("empty_text_array", vec![])]) })
+    Some(if is_number {
+        array
+    } else {
+        call("coalesce", vec![array, call("empty_text_array", vec![])])
+    })
 }
 
 /// `ORDER BY 1` inside of an aggregate would order by the number one.
@@ -664,12 +807,14 @@ fn null_text() -> Expr {
 }
 
 fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    let args =
+        args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     function(name, args, vec![])
 }
 
 fn aggregate(name: &str, arg: Expr, order: Vec<OrderByExpr>) -> Expr {
-    let clauses = if order.is_empty() { vec![] } else { vec![FunctionArgumentClause::OrderBy(order)] };
+    let clauses =
+        if order.is_empty() { vec![] } else { vec![FunctionArgumentClause::OrderBy(order)] };
     function(name, vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))], clauses)
 }
 
@@ -678,7 +823,11 @@ fn function(name: &str, args: Vec<FunctionArg>, clauses: Vec<FunctionArgumentCla
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses }),
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses,
+        }),
         filter: None,
         null_treatment: None,
         over: None,
@@ -690,7 +839,11 @@ fn function(name: &str, args: Vec<FunctionArg>, clauses: Vec<FunctionArgumentCla
 fn empty_query() -> Query {
     Query {
         with: None,
-        body: Box::new(SetExpr::Values(ast::Values { explicit_row: false, value_keyword: false, rows: vec![] })),
+        body: Box::new(SetExpr::Values(ast::Values {
+            explicit_row: false,
+            value_keyword: false,
+            rows: vec![],
+        })),
         order_by: None,
         limit_clause: None,
         fetch: None,
