@@ -26,11 +26,7 @@ pub fn split_array(text: &str) -> Result<Vec<Option<String>>> {
     }
     loop {
         chars.skip_space();
-        items.push(
-            chars
-                .array_item()
-                .ok_or_else(|| malformed("Unexpected array element."))?,
-        );
+        items.push(chars.array_item().ok_or_else(|| malformed("Unexpected array element."))?);
         chars.skip_space();
         if chars.eat(',') {
             continue;
@@ -70,17 +66,11 @@ pub fn split_record(text: &str) -> Result<Vec<Option<String>>> {
         Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message).with_detail(detail)
     };
     let trimmed = text.trim();
-    let inner = trimmed
-        .strip_prefix('(')
-        .ok_or_else(|| malformed("Missing left parenthesis."))?;
+    let inner = trimmed.strip_prefix('(').ok_or_else(|| malformed("Missing left parenthesis."))?;
     let mut items = vec![];
     let mut chars = Cursor { rest: inner };
     loop {
-        items.push(
-            chars
-                .record_item()
-                .ok_or_else(|| malformed("Unexpected end of input."))?,
-        );
+        items.push(chars.record_item().ok_or_else(|| malformed("Unexpected end of input."))?);
         if chars.eat(',') {
             continue;
         }
@@ -119,9 +109,7 @@ impl Cursor<'_> {
     }
 
     fn skip_space(&mut self) {
-        self.rest = self
-            .rest
-            .trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+        self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
     }
 
     fn at_end(&mut self) -> bool {

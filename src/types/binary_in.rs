@@ -22,10 +22,7 @@ use crate::error::{Error, Result, SqlState};
 const ELEMENT_BYTES_MIN: usize = 4;
 
 fn malformed() -> Error {
-    Error::new(
-        SqlState::INVALID_BINARY_REPRESENTATION,
-        "incorrect binary data format",
-    )
+    Error::new(SqlState::INVALID_BINARY_REPRESENTATION, "incorrect binary data format")
 }
 
 /// Reads one value; the result has exactly the field's Arrow type.
@@ -79,17 +76,13 @@ fn read(bytes: &[u8], field: &Field) -> Result<ScalarValue> {
         }
         DataType::Date32 => ScalarValue::Date32(Some(match i32::from_be_bytes(fixed(bytes)?) {
             infinity @ (i32::MAX | i32::MIN) => infinity,
-            days => days
-                .checked_add(DAYS_TO_2000)
-                .ok_or_else(|| out_of_range("date"))?,
+            days => days.checked_add(DAYS_TO_2000).ok_or_else(|| out_of_range("date"))?,
         })),
         DataType::Time64(TimeUnit::Microsecond) => {
             let micros = i64::from_be_bytes(fixed(bytes)?);
             let in_range = (0..=MICROS_PER_DAY).contains(&micros);
             ScalarValue::Time64Microsecond(Some(
-                in_range
-                    .then_some(micros)
-                    .ok_or_else(|| out_of_range("time"))?,
+                in_range.then_some(micros).ok_or_else(|| out_of_range("time"))?,
             ))
         }
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
@@ -107,14 +100,11 @@ fn read(bytes: &[u8], field: &Field) -> Result<ScalarValue> {
 }
 
 fn out_of_range(type_name: &str) -> Error {
-    Error::new(
-        SqlState::DATETIME_FIELD_OVERFLOW,
-        format!("{type_name} out of range"),
-    )
+    Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("{type_name} out of range"))
 }
 
-/// UTF-8 without NUL, as PostgreSQL's text is; its message names the first byte at fault.
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str> {
+/// UTF-8 without NUL, as PostgreSQL's text is. Errors: 22021, naming the first byte at fault.
+pub fn utf8_text(bytes: &[u8]) -> Result<&str> {
     let refuse = |at: usize| {
         let byte = bytes.get(at).copied().unwrap_or(0);
         let message = format!("invalid byte sequence for encoding \"UTF8\": 0x{byte:02x}");
@@ -130,27 +120,25 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str> {
 fn read_string(bytes: &[u8], field: &Field) -> Result<String> {
     match type_marker(field) {
         Some("jsonb") => match bytes.split_first() {
-            Some((1, text)) => jsonb_of_text(utf8(text)?),
-            Some((version, _)) => Err(Error::internal(format!(
-                "unsupported jsonb version number {version}"
-            ))),
+            Some((1, text)) => jsonb_of_text(utf8_text(text)?),
+            Some((version, _)) => {
+                Err(Error::internal(format!("unsupported jsonb version number {version}")))
+            }
             None => Err(malformed()),
         },
         Some("json") => {
-            let text = utf8(bytes)?;
+            let text = utf8_text(bytes)?;
             validate_json(text)?;
             Ok(text.to_owned())
         }
-        _ => Ok(utf8(bytes)?.to_owned()),
+        _ => Ok(utf8_text(bytes)?.to_owned()),
     }
 }
 
 fn read_timestamp(bytes: &[u8]) -> Result<i64> {
     match i64::from_be_bytes(fixed(bytes)?) {
         infinity @ (i64::MAX | i64::MIN) => Ok(infinity),
-        micros => micros
-            .checked_add(MICROS_TO_2000)
-            .ok_or_else(|| out_of_range("timestamp")),
+        micros => micros.checked_add(MICROS_TO_2000).ok_or_else(|| out_of_range("timestamp")),
     }
 }
 
@@ -159,9 +147,7 @@ fn read_interval(mut bytes: &[u8]) -> Result<ScalarValue> {
         return Err(malformed());
     }
     let (micros, days, months) = (bytes.get_i64(), bytes.get_i32(), bytes.get_i32());
-    let nanos = micros
-        .checked_mul(1000)
-        .ok_or_else(|| out_of_range("interval"))?;
+    let nanos = micros.checked_mul(1000).ok_or_else(|| out_of_range("interval"))?;
     let value = IntervalMonthDayNanoType::make_value(months, days, nanos);
     Ok(ScalarValue::IntervalMonthDayNano(Some(value)))
 }
@@ -182,10 +168,7 @@ fn read_array(mut bytes: &[u8], item: &FieldRef) -> Result<ListArray> {
         return Err(Error::new(
             SqlState::DATATYPE_MISMATCH,
             "binary data has array element type ".to_owned()
-                + &format!(
-                    "{element_oid} instead of expected {}",
-                    pg_type_of(&leaf).oid
-                ),
+                + &format!("{element_oid} instead of expected {}", pg_type_of(&leaf).oid),
         ));
     }
     if dimensions == 0 {
@@ -200,10 +183,7 @@ fn read_array(mut bytes: &[u8], item: &FieldRef) -> Result<ListArray> {
         // The lower bound is dropped: Arrow's lists begin at one place only.
         bytes.advance(4);
     }
-    let count = lengths
-        .iter()
-        .try_fold(1usize, |n, l| n.checked_mul(*l))
-        .ok_or_else(malformed)?;
+    let count = lengths.iter().try_fold(1usize, |n, l| n.checked_mul(*l)).ok_or_else(malformed)?;
     if count > bytes.len() / ELEMENT_BYTES_MIN {
         return Err(malformed());
     }
@@ -223,13 +203,7 @@ fn read_array(mut bytes: &[u8], item: &FieldRef) -> Result<ListArray> {
 /// Clients send text[] for varchar[] and the other way round.
 fn both_text(oid: u32, expected: &PgType) -> bool {
     let is_text = |oid| {
-        [
-            PgType::TEXT.oid,
-            PgType::VARCHAR.oid,
-            PgType::BPCHAR.oid,
-            PgType::NAME.oid,
-        ]
-        .contains(&oid)
+        [PgType::TEXT.oid, PgType::VARCHAR.oid, PgType::BPCHAR.oid, PgType::NAME.oid].contains(&oid)
     };
     is_text(oid) && is_text(expected.oid)
 }
@@ -252,10 +226,8 @@ fn read_elements(mut bytes: &[u8], count: usize, leaf: &FieldRef) -> Result<Arra
             values.push(null.clone());
             continue;
         }
-        let length = usize::try_from(length)
-            .ok()
-            .filter(|l| *l <= bytes.len())
-            .ok_or_else(malformed)?;
+        let length =
+            usize::try_from(length).ok().filter(|l| *l <= bytes.len()).ok_or_else(malformed)?;
         let (value, rest) = bytes.split_at(length);
         values.push(parse_binary(value, leaf)?);
         bytes = rest;

@@ -27,25 +27,11 @@ pub(super) fn put_binary(column: &Column, row: usize, out: &mut BytesMut) -> Res
         Values::Int8(v) => out.put_i64(v.value(row)),
         Values::Float4(v) => out.put_f32(v.value(row)),
         Values::Float8(v) => out.put_f64(v.value(row)),
-        Values::Numeric {
-            values,
-            scale,
-            trim,
-        } => {
-            put_numeric(
-                |text| put_decimal(values.value(row), *scale, *trim, text),
-                out,
-            );
+        Values::Numeric { values, scale, trim } => {
+            put_numeric(|text| put_decimal(values.value(row), *scale, *trim, text), out);
         }
-        Values::WideNumeric {
-            values,
-            scale,
-            trim,
-        } => {
-            put_numeric(
-                |text| put_wide_decimal(values.value(row), *scale, *trim, text),
-                out,
-            );
+        Values::WideNumeric { values, scale, trim } => {
+            put_numeric(|text| put_wide_decimal(values.value(row), *scale, *trim, text), out);
         }
         Values::Utf8(v) => put_string(v.value(row), column, out),
         Values::LargeUtf8(v) => put_string(v.value(row), column, out),
@@ -114,19 +100,14 @@ fn put_array(items: &Column, range: std::ops::Range<usize>, out: &mut BytesMut) 
     let mut lengths = vec![range.len()];
     let mut rows: Vec<usize> = range.collect();
     while let Values::List { offsets, items } = &leaf.values {
-        let length = rows
-            .first()
-            .map_or(0, |&r| (offsets[r + 1] - offsets[r]) as usize);
+        let length = rows.first().map_or(0, |&r| (offsets[r + 1] - offsets[r]) as usize);
         let ragged =
             |&r: &usize| leaf.is_null(r) || (offsets[r + 1] - offsets[r]) as usize != length;
         if rows.iter().any(ragged) || lengths.len() == DIMENSIONS_MAX {
             let message = "arrays of different lengths in an array have no binary form";
             return Err(Error::unsupported(message).with_hint("Ask for the column as text."));
         }
-        rows = rows
-            .iter()
-            .flat_map(|&r| offsets[r] as usize..offsets[r + 1] as usize)
-            .collect();
+        rows = rows.iter().flat_map(|&r| offsets[r] as usize..offsets[r + 1] as usize).collect();
         lengths.push(length);
         leaf = items;
     }

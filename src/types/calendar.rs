@@ -36,11 +36,8 @@ pub fn civil_of_days(days: i64) -> (i64, u32, u32) {
         day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    } as u32;
+    let month =
+        if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as u32;
     let year = cycle * 400 + year_of_cycle + i64::from(month <= 2);
     (year, month, day)
 }
@@ -60,10 +57,7 @@ pub fn days_in_month(year: i64, month: u32) -> u32 {
 
 /// (days, microseconds of the day) of microseconds since 1970.
 pub fn split_micros(micros: i64) -> (i64, i64) {
-    (
-        micros.div_euclid(MICROS_PER_DAY),
-        micros.rem_euclid(MICROS_PER_DAY),
-    )
+    (micros.div_euclid(MICROS_PER_DAY), micros.rem_euclid(MICROS_PER_DAY))
 }
 
 pub fn put_date(days: i32, out: &mut BytesMut) {

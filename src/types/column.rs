@@ -32,16 +32,8 @@ pub(super) enum Values {
     Int8(PrimitiveArray<Int64Type>),
     Float4(PrimitiveArray<Float32Type>),
     Float8(PrimitiveArray<Float64Type>),
-    Numeric {
-        values: PrimitiveArray<Decimal128Type>,
-        scale: i8,
-        trim: bool,
-    },
-    WideNumeric {
-        values: PrimitiveArray<Decimal256Type>,
-        scale: i8,
-        trim: bool,
-    },
+    Numeric { values: PrimitiveArray<Decimal128Type>, scale: i8, trim: bool },
+    WideNumeric { values: PrimitiveArray<Decimal256Type>, scale: i8, trim: bool },
     Utf8(StringArray),
     LargeUtf8(LargeStringArray),
     Utf8View(StringViewArray),
@@ -52,10 +44,7 @@ pub(super) enum Values {
     Timestamp(PrimitiveArray<TimestampMicrosecondType>),
     TimestampTz(PrimitiveArray<TimestampMicrosecondType>),
     Interval(PrimitiveArray<IntervalMonthDayNanoType>),
-    List {
-        offsets: OffsetBuffer<i32>,
-        items: Box<Column>,
-    },
+    List { offsets: OffsetBuffer<i32>, items: Box<Column> },
     Record(Vec<Column>),
 }
 
@@ -82,12 +71,7 @@ impl Column {
             Some("bpchar") => character_length(&field).unwrap_or(0),
             _ => 0,
         };
-        Ok(Column {
-            values: values_of(&array, &field)?,
-            nulls,
-            pg_type: pg_type_of(&field),
-            pad,
-        })
+        Ok(Column { values: values_of(&array, &field)?, nulls, pg_type: pg_type_of(&field), pad })
     }
 }
 
@@ -101,16 +85,12 @@ fn values_of(array: &ArrayRef, field: &Field) -> Result<Values> {
         DataType::Int64 => Values::Int8(array.as_primitive().clone()),
         DataType::Float32 => Values::Float4(array.as_primitive().clone()),
         DataType::Float64 => Values::Float8(array.as_primitive().clone()),
-        DataType::Decimal128(_, s) => Values::Numeric {
-            values: array.as_primitive().clone(),
-            scale: *s,
-            trim,
-        },
-        DataType::Decimal256(_, s) => Values::WideNumeric {
-            values: array.as_primitive().clone(),
-            scale: *s,
-            trim,
-        },
+        DataType::Decimal128(_, s) => {
+            Values::Numeric { values: array.as_primitive().clone(), scale: *s, trim }
+        }
+        DataType::Decimal256(_, s) => {
+            Values::WideNumeric { values: array.as_primitive().clone(), scale: *s, trim }
+        }
         DataType::Utf8 => Values::Utf8(array.as_string().clone()),
         DataType::LargeUtf8 => Values::LargeUtf8(array.as_string().clone()),
         DataType::Utf8View => Values::Utf8View(array.as_string_view().clone()),
@@ -130,27 +110,17 @@ fn values_of(array: &ArrayRef, field: &Field) -> Result<Values> {
         DataType::List(item) => {
             let list = array.as_list::<i32>();
             let items = Column::try_new(list.values(), item)?;
-            Values::List {
-                offsets: list.offsets().clone(),
-                items: Box::new(items),
-            }
+            Values::List { offsets: list.offsets().clone(), items: Box::new(items) }
         }
         DataType::Map(entries, _) => {
             let map = array.as_map();
             let rows: ArrayRef = std::sync::Arc::new(map.entries().clone());
             let items = Column::try_new(&rows, entries)?;
-            Values::List {
-                offsets: map.offsets().clone(),
-                items: Box::new(items),
-            }
+            Values::List { offsets: map.offsets().clone(), items: Box::new(items) }
         }
         DataType::Struct(fields) => {
             let columns = array.as_struct().columns().iter().zip(fields);
-            Values::Record(
-                columns
-                    .map(|(c, f)| Column::try_new(c, f))
-                    .collect::<Result<_>>()?,
-            )
+            Values::Record(columns.map(|(c, f)| Column::try_new(c, f)).collect::<Result<_>>()?)
         }
         other => return Err(no_counterpart(other)),
     })
@@ -197,16 +167,10 @@ pub(super) fn canonical(array: &ArrayRef) -> Result<ArrayRef> {
     if *array.data_type() == target {
         return Ok(array.clone());
     }
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
+    let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(array, &target, &options).map_err(|e| {
-        Error::new(
-            SqlState::DATETIME_FIELD_OVERFLOW,
-            "value is out of the range that can be sent",
-        )
-        .with_detail(e.to_string())
+        Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "value is out of the range that can be sent")
+            .with_detail(e.to_string())
     })
 }
 
@@ -219,9 +183,7 @@ impl ColumnWriter {
     /// A writer for `array` with the column's `field`, whose metadata names the PostgreSQL type. The array may have any
     /// Arrow type. Errors: 0A000 for types that have no PostgreSQL counterpart, 22008 for time stamps out of range.
     pub fn try_new(array: &ArrayRef, field: &Field) -> Result<ColumnWriter> {
-        Ok(ColumnWriter {
-            column: Column::try_new(array, field)?,
-        })
+        Ok(ColumnWriter { column: Column::try_new(array, field)? })
     }
 
     pub fn is_null(&self, row: usize) -> bool {

@@ -29,15 +29,8 @@ const MONTHS: [&str; 12] = [
     "november",
     "december",
 ];
-const WEEKDAYS: [&str; 7] = [
-    "sunday",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-];
+const WEEKDAYS: [&str; 7] =
+    ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
 /// Zone abbreviations of PostgreSQL's default set that are in wide use, in hours east.
 const ABBREVIATIONS: [(&str, f64); 31] = [
@@ -148,9 +141,7 @@ pub fn parse_time(text: &str) -> Result<i64> {
     if trimmed.eq_ignore_ascii_case("allballs") {
         return Ok(0);
     }
-    let digits_end = trimmed
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(trimmed.len());
+    let digits_end = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
     if matches!(digits_end, 4 | 6) && !trimmed[digits_end..].starts_with(['-', '/', ':']) {
         let mut scanner = Scanner { rest: trimmed };
         return scanner
@@ -203,10 +194,7 @@ fn timestamp(
         .and_then(|d| d.checked_add(fields.micros_of_day.unwrap_or(0)));
     let local = local.ok_or_else(out_of_range)?;
     let offset = i64::from(offset(local, fields.zone.as_ref())) * MICROS_PER_SECOND;
-    local
-        .checked_sub(offset)
-        .filter(|micros| *micros != i64::MAX)
-        .ok_or_else(out_of_range)
+    local.checked_sub(offset).filter(|micros| *micros != i64::MAX).ok_or_else(out_of_range)
 }
 
 fn read(text: &str) -> Result<Moment, Failure> {
@@ -342,18 +330,12 @@ fn small(digits: &str) -> Result<i64, Failure> {
 fn clock_micros(hours: i64, minutes: i64, seconds: i64, fraction: i64) -> Result<i64, Failure> {
     let micros = ((hours * 60 + minutes) * 60 + seconds) * MICROS_PER_SECOND + fraction;
     let in_range = minutes < 60 && seconds <= 60 && micros <= MICROS_PER_DAY;
-    if in_range {
-        Ok(micros)
-    } else {
-        Err(Failure::Field)
-    }
+    if in_range { Ok(micros) } else { Err(Failure::Field) }
 }
 
 fn month_of_name(word: &str) -> Option<u32> {
     let found = MONTHS.iter().position(|m| *m == word || &m[..3] == word);
-    found
-        .map(|i| i as u32 + 1)
-        .or((word == "sept").then_some(9))
+    found.map(|i| i as u32 + 1).or((word == "sept").then_some(9))
 }
 
 fn is_weekday(word: &str) -> bool {
@@ -436,17 +418,14 @@ impl Fields {
 
     fn word(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Failure> {
         let start = scanner.rest;
-        let word = scanner
-            .take(|c| c.is_ascii_alphabetic())
-            .to_ascii_lowercase();
+        let word = scanner.take(|c| c.is_ascii_alphabetic()).to_ascii_lowercase();
         if let Some(month) = month_of_name(&word).filter(|_| self.month.is_none()) {
             self.month = Some(month);
             // `Jan-08-1999`: the dashes only separate.
             scanner.rest = scanner.rest.trim_start_matches('-');
             if let Some((day, year)) = dashed_pair(scanner.rest) {
                 let length = day.len() + 1 + year.len();
-                self.numbers
-                    .extend([(small(day)?, day.len()), (small(year)?, year.len())]);
+                self.numbers.extend([(small(day)?, day.len()), (small(year)?, year.len())]);
                 scanner.rest = &scanner.rest[length..];
             }
             return Ok(());
@@ -505,9 +484,7 @@ impl Fields {
 /// `dd-yyyy` at the start of `text`.
 fn dashed_pair(text: &str) -> Option<(&str, &str)> {
     let (day, rest) = text.split_once('-')?;
-    let end = rest
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let year = &rest[..end];
     let day_only = !day.is_empty() && day.bytes().all(|b| b.is_ascii_digit());
     (day_only && !year.is_empty()).then_some((day, year))

@@ -34,10 +34,7 @@ pub fn put_f64(value: f64, extra_float_digits: i32, out: &mut BytesMut) {
     if put_special(value, out) {
         return;
     }
-    let mut text = StackText {
-        bytes: [0; 48],
-        len: 0,
-    };
+    let mut text = StackText { bytes: [0; 48], len: 0 };
     let (written, plain) = if extra_float_digits > 0 {
         (write!(text, "{value:e}"), PLAIN_EXPONENT_F64)
     } else {
@@ -52,10 +49,7 @@ pub fn put_f32(value: f32, extra_float_digits: i32, out: &mut BytesMut) {
     if put_special(f64::from(value), out) {
         return;
     }
-    let mut text = StackText {
-        bytes: [0; 48],
-        len: 0,
-    };
+    let mut text = StackText { bytes: [0; 48], len: 0 };
     let (written, plain) = if extra_float_digits > 0 {
         (write!(text, "{value:e}"), PLAIN_EXPONENT_F32)
     } else {
@@ -70,11 +64,7 @@ fn put_special(value: f64, out: &mut BytesMut) -> bool {
     if value.is_nan() {
         out.put_slice(b"NaN");
     } else if value.is_infinite() {
-        out.put_slice(if value > 0.0 {
-            b"Infinity"
-        } else {
-            b"-Infinity"
-        });
+        out.put_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" });
     } else {
         return false;
     }
@@ -138,21 +128,11 @@ fn put_plain(digits: &[u8], exponent: i32, out: &mut BytesMut) {
 }
 
 pub fn parse_f64(text: &str) -> Result<f64> {
-    parse(
-        text,
-        "double precision",
-        |t| t.parse::<f64>().ok(),
-        |v| (v.is_infinite(), v == 0.0),
-    )
+    parse(text, "double precision", |t| t.parse::<f64>().ok(), |v| (v.is_infinite(), v == 0.0))
 }
 
 pub fn parse_f32(text: &str) -> Result<f32> {
-    parse(
-        text,
-        "real",
-        |t| t.parse::<f32>().ok(),
-        |v| (v.is_infinite(), v == 0.0),
-    )
+    parse(text, "real", |t| t.parse::<f32>().ok(), |v| (v.is_infinite(), v == 0.0))
 }
 
 /// `extremes` says of a value whether it is infinite and whether it is zero.
@@ -164,9 +144,7 @@ fn parse<T: Copy>(
 ) -> Result<T> {
     let trimmed = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
     let unsigned = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
-    let named = ["nan", "inf", "infinity"]
-        .iter()
-        .any(|n| unsigned.eq_ignore_ascii_case(n));
+    let named = ["nan", "inf", "infinity"].iter().any(|n| unsigned.eq_ignore_ascii_case(n));
     let value = read(trimmed).ok_or_else(|| {
         let message = format!("invalid input syntax for type {type_name}: \"{text}\"");
         Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message)

@@ -129,9 +129,7 @@ impl Sum {
         };
         if let Some(n) = months_per_unit {
             self.months = self.months.checked_add(whole.checked_mul(n)?)?;
-            self.months = self
-                .months
-                .checked_add((fraction * n as f64).round_ties_even() as i64)?;
+            self.months = self.months.checked_add((fraction * n as f64).round_ties_even() as i64)?;
             return Some(());
         }
         let nanos_per_unit: i64 = match unit {
@@ -199,11 +197,7 @@ pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano> {
         [rest @ .., "ago"] => (rest, true),
         all => (all, false),
     };
-    let tokens = if tokens.first() == Some(&"@") {
-        &tokens[1..]
-    } else {
-        tokens
-    };
+    let tokens = if tokens.first() == Some(&"@") { &tokens[1..] } else { tokens };
     if tokens.is_empty() {
         return Err(invalid(text));
     }
@@ -222,8 +216,7 @@ fn tokens(text: &str) -> Option<Vec<&str>> {
         let end = if first == '@' {
             1
         } else if first.is_ascii_alphabetic() {
-            rest.find(|c: char| !c.is_ascii_alphabetic())
-                .unwrap_or(rest.len())
+            rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len())
         } else if first.is_ascii_digit() || matches!(first, '+' | '-' | '.') {
             let body = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.' | '-');
             rest[1..].find(|c| !body(c)).map_or(rest.len(), |i| i + 1)
@@ -261,8 +254,7 @@ fn read_tokens(tokens: &[&str], sum: &mut Sum, text: &str) -> Result<()> {
             None => "second",
             Some(_) => return Err(invalid(text)),
         };
-        sum.add(whole, fraction, unit)
-            .ok_or_else(|| invalid(text))?;
+        sum.add(whole, fraction, unit).ok_or_else(|| invalid(text))?;
         i += 1;
     }
     Ok(())
@@ -279,21 +271,10 @@ fn read_number(text: &str) -> Option<(i64, f64)> {
     if whole.len() + fraction.len() == 0 {
         return None;
     }
-    let whole: i64 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
-    let fraction: f64 = if fraction.is_empty() {
-        0.0
-    } else {
-        format!("0.{fraction}").parse().ok()?
-    };
-    Some(if negative {
-        (-whole, -fraction)
-    } else {
-        (whole, fraction)
-    })
+    let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let fraction: f64 =
+        if fraction.is_empty() { 0.0 } else { format!("0.{fraction}").parse().ok()? };
+    Some(if negative { (-whole, -fraction) } else { (whole, fraction) })
 }
 
 /// `[-]h:m[:s[.f]]`, or `m:s.f` when the second part has a point, in nanoseconds.

@@ -15,19 +15,13 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 
 /// Checks that `text` is JSON. Errors: 22P02 with the token at fault in DETAIL.
 pub fn validate_json(text: &str) -> Result<()> {
-    let mut parser = Parser {
-        rest: text,
-        strict: false,
-    };
+    let mut parser = Parser { rest: text, strict: false };
     parser.document(&mut String::new())
 }
 
 /// The jsonb text of a JSON text. Errors: 22P02, 22P05 for \u0000, 22003 for a number beyond numeric.
 pub fn jsonb_of_text(text: &str) -> Result<String> {
-    let mut parser = Parser {
-        rest: text,
-        strict: true,
-    };
+    let mut parser = Parser { rest: text, strict: true };
     let mut out = String::with_capacity(text.len());
     parser.document(&mut out)?;
     Ok(out)
@@ -40,11 +34,8 @@ struct Parser<'a> {
 }
 
 fn invalid(detail: String) -> Error {
-    Error::new(
-        SqlState::INVALID_TEXT_REPRESENTATION,
-        "invalid input syntax for type json",
-    )
-    .with_detail(detail)
+    Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type json")
+        .with_detail(detail)
 }
 
 fn ended() -> Error {
@@ -58,10 +49,7 @@ impl Parser<'_> {
         if self.rest.is_empty() {
             return Ok(());
         }
-        Err(invalid(format!(
-            "Expected end of input, but found \"{}\".",
-            self.token()
-        )))
+        Err(invalid(format!("Expected end of input, but found \"{}\".", self.token())))
     }
 
     fn skip_space(&mut self) {
@@ -88,10 +76,7 @@ impl Parser<'_> {
 
     fn value(&mut self, depth: usize, out: &mut String) -> Result<()> {
         if depth > NESTING_MAX {
-            return Err(Error::new(
-                crate::error::SqlState("54001"),
-                "stack depth limit exceeded",
-            ));
+            return Err(Error::new(crate::error::SqlState("54001"), "stack depth limit exceeded"));
         }
         self.skip_space();
         match self.rest.bytes().next() {
@@ -188,10 +173,8 @@ impl Parser<'_> {
         self.rest = &self.rest[1..];
         let mut text = String::new();
         loop {
-            let stop = self
-                .rest
-                .find(|c: char| c == '"' || c == '\\' || c < ' ')
-                .ok_or_else(ended)?;
+            let stop =
+                self.rest.find(|c: char| c == '"' || c == '\\' || c < ' ').ok_or_else(ended)?;
             text.push_str(&self.rest[..stop]);
             let found = self.rest.as_bytes()[stop];
             self.rest = &self.rest[stop + 1..];
@@ -227,22 +210,17 @@ impl Parser<'_> {
         let first = self.four_hex()?;
         let surrogate = |detail: &str| invalid(detail.to_owned());
         match first {
-            0 if self.strict => Err(Error::new(
-                SqlState("22P05"),
-                "unsupported Unicode escape sequence",
-            )
-            .with_detail("\\u0000 cannot be converted to text.")),
+            0 if self.strict => {
+                Err(Error::new(SqlState("22P05"), "unsupported Unicode escape sequence")
+                    .with_detail("\\u0000 cannot be converted to text."))
+            }
             0xD800..=0xDBFF => {
                 if !self.eat("\\u") {
-                    return Err(surrogate(
-                        "Unicode low surrogate must follow a high surrogate.",
-                    ));
+                    return Err(surrogate("Unicode low surrogate must follow a high surrogate."));
                 }
                 let low = self.four_hex()?;
                 if !(0xDC00..=0xDFFF).contains(&low) {
-                    return Err(surrogate(
-                        "Unicode low surrogate must follow a high surrogate.",
-                    ));
+                    return Err(surrogate("Unicode low surrogate must follow a high surrogate."));
                 }
                 let code = 0x10000 + ((first - 0xD800) << 10) + (low - 0xDC00);
                 Ok(char::from_u32(code).expect("two surrogates make a code point below 0x110000"))
@@ -333,14 +311,7 @@ fn read_number(token: &str) -> Option<Number<'_>> {
             }
             // An exponent beyond i64 is beyond numeric all the more.
             let size = digits.parse::<i64>().unwrap_or(i64::MAX / 4);
-            (
-                mantissa,
-                if exponent.starts_with('-') {
-                    -size
-                } else {
-                    size
-                },
-            )
+            (mantissa, if exponent.starts_with('-') { -size } else { size })
         }
         None => (body, 0),
     };
@@ -362,12 +333,8 @@ fn read_number(token: &str) -> Option<Number<'_>> {
 impl Number<'_> {
     /// Writes the number without exponent, as numeric shows it.
     fn push(&self, out: &mut String) -> Result<()> {
-        let overflow = || {
-            Error::new(
-                SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-                "value overflows numeric format",
-            )
-        };
+        let overflow =
+            || Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format");
         let digits: String = [self.whole, self.fraction].concat();
         let point = self.whole.len() as i64 + self.exponent;
         let scale = (self.fraction.len() as i64 - self.exponent).max(0);
@@ -385,11 +352,7 @@ impl Number<'_> {
                 .and_then(|i| digits.as_bytes().get(i))
                 .map_or('0', |b| *b as char)
         };
-        let whole: String = if zero {
-            String::new()
-        } else {
-            (0..point).map(digit).collect()
-        };
+        let whole: String = if zero { String::new() } else { (0..point).map(digit).collect() };
         let whole = whole.trim_start_matches('0');
         out.push_str(if whole.is_empty() { "0" } else { whole });
         if scale > 0 {

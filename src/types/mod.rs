@@ -22,7 +22,7 @@ mod style;
 mod text_in;
 mod text_out;
 
-pub use binary_in::parse_binary;
+pub use binary_in::{parse_binary, utf8_text};
 pub use column::ColumnWriter;
 pub use json::{jsonb_of_text, validate_json};
 pub use pg_type::{

@@ -23,13 +23,7 @@ pub fn put_decimal(value: i128, scale: i8, trim: bool, out: &mut BytesMut) {
 pub fn put_wide_decimal(value: i256, scale: i8, trim: bool, out: &mut BytesMut) {
     let text = value.to_string();
     let magnitude = text.strip_prefix('-').unwrap_or(&text);
-    put_digits(
-        text.starts_with('-'),
-        magnitude.as_bytes(),
-        scale,
-        trim,
-        out,
-    );
+    put_digits(text.starts_with('-'), magnitude.as_bytes(), scale, trim, out);
 }
 
 fn digits_of_u128(mut value: u128, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
@@ -108,10 +102,7 @@ fn read_decimal(text: &str) -> Result<Parsed> {
         [b'+', ..] => (false, &trimmed[1..]),
         _ => (false, trimmed),
     };
-    if ["nan", "inf", "infinity"]
-        .iter()
-        .any(|n| body.eq_ignore_ascii_case(n))
-    {
+    if ["nan", "inf", "infinity"].iter().any(|n| body.eq_ignore_ascii_case(n)) {
         let message = format!("numeric value \"{trimmed}\" is not supported");
         return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message)
             .with_hint("Use double precision for values that may be NaN or infinite."));
@@ -123,10 +114,7 @@ fn read_decimal(text: &str) -> Result<Parsed> {
                 return Err(invalid(text));
             }
             let out_of_range = || {
-                Error::new(
-                    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-                    "value overflows numeric format",
-                )
+                Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format")
             };
             let exponent: i64 = exponent.parse().map_err(|_| out_of_range())?;
             if exponent.abs() > EXPONENT_MAX {
@@ -137,23 +125,13 @@ fn read_decimal(text: &str) -> Result<Parsed> {
         None => (body, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all_digits = whole
-        .bytes()
-        .chain(fraction.bytes())
-        .all(|b| b.is_ascii_digit());
+    let all_digits = whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
     if whole.len() + fraction.len() == 0 || !all_digits {
         return Err(invalid(text));
     }
-    let digits: Vec<u8> = whole
-        .bytes()
-        .chain(fraction.bytes())
-        .skip_while(|&b| b == b'0')
-        .collect();
-    Ok(Parsed {
-        negative,
-        digits,
-        exponent: exponent - fraction.len() as i64,
-    })
+    let digits: Vec<u8> =
+        whole.bytes().chain(fraction.bytes()).skip_while(|&b| b == b'0').collect();
+    Ok(Parsed { negative, digits, exponent: exponent - fraction.len() as i64 })
 }
 
 impl Parsed {
@@ -167,8 +145,7 @@ impl Parsed {
             if self.digits.len() as i64 + shift > max as i64 {
                 return None;
             }
-            self.digits
-                .extend(std::iter::repeat_n(b'0', shift as usize));
+            self.digits.extend(std::iter::repeat_n(b'0', shift as usize));
             return Some(self.digits);
         }
         let dropped = shift.unsigned_abs() as usize;
@@ -201,12 +178,9 @@ fn increment(digits: &mut Vec<u8>) {
 pub fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
     let parsed = read_decimal(text)?;
     let negative = parsed.negative;
-    let digits = parsed
-        .scaled(scale, usize::from(precision))
-        .ok_or_else(|| overflow(precision, scale))?;
-    let magnitude = digits
-        .iter()
-        .fold(0i128, |n, d| n * 10 + i128::from(d - b'0'));
+    let digits =
+        parsed.scaled(scale, usize::from(precision)).ok_or_else(|| overflow(precision, scale))?;
+    let magnitude = digits.iter().fold(0i128, |n, d| n * 10 + i128::from(d - b'0'));
     Ok(if negative { -magnitude } else { magnitude })
 }
 
@@ -214,19 +188,13 @@ pub fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
 pub fn parse_wide_decimal(text: &str, precision: u8, scale: i8) -> Result<i256> {
     let parsed = read_decimal(text)?;
     let negative = parsed.negative;
-    let digits = parsed
-        .scaled(scale, usize::from(precision))
-        .ok_or_else(|| overflow(precision, scale))?;
+    let digits =
+        parsed.scaled(scale, usize::from(precision)).ok_or_else(|| overflow(precision, scale))?;
     let ten = i256::from_i128(10);
     let magnitude = digits.iter().fold(i256::ZERO, |n, d| {
-        n.wrapping_mul(ten)
-            .wrapping_add(i256::from_i128(i128::from(d - b'0')))
+        n.wrapping_mul(ten).wrapping_add(i256::from_i128(i128::from(d - b'0')))
     });
-    Ok(if negative {
-        magnitude.wrapping_neg()
-    } else {
-        magnitude
-    })
+    Ok(if negative { magnitude.wrapping_neg() } else { magnitude })
 }
 
 const SIGN_NEGATIVE: u16 = 0x4000;
@@ -263,11 +231,7 @@ pub fn put_binary_numeric(text: &[u8], out: &mut BytesMut) {
         }
         group_index += 1;
     };
-    let number = |digits: &[u8]| {
-        digits
-            .iter()
-            .fold(0u16, |n, d| n * 10 + u16::from(d - b'0'))
-    };
+    let number = |digits: &[u8]| digits.iter().fold(0u16, |n, d| n * 10 + u16::from(d - b'0'));
     let first_len = whole.len() % 4;
     if first_len > 0 {
         put_group(number(&whole[..first_len]), out);
@@ -279,11 +243,7 @@ pub fn put_binary_numeric(text: &[u8], out: &mut BytesMut) {
         let missing = 10u16.pow(4 - chunk.len() as u32);
         put_group(number(chunk) * missing, out);
     }
-    let sign = if negative && count > 0 {
-        SIGN_NEGATIVE
-    } else {
-        0
-    };
+    let sign = if negative && count > 0 { SIGN_NEGATIVE } else { 0 };
     let mut head = &mut out[start..start + 8];
     head.put_u16(count);
     head.put_i16(if count == 0 { 0 } else { weight });
@@ -312,13 +272,7 @@ pub fn text_of_binary_numeric(mut bytes: &[u8]) -> Option<String> {
     for _ in 0..count {
         groups.push(Some(bytes.get_u16()).filter(|g| *g < 10_000)?);
     }
-    let group = |i: i32| {
-        usize::try_from(i)
-            .ok()
-            .and_then(|i| groups.get(i))
-            .copied()
-            .unwrap_or(0)
-    };
+    let group = |i: i32| usize::try_from(i).ok().and_then(|i| groups.get(i)).copied().unwrap_or(0);
     let mut text = BytesMut::new();
     if sign == SIGN_NEGATIVE {
         text.put_u8(b'-');

@@ -193,10 +193,7 @@ pub(super) fn retyped(field: &Field, data_type: &DataType) -> Field {
         (DataType::Struct(declared), DataType::Struct(actual))
             if declared.len() == actual.len() =>
         {
-            let members = declared
-                .iter()
-                .zip(actual)
-                .map(|(d, a)| retyped(d, a.data_type()));
+            let members = declared.iter().zip(actual).map(|(d, a)| retyped(d, a.data_type()));
             DataType::Struct(members.collect())
         }
         (_, actual) => actual.clone(),
@@ -237,20 +234,14 @@ pub fn format_type(field: &Field) -> String {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             // PostgreSQL writes one pair of brackets whatever the number of dimensions.
             let inner = format_type(item);
-            if inner.ends_with("[]") {
-                inner
-            } else {
-                format!("{inner}[]")
-            }
+            if inner.ends_with("[]") { inner } else { format!("{inner}[]") }
         }
         DataType::Decimal128(p, s) | DataType::Decimal256(p, s) if type_modifier(field) >= 0 => {
             format!("numeric({p},{s})")
         }
         DataType::Struct(fields) => {
-            let members: Vec<String> = fields
-                .iter()
-                .map(|f| format!("{} {}", f.name(), format_type(f)))
-                .collect();
+            let members: Vec<String> =
+                fields.iter().map(|f| format!("{} {}", f.name(), format_type(f))).collect();
             format!("struct<{}>", members.join(", "))
         }
         _ => {

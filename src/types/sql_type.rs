@@ -29,9 +29,7 @@ pub fn field_of_sql_type(name: &str, sql: &Sql) -> Result<Field> {
 
 fn field_at_depth(name: &str, sql: &Sql, depth: usize) -> Result<Field> {
     if depth > NESTING_MAX {
-        return Err(Error::unsupported(format!(
-            "types nested deeper than {NESTING_MAX}"
-        )));
+        return Err(Error::unsupported(format!("types nested deeper than {NESTING_MAX}")));
     }
     let plain = |t: DataType| Ok(Field::new(name, t, true));
     match sql {
@@ -125,11 +123,7 @@ fn numeric_field(name: &str, info: &ExactNumberInfo) -> Result<Field> {
             .with_hint("Use a precision of at most 76 and a scale between 0 and the precision."));
     }
     let (p, s) = (precision as u8, scale as i8);
-    let data_type = if p <= 38 {
-        DataType::Decimal128(p, s)
-    } else {
-        DataType::Decimal256(p, s)
-    };
+    let data_type = if p <= 38 { DataType::Decimal128(p, s) } else { DataType::Decimal256(p, s) };
     Ok(Field::new(name, data_type, true))
 }
 
@@ -185,11 +179,7 @@ fn struct_field(name: &str, members: &[StructField], depth: usize) -> Result<Fie
             field_at_depth(&name, &member.field_type, depth + 1)
         })
         .collect::<Result<Vec<Field>>>()?;
-    Ok(Field::new(
-        name,
-        DataType::Struct(Fields::from(fields)),
-        true,
-    ))
+    Ok(Field::new(name, DataType::Struct(Fields::from(fields)), true))
 }
 
 /// Names that the parser has no variant for.
@@ -201,11 +191,7 @@ fn custom_field(name: &str, sql: &Sql, written: &str, modifiers: &[String]) -> R
     }
     if let Some(element) = base.strip_suffix("[]") {
         let element = Sql::Custom(vec![sqlparser::ast::Ident::new(element)].into(), vec![]);
-        return array_field(
-            name,
-            &ArrayElemTypeDef::SquareBracket(Box::new(element), None),
-            0,
-        );
+        return array_field(name, &ArrayElemTypeDef::SquareBracket(Box::new(element), None), 0);
     }
     let pg_type = match base {
         "string" => Some(PgType::TEXT),

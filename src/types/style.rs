@@ -67,10 +67,8 @@ impl TimeZone {
             return (seconds.abs() <= FIXED_SECONDS_MAX).then_some(TimeZone::Fixed(seconds as i32));
         }
         let spelled = |zone: &&Tz| zone.name().eq_ignore_ascii_case(text);
-        let zone = text
-            .parse()
-            .ok()
-            .or_else(|| chrono_tz::TZ_VARIANTS.iter().find(spelled).copied());
+        let zone =
+            text.parse().ok().or_else(|| chrono_tz::TZ_VARIANTS.iter().find(spelled).copied());
         if let Some(zone) = zone {
             return Some(TimeZone::Named(zone));
         }
@@ -85,11 +83,7 @@ impl TimeZone {
                 let (sign, west) = if *seconds < 0 { ('-', '+') } else { ('+', '-') };
                 let hours = seconds.abs() / 3600;
                 let minutes = seconds.abs() % 3600 / 60;
-                let tail = if minutes == 0 {
-                    String::new()
-                } else {
-                    format!(":{minutes:02}")
-                };
+                let tail = if minutes == 0 { String::new() } else { format!(":{minutes:02}") };
                 format!("<{sign}{hours:02}{tail}>{west}{hours:02}{tail}")
             }
         }
@@ -100,10 +94,9 @@ impl TimeZone {
         match self {
             TimeZone::Fixed(seconds) => *seconds,
             TimeZone::Named(Tz::UTC) => 0,
-            TimeZone::Named(zone) => zone
-                .offset_from_utc_datetime(&naive(micros))
-                .fix()
-                .local_minus_utc(),
+            TimeZone::Named(zone) => {
+                zone.offset_from_utc_datetime(&naive(micros)).fix().local_minus_utc()
+            }
         }
     }
 
@@ -130,16 +123,11 @@ impl TimeZone {
 fn naive(micros: i64) -> chrono::NaiveDateTime {
     let (days, micros_of_day) = split_micros(micros);
     let (year, month, day) = civil_of_days(days);
-    let year = if (-200_000..=200_000).contains(&year) {
-        year
-    } else {
-        year.rem_euclid(400) + 2000
-    };
+    let year =
+        if (-200_000..=200_000).contains(&year) { year } else { year.rem_euclid(400) + 2000 };
     let days = days_of_civil(year, month, day);
     let seconds = days * 86_400 + micros_of_day / MICROS_PER_SECOND;
-    chrono::DateTime::from_timestamp(seconds, 0)
-        .map(|d| d.naive_utc())
-        .unwrap_or_default()
+    chrono::DateTime::from_timestamp(seconds, 0).map(|d| d.naive_utc()).unwrap_or_default()
 }
 
 /// `[letters or <name>](+|-)hh[:mm[:ss]]`, positive to the west; the result is seconds east.

@@ -34,20 +34,14 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
 
 fn field(sql: &str) -> Field {
     // STRUCT<...> is not in sqlparser's PostgreSQL dialect; the dialect of Tidewater's own parser has it.
-    let dialect: &dyn Dialect = if sql.starts_with("STRUCT") {
-        &GenericDialect {}
-    } else {
-        &PostgreSqlDialect {}
-    };
+    let dialect: &dyn Dialect =
+        if sql.starts_with("STRUCT") { &GenericDialect {} } else { &PostgreSqlDialect {} };
     let mut parser = Parser::new(dialect).try_with_sql(sql).unwrap();
     field_of_sql_type("c", &parser.parse_data_type().unwrap()).unwrap()
 }
 
 fn new_york() -> TextStyle {
-    TextStyle {
-        time_zone: TimeZone::parse("America/New_York").unwrap(),
-        ..TextStyle::default()
-    }
+    TextStyle { time_zone: TimeZone::parse("America/New_York").unwrap(), ..TextStyle::default() }
 }
 
 fn unescape(text: &str) -> String {
@@ -85,10 +79,7 @@ fn hex_of(value: &ScalarValue, field: &Field) -> String {
 }
 
 fn bytes_of_hex(hex: &str) -> Vec<u8> {
-    (0..hex.len())
-        .step_by(2)
-        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
-        .collect()
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
 /// What is wrong with a line of the corpus, if anything is.
@@ -98,11 +89,7 @@ fn differences(sql: &str, input: &str, expected: &str, hex: &str) -> Vec<String>
         Ok(value) => value,
         Err(e) => {
             let got = format!("!{} {}", e.code, e.message);
-            return if got == expected {
-                vec![]
-            } else {
-                vec![format!("input: {got}")]
-            };
+            return if got == expected { vec![] } else { vec![format!("input: {got}")] };
         }
     };
     let mut wrong = vec![];
@@ -116,10 +103,7 @@ fn differences(sql: &str, input: &str, expected: &str, hex: &str) -> Vec<String>
     }
     // Numeric without precision shows what is left without trailing zeros, so its display scale is its own.
     if hex_of(&value, &field) != hex && sql != "numeric" {
-        wrong.push(format!(
-            "binary: {} instead of {hex}",
-            hex_of(&value, &field)
-        ));
+        wrong.push(format!("binary: {} instead of {hex}", hex_of(&value, &field)));
     }
     match parse_binary(&bytes_of_hex(hex), &field) {
         Ok(back) if text_of(&back, &field, &style) == expected => {}
@@ -134,31 +118,20 @@ fn values_are_read_and_written_as_postgresql_15_does() {
     let mut wrong = vec![];
     for line in CORPUS.lines().filter(|l| !l.starts_with('#')) {
         let columns: Vec<&str> = line.split('\t').collect();
-        let [sql, input, expected, hex] = columns[..] else {
-            panic!("four columns in {line:?}")
-        };
+        let [sql, input, expected, hex] = columns[..] else { panic!("four columns in {line:?}") };
         let (input, expected) = (unescape(input), unescape(expected));
         let known = DIFFERENT.iter().find(|(t, i, _)| *t == sql && *i == input);
         let expected = known.map_or(expected.as_str(), |(_, _, ours)| ours);
         for difference in differences(sql, &input, expected, hex) {
-            wrong.push(format!(
-                "{sql} {input:?} expected {expected:?} {difference}"
-            ));
+            wrong.push(format!("{sql} {input:?} expected {expected:?} {difference}"));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} differences:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn shown(array: ArrayRef, field: &Field) -> Vec<String> {
     let text = cast_to_text(&array, field, &TextStyle::default()).unwrap();
-    text.iter()
-        .map(|t| t.unwrap_or("(null)").to_owned())
-        .collect()
+    text.iter().map(|t| t.unwrap_or("(null)").to_owned()).collect()
 }
 
 fn shown_plain(array: ArrayRef) -> Vec<String> {
@@ -168,18 +141,9 @@ fn shown_plain(array: ArrayRef) -> Vec<String> {
 
 #[test]
 fn arrow_types_that_only_datafusion_makes_are_written_too() {
-    assert_eq!(
-        shown_plain(Arc::new(Int8Array::from(vec![Some(-1), None]))),
-        ["-1", "(null)"]
-    );
-    assert_eq!(
-        shown_plain(Arc::new(UInt64Array::from(vec![u64::MAX]))),
-        ["18446744073709551615"]
-    );
-    assert_eq!(
-        shown_plain(Arc::new(StringViewArray::from(vec!["a view"]))),
-        ["a view"]
-    );
+    assert_eq!(shown_plain(Arc::new(Int8Array::from(vec![Some(-1), None]))), ["-1", "(null)"]);
+    assert_eq!(shown_plain(Arc::new(UInt64Array::from(vec![u64::MAX]))), ["18446744073709551615"]);
+    assert_eq!(shown_plain(Arc::new(StringViewArray::from(vec!["a view"]))), ["a view"]);
     let dictionary: DictionaryArray<Int32Type> = vec!["x", "y", "x"].into_iter().collect();
     assert_eq!(shown_plain(Arc::new(dictionary)), ["x", "y", "x"]);
     let nanos = TimestampNanosecondArray::from(vec![1_500_000_000]).with_timezone("+00:00");
@@ -218,10 +182,7 @@ fn nested_lists_are_written_as_dimensions() {
     let mut bytes = BytesMut::new();
     writer.write_binary(0, &mut bytes).unwrap();
     let back = parse_binary(&bytes, &field).unwrap();
-    assert_eq!(
-        text_of(&back, &field, &TextStyle::default()),
-        "{{1,2},{3,4}}"
-    );
+    assert_eq!(text_of(&back, &field, &TextStyle::default()), "{{1,2},{3,4}}");
 }
 
 #[test]
@@ -233,11 +194,8 @@ fn casts_to_text_differ_from_output_for_booleans_and_char() {
     );
     assert!(errors.is_empty());
     assert_eq!(shown(array, &field("boolean")), ["true", "false"]);
-    let (array, _) = cast_from_text(
-        &StringArray::from(vec!["a"]),
-        &field("char(3)"),
-        &TextStyle::default(),
-    );
+    let (array, _) =
+        cast_from_text(&StringArray::from(vec!["a"]), &field("char(3)"), &TextStyle::default());
     assert_eq!(shown(array, &field("char(3)")), ["a"]);
 }
 
@@ -245,14 +203,9 @@ fn casts_to_text_differ_from_output_for_booleans_and_char() {
 fn failing_rows_are_null_and_have_their_error_beside_them() {
     let text = StringArray::from(vec![Some("{1,x,y}"), None, Some("{2}"), Some("3")]);
     let (array, errors) = cast_from_text(&text, &field("int[]"), &TextStyle::default());
-    assert_eq!(
-        shown(array, &field("int[]")),
-        ["(null)", "(null)", "{2}", "(null)"]
-    );
-    let rows: Vec<(usize, &str)> = errors
-        .iter()
-        .map(|(row, e)| (*row, e.message.as_str()))
-        .collect();
+    assert_eq!(shown(array, &field("int[]")), ["(null)", "(null)", "{2}", "(null)"]);
+    let rows: Vec<(usize, &str)> =
+        errors.iter().map(|(row, e)| (*row, e.message.as_str())).collect();
     assert_eq!(
         rows,
         [
@@ -265,43 +218,25 @@ fn failing_rows_are_null_and_have_their_error_beside_them() {
 #[test]
 fn records_are_read_and_written() {
     let field = field("STRUCT<a int, b text, c int[]>");
-    let value = parse_text(
-        "(1,\"x, \"\"y\"\"\",\"{1,2}\")",
-        &field,
-        &TextStyle::default(),
-    )
-    .unwrap();
-    assert_eq!(
-        text_of(&value, &field, &TextStyle::default()),
-        "(1,\"x, \"\"y\"\"\",\"{1,2}\")"
-    );
+    let value =
+        parse_text("(1,\"x, \"\"y\"\"\",\"{1,2}\")", &field, &TextStyle::default()).unwrap();
+    assert_eq!(text_of(&value, &field, &TextStyle::default()), "(1,\"x, \"\"y\"\"\",\"{1,2}\")");
     assert_eq!(pg_type_of(&field).oid, 2249);
     let error = parse_text("(1)", &field, &TextStyle::default()).unwrap_err();
-    assert_eq!(
-        (error.code.0, error.detail.as_deref()),
-        ("22P02", Some("Too few columns."))
-    );
+    assert_eq!((error.code.0, error.detail.as_deref()), ("22P02", Some("Too few columns.")));
 }
 
 #[test]
 fn sql_type_names_map_to_arrow_and_back() {
     for (sql, data_type, shown) in [
         ("int8", DataType::Int64, "bigint"),
-        (
-            "decimal(12, 3)",
-            DataType::Decimal128(12, 3),
-            "numeric(12,3)",
-        ),
+        ("decimal(12, 3)", DataType::Decimal128(12, 3), "numeric(12,3)"),
         ("numeric(50)", DataType::Decimal256(50, 0), "numeric(50,0)"),
         ("numeric", DataType::Decimal128(38, 10), "numeric"),
         ("STRING", DataType::Utf8, "text"),
         ("varchar(20)", DataType::Utf8, "character varying(20)"),
         ("character varying", DataType::Utf8, "character varying"),
-        (
-            "TIMESTAMP(3)",
-            field("timestamp").data_type().clone(),
-            "timestamp without time zone",
-        ),
+        ("TIMESTAMP(3)", field("timestamp").data_type().clone(), "timestamp without time zone"),
         (
             "timestamp with time zone",
             field("timestamptz").data_type().clone(),
@@ -334,15 +269,10 @@ fn sql_type_names_map_to_arrow_and_back() {
 #[test]
 fn unknown_types_are_refused_by_name() {
     let parse = |sql: &str| {
-        let mut parser = Parser::new(&PostgreSqlDialect {})
-            .try_with_sql(sql)
-            .unwrap();
+        let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).unwrap();
         field_of_sql_type("c", &parser.parse_data_type().unwrap()).unwrap_err()
     };
-    assert_eq!(
-        parse("wibble").to_string(),
-        "type \"wibble\" does not exist (42704)"
-    );
+    assert_eq!(parse("wibble").to_string(), "type \"wibble\" does not exist (42704)");
     assert_eq!(parse("numeric(1001)").code.0, "22023");
     assert_eq!(parse("numeric(100,2)").code.0, "0A000");
     assert_eq!(
@@ -382,20 +312,11 @@ fn output_settings_change_the_text() {
             &style,
         )
     };
-    assert_eq!(
-        as_text("interval", "1 year 2 mons -3 days 04:05:06.7"),
-        "P1Y2M-3DT4H5M6.7S"
-    );
+    assert_eq!(as_text("interval", "1 year 2 mons -3 days 04:05:06.7"), "P1Y2M-3DT4H5M6.7S");
     assert_eq!(as_text("interval", "-0.5 s"), "PT-0.5S");
     assert_eq!(as_text("bytea", "\\x00615cff"), "\\000a\\\\\\377");
-    assert_eq!(
-        as_text("float8", "0.1234567890123456789"),
-        "0.123456789012346"
-    );
-    assert_eq!(
-        as_text("timestamptz", "2020-01-02 00:00:00+00"),
-        "2020-01-02 05:30:00+05:30"
-    );
+    assert_eq!(as_text("float8", "0.1234567890123456789"), "0.123456789012346");
+    assert_eq!(as_text("timestamptz", "2020-01-02 00:00:00+00"), "2020-01-02 05:30:00+05:30");
 }
 
 #[test]
@@ -419,25 +340,11 @@ fn malformed_binary_values_are_refused_without_panic() {
             }
         }
     }
-    assert_eq!(
-        parse_binary(&[0; 3], &field("int")).unwrap_err().code.0,
-        "22P03"
-    );
-    assert_eq!(
-        parse_binary(&[b'a', 0xff], &field("text"))
-            .unwrap_err()
-            .code
-            .0,
-        "22021"
-    );
+    assert_eq!(parse_binary(&[0; 3], &field("int")).unwrap_err().code.0, "22P03");
+    assert_eq!(parse_binary(&[b'a', 0xff], &field("text")).unwrap_err().code.0, "22021");
     // Seven hundred million elements are announced, none is there.
-    let huge = [
-        0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 0x2a, 0, 0, 0, 0, 0, 0, 1,
-    ];
-    assert_eq!(
-        parse_binary(&huge, &field("int[]")).unwrap_err().code.0,
-        "22P03"
-    );
+    let huge = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 23, 0x2a, 0, 0, 0, 0, 0, 0, 1];
+    assert_eq!(parse_binary(&huge, &field("int[]")).unwrap_err().code.0, "22P03");
 }
 
 #[test]
@@ -455,8 +362,5 @@ fn jsonb_normalised_twice_is_the_same() {
 #[test]
 fn floats_that_are_whole_have_no_point() {
     let floats = Float64Array::from(vec![1.0, -0.0, 1e20, 1e15, f64::NAN, f64::NEG_INFINITY]);
-    assert_eq!(
-        shown_plain(Arc::new(floats)),
-        ["1", "-0", "1e+20", "1e+15", "NaN", "-Infinity"]
-    );
+    assert_eq!(shown_plain(Arc::new(floats)), ["1", "-0", "1e+20", "1e+15", "NaN", "-Infinity"]);
 }

@@ -73,10 +73,8 @@ pub fn cast_from_text(
 }
 
 fn refuse_all(text: &StringArray, target: &DataType, error: Error) -> (ArrayRef, RowErrors) {
-    let errors = (0..text.len())
-        .filter(|&r| !text.is_null(r))
-        .map(|r| (r, error.clone()))
-        .collect();
+    let errors =
+        (0..text.len()).filter(|&r| !text.is_null(r)).map(|r| (r, error.clone())).collect();
     (new_null_array(target, text.len()), errors)
 }
 
@@ -97,10 +95,9 @@ fn read_canonical(
         }
         DataType::Float32 => read_primitive::<Float32Type>(text, parse_f32),
         DataType::Float64 => read_primitive::<Float64Type>(text, parse_f64),
-        DataType::Decimal128(p, s) => retype(
-            read_primitive::<Decimal128Type>(text, |t| parse_decimal(t, *p, *s)),
-            canonical,
-        ),
+        DataType::Decimal128(p, s) => {
+            retype(read_primitive::<Decimal128Type>(text, |t| parse_decimal(t, *p, *s)), canonical)
+        }
         DataType::Decimal256(p, s) => retype(
             read_primitive::<Decimal256Type>(text, |t| parse_wide_decimal(t, *p, *s)),
             canonical,
@@ -121,10 +118,7 @@ fn read_canonical(
         }
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
             let read = |t: &str| parse_timestamptz(t, &style.time_zone);
-            retype(
-                read_primitive::<TimestampMicrosecondType>(text, read),
-                canonical,
-            )
+            retype(read_primitive::<TimestampMicrosecondType>(text, read), canonical)
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             read_primitive::<IntervalMonthDayNanoType>(text, parse_interval)
@@ -142,9 +136,7 @@ fn read_canonical(
 /// Gives a primitive array its precision or zone. The values were read for just that type, so the cast cannot fail.
 fn retype((array, errors): (ArrayRef, RowErrors), target: &DataType) -> (ArrayRef, RowErrors) {
     let data = array.to_data().into_builder().data_type(target.clone());
-    let data = data
-        .build()
-        .expect("decimals and time stamps of any parameters have one layout");
+    let data = data.build().expect("decimals and time stamps of any parameters have one layout");
     (arrow_array::make_array(data), errors)
 }
 
@@ -153,16 +145,13 @@ fn read_primitive<T: ArrowPrimitiveType>(
     read: impl Fn(&str) -> Result<T::Native>,
 ) -> (ArrayRef, RowErrors) {
     let mut errors = vec![];
-    let values = text
-        .iter()
-        .enumerate()
-        .map(|(row, value)| match read(value?) {
-            Ok(value) => Some(value),
-            Err(e) => {
-                errors.push((row, e));
-                None
-            }
-        });
+    let values = text.iter().enumerate().map(|(row, value)| match read(value?) {
+        Ok(value) => Some(value),
+        Err(e) => {
+            errors.push((row, e));
+            None
+        }
+    });
     let array: PrimitiveArray<T> = values.collect();
     (Arc::new(array), errors)
 }
@@ -173,10 +162,8 @@ fn invalid_syntax(text: &str, type_name: &str) -> Error {
 }
 
 fn out_of_range(text: &str, field: &Field) -> Error {
-    let message = format!(
-        "value \"{text}\" is out of range for type {}",
-        pg_type_of(field).sql_name
-    );
+    let message =
+        format!("value \"{text}\" is out of range for type {}", pg_type_of(field).sql_name);
     Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message)
 }
 
@@ -190,14 +177,10 @@ fn read_integer<T: TryFrom<i64>>(text: &str, type_name: &str) -> Result<T> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(invalid_syntax(text, type_name));
     }
-    trimmed
-        .parse::<i64>()
-        .ok()
-        .and_then(|v| T::try_from(v).ok())
-        .ok_or_else(|| {
-            let message = format!("value \"{trimmed}\" is out of range for type {type_name}");
-            Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message)
-        })
+    trimmed.parse::<i64>().ok().and_then(|v| T::try_from(v).ok()).ok_or_else(|| {
+        let message = format!("value \"{trimmed}\" is out of range for type {type_name}");
+        Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message)
+    })
 }
 
 /// Any beginning of true, false, yes and no, of on and off what tells them apart, 1 and 0.
@@ -260,23 +243,14 @@ fn read_strings(text: &StringArray, field: &Field) -> (ArrayRef, RowErrors) {
 
 /// varchar(n) and char(n) may lose blanks at the end and nothing else; char keeps none, since they are not significant.
 fn fit_length<'a>(value: &'a str, field: &Field, length: Option<usize>) -> Result<&'a str> {
-    let cut = length
-        .and_then(|n| value.char_indices().nth(n))
-        .map_or(value.len(), |(at, _)| at);
+    let cut = length.and_then(|n| value.char_indices().nth(n)).map_or(value.len(), |(at, _)| at);
     if value[cut..].bytes().any(|b| b != b' ') {
         let n = length.unwrap_or(0);
-        let message = format!(
-            "value too long for type {}({n})",
-            pg_type_of(field).sql_name
-        );
+        let message = format!("value too long for type {}({n})", pg_type_of(field).sql_name);
         return Err(Error::new(SqlState::STRING_DATA_RIGHT_TRUNCATION, message));
     }
     let kept = &value[..cut];
-    Ok(if pg_type_of(field) == PgType::BPCHAR {
-        kept.trim_end_matches(' ')
-    } else {
-        kept
-    })
+    Ok(if pg_type_of(field) == PgType::BPCHAR { kept.trim_end_matches(' ') } else { kept })
 }
 
 fn read_bytea(text: &StringArray) -> (ArrayRef, RowErrors) {
@@ -352,10 +326,7 @@ fn read_uuids(text: &StringArray) -> (ArrayRef, RowErrors) {
     let mut errors = vec![];
     let mut builder = FixedSizeBinaryBuilder::with_capacity(text.len(), 16);
     for (row, value) in text.iter().enumerate() {
-        match value
-            .map(|v| read_uuid(v).ok_or_else(|| invalid_syntax(v, "uuid")))
-            .transpose()
-        {
+        match value.map(|v| read_uuid(v).ok_or_else(|| invalid_syntax(v, "uuid"))).transpose() {
             Ok(Some(bytes)) => builder.append_value(bytes).expect("a uuid has 16 bytes"),
             Ok(None) => builder.append_null(),
             Err(e) => {
@@ -420,18 +391,13 @@ fn read_records(text: &StringArray, fields: &Fields, style: &TextStyle) -> (Arra
     let mut columns: Vec<StringBuilder> = fields.iter().map(|_| StringBuilder::new()).collect();
     let mut valid = Vec::with_capacity(text.len());
     for (row, value) in text.iter().enumerate() {
-        let parts = value
-            .map(|v| record_parts(v, fields.len()))
-            .transpose()
-            .unwrap_or_else(|e| {
-                errors.push((row, e));
-                None
-            });
+        let parts = value.map(|v| record_parts(v, fields.len())).transpose().unwrap_or_else(|e| {
+            errors.push((row, e));
+            None
+        });
         valid.push(parts.is_some());
         let mut parts = parts.unwrap_or_default().into_iter();
-        columns
-            .iter_mut()
-            .for_each(|c| c.append_option(parts.next().flatten()));
+        columns.iter_mut().for_each(|c| c.append_option(parts.next().flatten()));
     }
     let mut arrays = Vec::with_capacity(fields.len());
     for (mut column, field) in columns.into_iter().zip(fields) {
@@ -456,11 +422,7 @@ fn record_parts(text: &str, expected: usize) -> Result<Vec<Option<String>>> {
     if parts.len() == expected {
         return Ok(parts);
     }
-    let detail = if parts.len() < expected {
-        "Too few columns."
-    } else {
-        "Too many columns."
-    };
+    let detail = if parts.len() < expected { "Too few columns." } else { "Too many columns." };
     let message = format!("malformed record literal: \"{text}\"");
     Err(Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message).with_detail(detail))
 }

@@ -64,16 +64,12 @@ pub(super) fn put_text(column: &Column, row: usize, style: &TextStyle, out: &mut
         Values::Int8(v) => put_int(v.value(row), out),
         Values::Float4(v) => put_f32(v.value(row), style.extra_float_digits, out),
         Values::Float8(v) => put_f64(v.value(row), style.extra_float_digits, out),
-        Values::Numeric {
-            values,
-            scale,
-            trim,
-        } => put_decimal(values.value(row), *scale, *trim, out),
-        Values::WideNumeric {
-            values,
-            scale,
-            trim,
-        } => put_wide_decimal(values.value(row), *scale, *trim, out),
+        Values::Numeric { values, scale, trim } => {
+            put_decimal(values.value(row), *scale, *trim, out)
+        }
+        Values::WideNumeric { values, scale, trim } => {
+            put_wide_decimal(values.value(row), *scale, *trim, out)
+        }
         Values::Utf8(v) => put_string(v.value(row), column.pad, out),
         Values::LargeUtf8(v) => put_string(v.value(row), column.pad, out),
         Values::Utf8View(v) => put_string(v.value(row), column.pad, out),
@@ -85,12 +81,7 @@ pub(super) fn put_text(column: &Column, row: usize, style: &TextStyle, out: &mut
         Values::TimestampTz(v) => put_timestamptz(v.value(row), &style.time_zone, out),
         Values::Interval(v) => put_interval(v.value(row), style.interval_style, out),
         Values::List { offsets, items } => {
-            put_array(
-                items,
-                offsets[row] as usize..offsets[row + 1] as usize,
-                style,
-                out,
-            );
+            put_array(items, offsets[row] as usize..offsets[row + 1] as usize, style, out);
         }
         Values::Record(columns) => put_record(columns, row, style, out),
     }
@@ -168,9 +159,7 @@ fn put_array(items: &Column, range: std::ops::Range<usize>, style: &TextStyle, o
 fn array_item_needs_quotes(text: &[u8]) -> bool {
     text.is_empty()
         || text.eq_ignore_ascii_case(b"null")
-        || text
-            .iter()
-            .any(|&b| matches!(b, b'"' | b'\\' | b'{' | b'}' | b',') || is_space(b))
+        || text.iter().any(|&b| matches!(b, b'"' | b'\\' | b'{' | b'}' | b',') || is_space(b))
 }
 
 /// A record's text: `(1,,"a b")`, where nothing at all stands for NULL.
