@@ -1,1 +1,24 @@
-fn main() {}
+//! The command line: `server`, `demo` and `bench`. Decides nothing but which of them runs.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tidewater::config::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Server(args) => args.resolve().map_err(|e| e.to_string()).and_then(|config| tidewater::serve::run(config)),
+        Command::Demo(_) => Err("not there yet".to_owned()),
+        Command::Bench(_) => Err("not there yet".to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -74,7 +74,7 @@ impl IncludeKind {
             IncludeKind::Partition => DataType::Int32,
             IncludeKind::Offset => DataType::Int64,
             IncludeKind::Timestamp => {
-                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+                DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
             }
             IncludeKind::Header(None) => {
                 let header = DataType::Struct(header_fields());

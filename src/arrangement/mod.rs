@@ -14,6 +14,7 @@
 //! - `snapshot`: what a reader sees; probing and scanning
 //! - `gather`: rows found back into arrays
 //! - `rebuild`: the living rows into a new generation, in slices
+//! - `live`: what readers on any thread see of a table or view, and at which epoch
 //! - `pins`: which epochs somebody still reads
 
 #[allow(clippy::module_inception)]
@@ -23,6 +24,7 @@ mod column;
 mod gather;
 mod generation;
 mod index;
+pub mod live;
 mod pins;
 mod rebuild;
 mod snapshot;

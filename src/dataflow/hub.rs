@@ -155,7 +155,7 @@ impl Hub {
     }
 
     /// Turns upserts and deletes by key into changes of rows: the last one of a key in the epoch wins.
-    fn fold(&mut self, rows: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
+    fn fold(&self, rows: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
         let change = ChangeBatch::concat(&rows).map_err(|e| Error::internal(e.to_string()))?;
         if change.is_empty() {
             return Ok(vec![]);
@@ -283,7 +283,7 @@ pub fn import<'s>(
                         Some(mut change) => output.session(&*c).give_container(&mut change),
                         None => {
                             hydrated = true;
-                            hold = None;
+                            drop(hold.take());
                             break;
                         }
                     }

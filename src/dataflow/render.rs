@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::generic::operator::source;
-use timely::dataflow::operators::{Input, InputHandle};
+use timely::dataflow::operators::Input;
 use timely::dataflow::{Scope, Stream};
 
 use super::glue::{self, Changes, Context, Route};

@@ -318,12 +318,12 @@ fn aggregate(a: &Aggregate) -> Result<Node> {
             && call.params.args.iter().all(|a| matches!(a, Expr::Literal(v, _) if !v.is_null()));
         let mut args = vec![];
         let filter = call.params.filter.as_ref().map(|f| place(f.as_ref().clone()));
-        let return_field = a.schema.field(groups + i).clone();
+        let return_field = Arc::clone(&a.schema.fields()[groups + i]);
         let function = match counts_rows {
             true => AggregateFunction::CountStar,
             false => aggregate_function(call, &mut args, &mut place)?,
         };
-        calls.push(AggregateCall { function, args, filter, distinct: call.params.distinct, return_field: Arc::new(return_field) });
+        calls.push(AggregateCall { function, args, filter, distinct: call.params.distinct, return_field });
     }
     let input = lower(&a.input)?;
     let mut compiled = vec![];

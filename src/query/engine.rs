@@ -42,6 +42,11 @@ pub trait Resolver {
     /// The table, view or source of a name as written (search path not yet applied). Unknown names are 42P01.
     fn table(&self, reference: &TableReference) -> Result<Arc<dyn TableSource>>;
 
+    /// A function that knows the session or the catalog, such as `current_schema`; `None` for all others.
+    fn function(&self, _name: &str) -> Option<Arc<ScalarUDF>> {
+        None
+    }
+
     /// A session setting such as `TimeZone`; `None` for unknown ones.
     fn setting(&self, name: &str) -> Option<String>;
 }
@@ -362,6 +367,9 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if let Some(function) = self.tables.function(name) {
+            return Some(function);
+        }
         if let Some(function) = self.state.scalar_functions().get(name) {
             return Some(Arc::clone(function));
         }

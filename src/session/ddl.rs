@@ -529,7 +529,7 @@ fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option
         other => return Err(unsupported("FORMAT", other, "PLAIN or UPSERT")),
     };
     let encode = match format.encode.as_str() {
-        "JSON" => Encode::Json,
+        "JSON" => Encode::Json(ConnectorOptions::new(format.options.0.clone()).map_err(connector_error)?),
         other => return Err(unsupported("ENCODE", other, "JSON")),
     };
     Ok((Some(kind), Some(encode)))
@@ -544,9 +544,8 @@ fn included(include: &sql::IncludeColumn, connector: &str) -> Include {
         sql::IncludeKind::Header(name) => IncludeKind::Header(name.clone()),
         sql::IncludeKind::Payload => IncludeKind::Payload,
     };
-    let mut included = Include { kind, name: String::new() };
-    included.name = include.name.clone().unwrap_or_else(|| included.default_name(connector));
-    included
+    let name = include.name.clone().unwrap_or_else(|| kind.default_name(connector));
+    Include { kind, name }
 }
 
 fn connector_error(error: ConnectorError) -> Error {

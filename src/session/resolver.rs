@@ -1,17 +1,19 @@
 //! What the names in a statement stand for, while it is planned.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::TableSource;
+use datafusion::logical_expr::{ScalarUDF, TableSource};
 
 use super::settings::Settings;
 use crate::arrangement::live::LiveTable;
-use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation, system};
+use crate::catalog::system::{self, Setting, SystemContext};
+use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation};
 use crate::error::{Error, Result};
 use crate::ingest::bounded::BoundedScan;
 use crate::plan::lower::{ObjectFacts, ObjectSource};
@@ -45,6 +47,9 @@ pub struct Names<'a> {
     pub depends_on: RefCell<Vec<ObjectId>>,
     /// How deep in views we are: only the outermost names count as dependencies.
     depth: RefCell<usize>,
+    /// What pg_catalog is made from, once somebody asks.
+    system: OnceCell<Arc<SystemContext>>,
+    functions: OnceCell<Vec<Arc<ScalarUDF>>>,
 }
 
 impl<'a> Names<'a> {
@@ -60,6 +65,8 @@ impl<'a> Names<'a> {
             scanned: RefCell::default(),
             depends_on: RefCell::default(),
             depth: RefCell::new(0),
+            system: OnceCell::new(),
+            functions: OnceCell::new(),
         }
     }
 
@@ -127,6 +134,22 @@ impl<'a> Names<'a> {
         Ok(provider_as_source(Arc::new(ViewTable::new(plan, None))))
     }
 
+    fn system_context(&self) -> Arc<SystemContext> {
+        let make = || {
+            let path = self.settings.search_path();
+            let mut context = SystemContext::new(self.catalog.clone(), self.settings.user(), path);
+            let live = self.server.coordinator.shared.live.load();
+            context.sizes = live
+                .iter()
+                .map(|(id, live)| (*id, live.counters.state_bytes.load(Ordering::Relaxed).max(0) as u64))
+                .collect();
+            let setting = |(name, value): (String, String)| Setting { name, value, ..Setting::default() };
+            context.settings = self.settings.all().into_iter().map(setting).collect();
+            Arc::new(context)
+        };
+        self.system.get_or_init(make).clone()
+    }
+
     fn system(&self, schema: &str, name: &str) -> Result<Arc<dyn TableProvider>> {
         if schema == crate::catalog::TIDEWATER_SCHEMA && name == "dead_letters" {
             let live: Vec<Arc<LiveTable>> = self.server.coordinator.shared.live.load().values().cloned().collect();
@@ -135,8 +158,8 @@ impl<'a> Names<'a> {
             self.scanned.borrow_mut().extend(objects.iter().cloned());
             return Ok(Arc::new(DeadLetters { objects, read_at: self.read_at.clone() }));
         }
-        system::system_table(&self.catalog, schema, name)
-            .ok_or_else(|| Error::internal(format!("no system table {schema}.{name}")))
+        system::system_table(&self.system_context(), schema, name)
+            .ok_or_else(|| Error::internal(format!("no system table {schema}.{name}")))?
     }
 }
 
@@ -148,6 +171,10 @@ impl Resolver for Names<'_> {
             name: reference.table().to_owned(),
         };
         let path = self.search_path.borrow().clone();
+        let ours = name.schema.as_deref() == Some(crate::catalog::TIDEWATER_SCHEMA);
+        if ours && name.name == "dead_letters" && self.purpose == Purpose::Batch {
+            return Ok(provider_as_source(self.system(crate::catalog::TIDEWATER_SCHEMA, &name.name)?));
+        }
         match self.catalog.relation(&path, &name)? {
             Relation::Object(object) => self.object(&object),
             Relation::System { schema, name } if self.purpose == Purpose::Streaming => {
@@ -156,6 +183,12 @@ impl Resolver for Names<'_> {
             }
             Relation::System { schema, name } => Ok(provider_as_source(self.system(schema, &name)?)),
         }
+    }
+
+    fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        let make = || system::system_functions(&self.system_context()).into_iter().map(Arc::new).collect();
+        let functions: &Vec<Arc<ScalarUDF>> = self.functions.get_or_init(make);
+        functions.iter().find(|f| f.name() == name || f.aliases().iter().any(|a| a == name)).cloned()
     }
 
     fn setting(&self, name: &str) -> Option<String> {

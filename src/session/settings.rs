@@ -88,6 +88,10 @@ impl Settings {
         Settings { values: BTreeMap::new(), user: user.to_owned() }
     }
 
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
     /// What the startup packet brings. Parameters that are no settings are passed over, as PostgreSQL's drivers send
     /// some of their own.
     pub fn set_at_startup(&mut self, name: &str, value: &str) -> Result<()> {
@@ -192,8 +196,6 @@ impl Settings {
         TextStyle {
             time_zone: TimeZone::parse(&get("TimeZone")).unwrap_or(TimeZone::UTC),
             interval_style: match get("IntervalStyle").as_str() {
-                "postgres_verbose" => IntervalStyle::PostgresVerbose,
-                "sql_standard" => IntervalStyle::SqlStandard,
                 "iso_8601" => IntervalStyle::Iso8601,
                 _ => IntervalStyle::Postgres,
             },
@@ -219,7 +221,7 @@ fn checked(name: &'static str, value: String) -> Result<String> {
             true => Ok("ISO, MDY".to_owned()),
             false => Err(invalid(name, &value).with_detail("Only the ISO style is supported.")),
         },
-        "IntervalStyle" => one_of(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]),
+        "IntervalStyle" => one_of(&["postgres", "iso_8601"]),
         "bytea_output" => one_of(&["hex", "escape"]),
         "standard_conforming_strings" => one_of(&["on"]),
         "extra_float_digits" => match value.parse::<i32>() {

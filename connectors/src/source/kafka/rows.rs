@@ -301,7 +301,7 @@ fn included(kind: &IncludeKind, good: &[u32], arrivals: &Arrivals, partition: i3
                 let millis = arrivals.timestamps_ms[m];
                 (millis >= 0).then(|| millis.saturating_mul(1000))
             });
-            Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+            Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("+00:00"))
         }
         IncludeKind::Header(None) => all_headers(good, arrivals),
         IncludeKind::Header(Some(name)) => {

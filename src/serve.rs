@@ -1,0 +1,258 @@
+//! `tidewater server`: listeners, signals, logs, and the order in which everything starts and stops.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::arrangement::live::LiveTable;
+use crate::catalog::ObjectKind;
+use crate::config::{ListenAddress, LogFormat, ServerConfig};
+use crate::http::{HttpState, Phase, Readiness};
+use crate::ingest::SourceStatus;
+use crate::metrics::{Metrics, SourceState};
+use crate::server::Server;
+use crate::wire;
+
+/// Sessions at a time; PostgreSQL's clients see the same number as max_connections.
+const SESSIONS_MAX: usize = 1_000;
+/// How often what workers count is copied into metrics.
+const METRICS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A server that listens.
+pub struct Running {
+    pub server: Arc<Server>,
+    pub address: SocketAddr,
+    pub http_address: SocketAddr,
+    stop: CancellationToken,
+    wire: tokio::task::JoinHandle<std::io::Result<()>>,
+    http: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// Counts sessions and queries.
+struct Meter(Arc<Metrics>);
+
+impl wire::Meter for Meter {
+    fn session_opened(&self) {
+        self.0.sessions.opened.inc();
+        self.0.sessions.open.inc();
+    }
+
+    fn session_closed(&self) {
+        self.0.sessions.open.dec();
+    }
+
+    fn connection_refused(&self) {
+        self.0.sessions.refused.inc();
+    }
+
+    fn query_finished(&self, took: Duration, sqlstate: Option<&str>) {
+        self.0.query_finished(took, sqlstate);
+    }
+}
+
+async fn bind(address: &ListenAddress) -> Result<TcpListener, String> {
+    TcpListener::bind(address.addresses()).await.map_err(|error| format!("could not listen on {address}: {error}"))
+}
+
+impl Running {
+    /// Binds both listeners, starts the engine and begins to accept.
+    pub async fn start(config: &ServerConfig) -> Result<Running, String> {
+        let (listener, http_listener) = (bind(&config.listen).await?, bind(&config.http_listen).await?);
+        let local = |listener: &TcpListener| listener.local_addr().map_err(|e| e.to_string());
+        let (address, http_address) = (local(&listener)?, local(&http_listener)?);
+        std::fs::create_dir_all(&config.data_dir)
+            .map_err(|e| format!("could not create the data directory {}: {e}", config.data_dir.display()))?;
+        let server = Server::start(config.workers, config.memory_limit_bytes).map_err(|e| e.to_string())?;
+        let metrics = Metrics::new(server.memory.clone());
+        let readiness = Readiness::default();
+        let stop = CancellationToken::new();
+        let state = HttpState { metrics: metrics.clone(), readiness: readiness.clone() };
+        let http = tokio::spawn(crate::http::serve(http_listener, state, stop.clone()));
+        let meter = Arc::new(Meter(metrics.clone()));
+        let wire = tokio::spawn(wire::serve(listener, server.clone(), stop.clone(), SESSIONS_MAX, meter));
+        tokio::spawn(observe(server.clone(), metrics, stop.clone()));
+        readiness.set(Phase::Ready);
+        Ok(Running { server, address, http_address, stop, wire, http })
+    }
+
+    /// How clients reach the server.
+    pub fn url(&self) -> String {
+        format!("postgres://{}@{}/{}", crate::catalog::OWNER, self.address, crate::catalog::DATABASE)
+    }
+
+    /// Lets running statements go, then stops the engine.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.wire.await;
+        let _ = self.http.await;
+        let server = self.server;
+        // Joining threads blocks.
+        let _ = tokio::task::spawn_blocking(move || server.shutdown()).await;
+    }
+}
+
+/// What counters were when they were last copied.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    rows_in: u64,
+    rows_out: u64,
+    source_rows: u64,
+    bytes: u64,
+    rejected: u64,
+}
+
+/// Copies what workers and readers count into metrics; series of dropped objects go.
+async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut seen: HashMap<String, Seen> = HashMap::new();
+    let mut epochs = 0;
+    while tokio::time::timeout(METRICS_INTERVAL, stop.cancelled()).await.is_err() {
+        let snapshot = server.catalog.snapshot();
+        let live = server.coordinator.shared.live.load_full();
+        let epoch = server.coordinator.shared.epochs.load(Ordering::Relaxed);
+        metrics.epochs.current.set(epoch as i64);
+        metrics.epochs.closed.inc_by(epoch - epochs);
+        epochs = epoch;
+        seen.retain(|name, _| {
+            let there = live.values().any(|live| live.name == *name);
+            if !there {
+                metrics.remove(name);
+            }
+            there
+        });
+        for (id, live) in live.iter() {
+            let Some(object) = snapshot.get(*id) else { continue };
+            let before = seen.entry(live.name.clone()).or_default();
+            observe_table(&metrics, &object.kind, live, before);
+            if let Some(status) = server.coordinator.source_status(*id) {
+                observe_source(&metrics, &live.name, &status, before);
+            }
+        }
+    }
+}
+
+fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before: &mut Seen) {
+    let counters = &live.counters;
+    let (rows_in, rows_out) = (counters.rows_in.load(Ordering::Relaxed), counters.rows_out.load(Ordering::Relaxed));
+    let (rows, bytes) = (counters.rows.load(Ordering::Relaxed), counters.state_bytes.load(Ordering::Relaxed));
+    metrics.dead_letters(&live.name).standing.set(counters.errors.load(Ordering::Relaxed));
+    match kind {
+        ObjectKind::MaterializedView { .. } => {
+            let view = metrics.view(&live.name);
+            view.rows_in.inc_by(rows_in - before.rows_in);
+            view.rows_out.inc_by(rows_out - before.rows_out);
+            view.state_bytes.set(bytes);
+            view.state_rows.set(rows);
+            view.failed.set(i64::from(live.failure().is_some()));
+        }
+        ObjectKind::Table { .. } => {
+            let table = metrics.table(&live.name);
+            table.rows_in.inc_by(rows_in - before.rows_in);
+            table.state_bytes.set(bytes);
+            table.state_rows.set(rows);
+        }
+        ObjectKind::Source { .. } | ObjectKind::View { .. } | ObjectKind::Sink { .. } => {}
+    }
+    (before.rows_in, before.rows_out) = (rows_in, rows_out);
+}
+
+fn observe_source(metrics: &Metrics, name: &str, status: &SourceStatus, before: &mut Seen) {
+    let source = metrics.source(name);
+    let (rows, bytes) = (status.rows.load(Ordering::Relaxed), status.bytes.load(Ordering::Relaxed));
+    let rejected = status.rejected.load(Ordering::Relaxed);
+    source.rows.inc_by(rows - before.source_rows);
+    source.bytes.inc_by(bytes - before.bytes);
+    source.errors.inc_by(rejected - before.rejected);
+    metrics.dead_letters(name).written.inc_by(rejected - before.rejected);
+    if let Some(lag) = status.lag() {
+        source.lag.set(lag);
+    }
+    source.set_state(match status.state.lock().name {
+        "running" => SourceState::Running,
+        "retrying" => SourceState::Retrying,
+        "failed" => SourceState::Failed,
+        _ => SourceState::Paused,
+    });
+    (before.source_rows, before.bytes, before.rejected) = (rows, bytes, rejected);
+}
+
+/// Starts logging to standard error; `RUST_LOG` decides what, warnings and our own news by default.
+pub fn start_logs(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,tidewater=info,tidewater_connectors=info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    // A second server in one process (tests) logs where the first one does.
+    drop(started);
+}
+
+/// A panic in an operator is caught where it happens; anywhere else other workers would wait for ever, so the process
+/// ends, visibly.
+pub fn abort_on_worker_panic() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        default(info);
+        let name = std::thread::current().name().map(str::to_owned).unwrap_or_default();
+        if name == "coordinator" {
+            std::process::abort();
+        }
+    }));
+}
+
+pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("session")
+        .enable_all()
+        .build()
+        .map_err(|e| format!("could not start: {e}"))
+}
+
+/// Ctrl-C or SIGTERM.
+pub async fn asked_to_stop() {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let terminated = async {
+        match &mut terminate {
+            Some(signal) => {
+                signal.recv().await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+/// Runs until told to stop.
+pub fn run(config: ServerConfig) -> Result<(), String> {
+    start_logs(config.log_format);
+    abort_on_worker_panic();
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(async {
+        let running = Running::start(&config).await?;
+        say(&format!("tidewater is ready: {}", running.url()));
+        tracing::info!(http = %running.http_address, workers = config.workers, "listening");
+        asked_to_stop().await;
+        tracing::info!("stopping");
+        running.stop().await;
+        Ok(())
+    });
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
+}
+
+/// A line on standard output. Nobody listening is no reason to stop.
+pub fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}
