@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, new_null_array};
 use arrow_buffer::i256;
@@ -26,10 +26,11 @@ use sqlparser::parser::Parser;
 use super::arithmetic::{bounded, power_of_ten, round_quotient};
 use super::errors::{from_arrow, numeric_overflow, out_of_range, to_datafusion};
 use super::sql_types::{
-    field_of, mark_of, marked, numeric, pg_name, plain, timestamptz,
+    cast_name, field_of, mark_of, marked, numeric, pg_name, plain,
 };
 use super::text;
 use crate::error::{Error, Result, SqlState};
+use crate::types::TYPMOD_KEY;
 
 /// What the names of cast functions begin with; the SQL type follows.
 pub const CAST_PREFIX: &str = "cast:";
@@ -52,7 +53,7 @@ pub fn cast_expr(expr: Expr, target: &FieldRef) -> Result<Expr> {
     {
         return Ok(folded);
     }
-    let name = format!("{CAST_PREFIX}{}", pg_name(target));
+    let name = format!("{CAST_PREFIX}{}", cast_name(target));
     Ok(ScalarUDF::from(CastTo::new(name, Arc::clone(target))).call(vec![expr]))
 }
 
@@ -226,6 +227,10 @@ pub(super) fn cast_array(array: &ArrayRef, source: &FieldRef, target: &FieldRef,
     match (from, to) {
         _ if from == to && mark_of(source) == mark_of(target) => Ok(Arc::clone(array)),
         (_, T::Utf8) if is_text(from) && mark_of(target).is_none() => arrow(array, to),
+        (_, T::Utf8) if matches!(mark_of(target), Some("varchar" | "bpchar" | "name" | "char")) => {
+            let text = if is_text(from) { arrow(array, &T::Utf8)? } else { text::to_text(array, source, zone)? };
+            truncate(&text, target)
+        }
         (_, T::Utf8) if !is_text(from) => text::to_text(array, source, zone),
         (_, _) if is_text(from) => text::from_text(&arrow(array, &T::Utf8)?, target, zone),
         _ if from == to => Ok(Arc::clone(array)),
@@ -252,6 +257,21 @@ pub(super) fn cast_array(array: &ArrayRef, source: &FieldRef, target: &FieldRef,
         (T::List(item), T::List(target_item)) => cast_list(array, item, target_item, zone),
         _ => arrow(array, to),
     }
+}
+
+/// A written cast to `varchar(n)` or `char(n)` cuts what is longer, without an error.
+fn truncate(array: &ArrayRef, target: &FieldRef) -> Result<ArrayRef> {
+    let length = target.metadata().get(TYPMOD_KEY).and_then(|n| n.parse::<usize>().ok());
+    let text = array.as_string::<i32>();
+    let bpchar = mark_of(target) == Some("bpchar");
+    let Some(length) = length else { return Ok(Arc::clone(array)) };
+    let cut = text.iter().map(|value| {
+        value.map(|value| {
+            let kept: String = value.chars().take(length).collect();
+            if bpchar { format!("{kept:<length$}") } else { kept }
+        })
+    });
+    Ok(Arc::new(cut.collect::<arrow_array::StringArray>()))
 }
 
 fn date_to_timestamp(array: &ArrayRef) -> Result<ArrayRef> {
@@ -391,9 +411,3 @@ fn integer_of_numeric(whole: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         _ => convert::<Int64Type>(whole),
     }
 }
-
-/// Instants in the form every timestamptz column has.
-pub(super) fn as_instants(micros: PrimitiveArray<TimestampMicrosecondType>) -> ArrayRef {
-    Arc::new(micros.with_data_type(timestamptz()))
-}
-

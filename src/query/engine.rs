@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, FieldRef, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DFSchema, Result as DfResult, TableReference};
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue, TableReference};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::memory_pool::MemoryPool;
@@ -312,6 +312,16 @@ fn refuse_foreign_nodes(plan: &LogicalPlan) -> Result<()> {
     }
 }
 
+/// An integer argument of a table function as the bigint that DataFusion's expect.
+fn widened(arg: Expr) -> Expr {
+    match arg {
+        Expr::Literal(ScalarValue::Int32(value), metadata) => {
+            Expr::Literal(ScalarValue::Int64(value.map(i64::from)), metadata)
+        }
+        other => other,
+    }
+}
+
 /// What SQL planning asks for, out of the state and the catalog.
 struct Provider<'a> {
     state: &'a SessionState,
@@ -337,7 +347,7 @@ impl ContextProvider for Provider<'_> {
         let schema = DFSchema::empty();
         let args = args
             .into_iter()
-            .map(|arg| simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e)))
+            .map(|arg| simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e)).map(widened))
             .collect::<DfResult<Vec<_>>>()?;
         let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;
         Ok(provider_as_source(provider))

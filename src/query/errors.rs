@@ -363,9 +363,14 @@ fn of_type_message(message: &str) -> Option<Error> {
         return Some(undefined_operator(&arrow_type_name(&found[1]), &found[2], &arrow_type_name(&found[3])));
     }
     static FILTER: LazyLock<Regex> =
-        LazyLock::new(|| pattern(r"filter predicate with non-boolean predicate '.*' returning (\S+)"));
+        LazyLock::new(|| pattern(r"filter with non-boolean predicate '.*' returning (\S+)"));
     if let Some(found) = FILTER.captures(message) {
         let text = format!("argument of WHERE must be type boolean, not type {}", arrow_type_name(&found[1]));
+        return Some(Error::new(SqlState::DATATYPE_MISMATCH, text));
+    }
+    static NOT: LazyLock<Regex> = LazyLock::new(|| pattern(r"Unary operator 'NOT' requires a boolean expression, got (\S+)"));
+    if let Some(found) = NOT.captures(message) {
+        let text = format!("argument of NOT must be type boolean, not type {}", arrow_type_name(&found[1]));
         return Some(Error::new(SqlState::DATATYPE_MISMATCH, text));
     }
     if message.contains("queries have different number of columns") || message.contains("UNION queries have different") {

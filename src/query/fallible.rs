@@ -28,7 +28,7 @@ const INFALLIBLE: &[&str] = &[
     "get_field", "greatest", "initcap", "isnan", "least", "left", "length", "lower", "ltrim", "make_array", "md5", "named_struct",
     "nullif", "nvl", "octet_length", "position", "replace", "reverse", "right", "rtrim", "signum", "split_part",
     "starts_with", "strpos", "struct", "substr", "substring", "to_hex", "translate", "trim", "upper", "pg_typeof", "array_has",
-    "array_element", "json_get", "json_get_text", "json_path", "json_path_text", "json_typeof", "now", "current_date",
+    "array_element", "json_get", "json_get_text", "json_path", "json_path_text", "json_typeof", "jsonb_typeof", "timezone",
 ];
 
 /// Whether evaluating the expression on some row of `schema` may raise an error. Errs on the side of yes.

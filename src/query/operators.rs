@@ -18,7 +18,7 @@ use super::arithmetic::{self, Operation};
 use super::cast::{CAST_PREFIX, cast_expr};
 use super::errors::{to_datafusion, undefined_operator};
 use super::functions;
-use super::sql_types::{interval, mark_of, numeric, pg_name, plain};
+use super::sql_types::{canonical, canonical_field, interval, mark_of, numeric, pg_name, plain};
 use crate::error::Result;
 
 /// Resolves operators as PostgreSQL does.
@@ -46,7 +46,15 @@ struct Side {
 impl Side {
     fn of(expr: Expr, schema: &DFSchema) -> DfResult<Side> {
         let untyped = is_untyped(&expr);
-        let field = if untyped { plain(DataType::Utf8) } else { expr.to_field(schema)?.1 };
+        if untyped {
+            return Ok(Side { expr, field: plain(DataType::Utf8), untyped });
+        }
+        let field = expr.to_field(schema)?.1;
+        // DataFusion's own functions give unsigned integers and nanoseconds: operators only know the stored forms.
+        if !field.data_type().is_null() && canonical(field.data_type()) != *field.data_type() {
+            let field: FieldRef = Arc::new(canonical_field(&field));
+            return Ok(Side { expr: cast_expr(expr, &field).map_err(to_datafusion)?, field, untyped });
+        }
         Ok(Side { expr, field, untyped })
     }
 
@@ -66,7 +74,8 @@ impl Side {
             let typed = Placeholder::new_with_field(placeholder.id.clone(), Some(Arc::clone(target)));
             return Ok(Expr::Placeholder(typed));
         }
-        if self.data_type() == target.data_type() && mark_of(&self.field) == mark_of(target) && !self.untyped {
+        let same_mark = mark_of(target).is_none_or(|mark| mark_of(&self.field) == Some(mark));
+        if self.data_type() == target.data_type() && same_mark && !self.untyped {
             return Ok(self.expr);
         }
         cast_expr(self.expr, target)

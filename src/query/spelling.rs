@@ -118,6 +118,22 @@ fn typed_number(expr: &Expr) -> Option<String> {
     }
 }
 
+/// The text of a number that was typed as numeric here.
+fn open_numeric_text(expr: &Expr) -> Option<String> {
+    let Expr::Function(function) = expr else { return None };
+    if function.name.0.first()?.as_ident()?.value != format!("{CAST_PREFIX}numeric") {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
+            Value::SingleQuotedString(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
@@ -155,7 +171,9 @@ fn respell(expr: &mut Expr) {
             }
         }
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, array: false, format: None } => {
-            *expr = cast(&data_type.to_string(), take(inner));
+            // The text of a number survives into types that hold more digits than numeric does.
+            let inner = open_numeric_text(inner).map_or_else(|| take(inner), string);
+            *expr = cast(&data_type.to_string(), inner);
         }
         Expr::TypedString(TypedString { data_type, value, .. }) => {
             *expr = cast(&data_type.to_string(), Expr::Value(value.clone()));
@@ -181,7 +199,12 @@ fn respell(expr: &mut Expr) {
             *expr = call("extract", vec![string(field), take(inner)]);
         }
         Expr::AtTimeZone { timestamp, time_zone } => *expr = call("timezone", vec![take(time_zone), take(timestamp)]),
-        Expr::Function(function) => respell_function(function),
+        Expr::Function(function) => {
+            respell_function(function);
+            if let Some(operator) = operator_call(function) {
+                *expr = operator;
+            }
+        }
         _ => {}
     }
 }
@@ -237,6 +260,22 @@ fn interval_text(interval: &Interval) -> Option<String> {
         Some(field) => format!("{value} {field}"),
         None => value,
     })
+}
+
+/// `mod(a, b)` is `a % b`, with the operator's types.
+fn operator_call(function: &mut Function) -> Option<Expr> {
+    let name = function.name.0.first()?.as_ident()?;
+    if function.name.0.len() != 1 || folded(name) != "mod" {
+        return None;
+    }
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(left)), FunctionArg::Unnamed(FunctionArgExpr::Expr(right))] =
+        list.args.as_mut_slice()
+    else {
+        return None;
+    };
+    let (left, right) = (Box::new(take(left)), Box::new(take(right)));
+    Some(Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::Modulo, right })))
 }
 
 fn respell_function(function: &mut Function) {
