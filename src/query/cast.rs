@@ -48,12 +48,17 @@ pub(super) fn function_named(name: &str) -> Option<Result<Arc<ScalarUDF>>> {
 
 /// The expression cast to `target`; literals are cast at once, so that a bad one is refused while planning.
 pub fn cast_expr(expr: Expr, target: &FieldRef) -> Result<Expr> {
+    cast_named(expr, target, None)
+}
+
+/// As [`cast_expr`], under another function name than `cast:<type>`.
+pub(super) fn cast_named(expr: Expr, target: &FieldRef, name: Option<&str>) -> Result<Expr> {
     if let Expr::Literal(value, _) = &expr
         && let Some(folded) = cast_literal(value, target)?
     {
         return Ok(folded);
     }
-    let name = format!("{CAST_PREFIX}{}", cast_name(target));
+    let name = name.map_or_else(|| format!("{CAST_PREFIX}{}", cast_name(target)), str::to_owned);
     Ok(ScalarUDF::from(CastTo::new(name, Arc::clone(target))).call(vec![expr]))
 }
 

@@ -9,13 +9,13 @@ use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};
-use datafusion::logical_expr::expr::{Case, InList};
+use datafusion::logical_expr::expr::{Case, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::cast::{cast_expr, may_fail};
-use super::errors::{to_datafusion, undefined_operator};
+use super::cast::{cast_expr, cast_named, may_fail};
+use super::errors::{to_datafusion, undefined_function, undefined_operator};
 use super::operators::{comparison_type, is_untyped};
 use super::sql_types::{pg_name, plain};
 
@@ -105,11 +105,17 @@ pub(super) struct PgCasts;
 impl AnalyzerRule for PgCasts {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
         rewrite_plan(plan, |expr, schema| match expr {
+            Expr::ScalarFunction(call) => {
+                refuse_implicit_text(&call, schema)?;
+                Ok(Transformed::no(Expr::ScalarFunction(call)))
+            }
             Expr::Cast(cast) => {
                 let from = cast.expr.get_type(schema)?;
                 if differs(&from, cast.field.data_type()) {
                     let target = Arc::clone(&cast.field);
-                    Ok(Transformed::yes(cast_expr(*cast.expr, &target).map_err(to_datafusion)?))
+                    let to_text = *target.data_type() == DataType::Utf8 && !matches!(*cast.expr, Expr::Literal(..));
+                    let name = to_text.then_some(INSERTED_TEXT);
+                    Ok(Transformed::yes(cast_named(*cast.expr, &target, name).map_err(to_datafusion)?))
                 } else {
                     Ok(Transformed::no(Expr::Cast(cast)))
                 }
@@ -122,6 +128,34 @@ impl AnalyzerRule for PgCasts {
         "postgres_casts"
     }
 }
+
+/// Functions whose arguments PostgreSQL itself takes in any type.
+const TAKES_ANYTHING: &[&str] = &["concat", "concat_ws", "coalesce", "nullif", "greatest", "least", "array_to_string"];
+
+/// PostgreSQL never turns a number or a date into text for a function's sake: `lower(1)` does not exist.
+fn refuse_implicit_text(call: &ScalarFunction, schema: &DFSchema) -> DfResult<()> {
+    let name = call.func.name();
+    if TAKES_ANYTHING.contains(&name) || name.starts_with("array_") || name.starts_with("make_") {
+        return Ok(());
+    }
+    // Casts are replaced bottom-up, so an inserted one is already a cast function when its caller is seen.
+    let inner = |arg: &Expr| match arg {
+        Expr::ScalarFunction(cast) if cast.func.name() == INSERTED_TEXT => cast.args.first().cloned(),
+        _ => None,
+    };
+    if !call.args.iter().any(|arg| inner(arg).is_some()) {
+        return Ok(());
+    }
+    let names = call
+        .args
+        .iter()
+        .map(|arg| Ok(pg_name(&inner(arg).unwrap_or_else(|| arg.clone()).to_field(schema)?.1)))
+        .collect::<DfResult<Vec<String>>>()?;
+    Err(to_datafusion(undefined_function(name, &names)))
+}
+
+/// The name of the cast that coercion to text becomes; casts that were written have the prefix `cast:`.
+const INSERTED_TEXT: &str = "implicit:text";
 
 /// Whether Arrow's cast may give another value, another text or another error than PostgreSQL's.
 fn differs(from: &DataType, to: &DataType) -> bool {

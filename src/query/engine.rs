@@ -121,7 +121,7 @@ impl Engine {
     /// Plans a query. `params` are the types of `$1`, `$2` ... that are known.
     pub fn plan(&self, query: &Query, tables: &dyn Resolver, params: &[Option<FieldRef>]) -> Result<LogicalPlan> {
         let mut query = query.clone();
-        spelling::rewrite(&mut query);
+        spelling::rewrite(&mut query)?;
         let provider = Provider { state: &self.batch, tables };
         let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
         let statement = Statement::Query(Box::new(query));
@@ -133,7 +133,7 @@ impl Engine {
     /// Plans an expression over the columns of `schema`, coerced and simplified: defaults, keys, DML's assignments.
     pub fn plan_expr(&self, expr: &sqlparser::ast::Expr, schema: &DFSchema, tables: &dyn Resolver) -> Result<Expr> {
         let mut expr = expr.clone();
-        spelling::rewrite_expr(&mut expr);
+        spelling::rewrite_expr(&mut expr)?;
         let provider = Provider { state: &self.batch, tables };
         let planned = SqlToRel::new_with_options(&provider, parser_options())
             .sql_to_expr(expr, schema, &mut PlannerContext::new())

@@ -286,6 +286,7 @@ pub fn undefined_operator(left: &str, operator: &str, right: &str) -> Error {
 fn of_message(message: &str) -> Error {
     let text = first_line(message);
     of_name_message(message)
+        .or_else(|| of_clause_message(message))
         .or_else(|| of_type_message(message))
         .or_else(|| of_value_message(message))
         .unwrap_or_else(|| {
@@ -385,6 +386,23 @@ fn of_type_message(message: &str) -> Option<Error> {
     let mismatch = ["coerce", "Unsupported CAST", "type mismatch", "Unable to find"];
     if mismatch.iter().any(|word| message.contains(word)) {
         return Some(Error::new(SqlState::DATATYPE_MISMATCH, first_line(message).to_owned()));
+    }
+    None
+}
+
+fn of_clause_message(message: &str) -> Option<Error> {
+    let grouping = |text: &str| Some(Error::new(SqlState::GROUPING_ERROR, text));
+    if message.contains("Aggregate function calls cannot be nested") {
+        return grouping("aggregate function calls cannot be nested");
+    }
+    if message.contains("Aggregate functions are not allowed in the WHERE") {
+        return grouping("aggregate functions are not allowed in WHERE");
+    }
+    if message.contains("LIMIT must be >= 0") {
+        return Some(Error::new(SqlState("2201W"), "LIMIT must not be negative"));
+    }
+    if message.contains("OFFSET must be >=0") || message.contains("OFFSET must be >= 0") {
+        return Some(Error::new(SqlState("2201X"), "OFFSET must not be negative"));
     }
     None
 }

@@ -11,13 +11,17 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select,
-    SelectItem, SetExpr, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound,
+    SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound,
     WindowType,
 };
+
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
 
 use super::arithmetic::Operation;
 use super::cast::CAST_PREFIX;
 use super::operators::integer_cast_name;
+use crate::error::{Error, Result, SqlState};
 
 /// Ends the visible part of a column name that had to be made unique inside a plan.
 const UNIQUE_MARK: char = '\u{1}';
@@ -27,14 +31,20 @@ pub fn visible_name(name: &str) -> &str {
     name.split(UNIQUE_MARK).next().unwrap_or(name)
 }
 
-/// Rewrites a query in place.
-pub(super) fn rewrite(query: &mut Query) {
-    let _ = query.visit(&mut Speller { depth: 0 });
+/// Rewrites a query in place. Two relations of one name in a FROM are 42712.
+pub(super) fn rewrite(query: &mut Query) -> Result<()> {
+    match query.visit(&mut Speller { depth: 0 }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
 }
 
 /// Rewrites a single expression in place, as for defaults and other expressions without a query.
-pub(super) fn rewrite_expr(expr: &mut Expr) {
-    let _ = expr.visit(&mut Speller { depth: 0 });
+pub(super) fn rewrite_expr(expr: &mut Expr) -> Result<()> {
+    match expr.visit(&mut Speller { depth: 0 }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
 }
 
 struct Speller {
@@ -43,24 +53,35 @@ struct Speller {
 }
 
 impl VisitorMut for Speller {
-    type Break = ();
+    type Break = Error;
 
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Error> {
         self.depth += 1;
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         name_columns(&mut select.projection, self.depth == 1);
-        ControlFlow::Continue(())
+        for item in &mut select.projection {
+            if let SelectItem::ExprWithAlias { expr, .. } = item {
+                let _ = expr.visit(&mut ExistsInSelectList { depth: 0 });
+            }
+        }
+        match repeated_relation(&select.from) {
+            Some(name) => ControlFlow::Break(Error::new(
+                SqlState::DUPLICATE_ALIAS,
+                format!("table name \"{name}\" specified more than once"),
+            )),
+            None => ControlFlow::Continue(()),
+        }
     }
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         respell(expr);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
             exprs.iter_mut().for_each(keep_position);
         }
@@ -70,7 +91,7 @@ impl VisitorMut for Speller {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth -= 1;
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(exprs) = &mut order_by.kind
@@ -92,6 +113,69 @@ impl VisitorMut for Speller {
             fetch.quantity.iter_mut().for_each(keep_position);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// EXISTS outside of WHERE, which DataFusion only plans there: `(SELECT count(*) > 0 FROM (...))`.
+struct ExistsInSelectList {
+    depth: usize,
+}
+
+impl VisitorMut for ExistsInSelectList {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0
+            && let Expr::Exists { subquery, negated } = expr
+        {
+            let comparison = if *negated { "=" } else { ">" };
+            *expr = Expr::Subquery(counting(subquery.as_ref().clone(), comparison));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `SELECT count(*) > 0 FROM (query)`.
+fn counting(query: Query, comparison: &str) -> Box<Query> {
+    let template = format!("SELECT count(*) {comparison} 0 FROM (SELECT 1) AS \"exists\"");
+    let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, &template).expect("the template is SQL");
+    let Some(Statement::Query(mut outer)) = statements.pop() else { unreachable!("the template is a query") };
+    if let SetExpr::Select(select) = outer.body.as_mut()
+        && let Some(TableFactor::Derived { subquery, .. }) = select.from.first_mut().map(|from| &mut from.relation)
+    {
+        **subquery = query;
+    }
+    outer
+}
+
+/// A name under which two relations of one FROM can be referred to.
+fn repeated_relation(from: &[TableWithJoins]) -> Option<String> {
+    let mut names = HashSet::new();
+    from.iter()
+        .flat_map(|item| std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation)))
+        .filter_map(relation_name)
+        .find(|name| !names.insert(name.clone()))
+}
+
+fn relation_name(relation: &TableFactor) -> Option<String> {
+    match relation {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(folded(&alias.name))
+        }
+        TableFactor::Table { name, alias: None, args: None, .. } if name.0.len() == 1 => {
+            name.0[0].as_ident().map(folded)
+        }
+        _ => None,
     }
 }
 

@@ -117,7 +117,8 @@ impl ScalarUDFImpl for Part {
             DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_) | DataType::Interval(_) | DataType::Null
         );
         if !dated {
-            let error = undefined_function(self.name, &["unknown".to_owned(), pg_name(&args.arg_fields[1])]);
+            let name = if self.exact { "pg_catalog.extract" } else { self.name };
+            let error = undefined_function(name, &["unknown".to_owned(), pg_name(&args.arg_fields[1])]);
             return Err(to_datafusion(error));
         }
         if !self.exact {

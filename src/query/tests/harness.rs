@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result, SqlState};
 use crate::query::errors::from_parser;
-use crate::query::sql_types::{numeric, plain};
 use crate::query::{Engine, EngineOptions, Resolver, canonicalise, text};
 
 /// t(a int, b int, c bigint, d double precision, s text, n numeric(10,2)), u(id int, v int), empty(x int).
@@ -101,7 +100,13 @@ pub(super) fn rows(sql: &str) -> Result<String> {
             .fields()
             .iter()
             .zip(batch.columns())
-            .map(|(field, column)| if column.data_type().is_null() { Ok(Arc::clone(column)) } else { text::to_text(column, field, "UTC") })
+            .map(|(field, column)| match column.data_type() {
+                DataType::Boolean => {
+                    let shown = column.as_boolean().iter().map(|v| v.map(|v| if v { "t" } else { "f" }));
+                    Ok(Arc::new(shown.collect::<StringArray>()) as ArrayRef)
+                }
+                _ => text::to_text(column, field, "UTC"),
+            })
             .collect::<Result<_>>()?;
         for row in 0..batch.num_rows() {
             let cells: Vec<&str> = columns
@@ -120,9 +125,4 @@ pub(super) fn outcome(sql: &str) -> String {
         Ok(text) => text,
         Err(error) => format!("{} {}", error.code, error.message),
     }
-}
-
-#[allow(dead_code)]
-pub(super) fn numeric_field(scale: i8) -> FieldRef {
-    plain(numeric(scale))
 }

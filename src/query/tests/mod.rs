@@ -3,3 +3,5 @@
 
 mod corpus;
 mod harness;
+mod plans;
+mod verdicts;
