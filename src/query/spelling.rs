@@ -9,10 +9,11 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select,
-    SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound,
-    WindowType,
+    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName,
+    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    TableWithJoins, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
+    WindowFrameBound, WindowType,
 };
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -96,12 +97,16 @@ impl VisitorMut for Speller {
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(exprs) = &mut order_by.kind
         {
-            exprs.iter_mut().for_each(|order| keep_position(&mut order.expr));
+            exprs
+                .iter_mut()
+                .for_each(|order| keep_position(&mut order.expr));
         }
         match &mut query.limit_clause {
             Some(LimitClause::LimitOffset { limit, offset, .. }) => {
                 limit.iter_mut().for_each(keep_position);
-                offset.iter_mut().for_each(|offset| keep_position(&mut offset.value));
+                offset
+                    .iter_mut()
+                    .for_each(|offset| keep_position(&mut offset.value));
             }
             Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
                 keep_position(offset);
@@ -145,36 +150,77 @@ impl VisitorMut for ExistsInSelectList {
     }
 }
 
-/// `SELECT count(*) > 0 FROM (query)`.
+/// `SELECT count(*) > 0 FROM ...`: of the query's own FROM and WHERE where nothing else decides how many rows it has,
+/// which can be decorrelated, else of the whole query.
 fn counting(query: Query, comparison: &str) -> Box<Query> {
     let template = format!("SELECT count(*) {comparison} 0 FROM (SELECT 1) AS \"exists\"");
-    let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, &template).expect("the template is SQL");
-    let Some(Statement::Query(mut outer)) = statements.pop() else { unreachable!("the template is a query") };
-    if let SetExpr::Select(select) = outer.body.as_mut()
-        && let Some(TableFactor::Derived { subquery, .. }) = select.from.first_mut().map(|from| &mut from.relation)
-    {
-        **subquery = query;
+    let mut statements =
+        Parser::parse_sql(&PostgreSqlDialect {}, &template).expect("the template is SQL");
+    let Some(Statement::Query(mut outer)) = statements.pop() else {
+        unreachable!("the template is a query")
+    };
+    let SetExpr::Select(select) = outer.body.as_mut() else {
+        unreachable!("the template is a SELECT")
+    };
+    match query.body.as_ref() {
+        SetExpr::Select(inner)
+            if query.with.is_none() && query.limit_clause.is_none() && has_plain_rows(inner) =>
+        {
+            select.from.clone_from(&inner.from);
+            select.selection.clone_from(&inner.selection);
+        }
+        _ => {
+            if let Some(TableFactor::Derived { subquery, .. }) =
+                select.from.first_mut().map(|from| &mut from.relation)
+            {
+                **subquery = query;
+            }
+        }
     }
     outer
+}
+
+/// Whether a SELECT has a row for each row of FROM that satisfies WHERE.
+fn has_plain_rows(select: &Select) -> bool {
+    let ungrouped =
+        matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let plain = select.projection.iter().all(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            matches!(
+                expr,
+                Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_)
+            )
+        }
+        _ => true,
+    });
+    ungrouped && plain && select.having.is_none() && !select.from.is_empty()
 }
 
 /// A name under which two relations of one FROM can be referred to.
 fn repeated_relation(from: &[TableWithJoins]) -> Option<String> {
     let mut names = HashSet::new();
     from.iter()
-        .flat_map(|item| std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation)))
+        .flat_map(|item| {
+            std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
+        })
         .filter_map(relation_name)
         .find(|name| !names.insert(name.clone()))
 }
 
 fn relation_name(relation: &TableFactor) -> Option<String> {
     match relation {
-        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
-            Some(folded(&alias.name))
+        TableFactor::Table {
+            alias: Some(alias), ..
         }
-        TableFactor::Table { name, alias: None, args: None, .. } if name.0.len() == 1 => {
-            name.0[0].as_ident().map(folded)
-        }
+        | TableFactor::Derived {
+            alias: Some(alias), ..
+        } => Some(folded(&alias.name)),
+        TableFactor::Table {
+            name,
+            alias: None,
+            args: None,
+            ..
+        } if name.0.len() == 1 => name.0[0].as_ident().map(folded),
         _ => None,
     }
 }
@@ -188,11 +234,15 @@ fn keep_position(expr: &mut Expr) {
 
 /// The digits of a number that was typed here.
 fn typed_number(expr: &Expr) -> Option<String> {
-    let Expr::Function(function) = expr else { return None };
+    let Expr::Function(function) = expr else {
+        return None;
+    };
     if function.name.0.first()?.as_ident()?.value != integer_cast_name() {
         return None;
     }
-    let FunctionArguments::List(list) = &function.args else { return None };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
     match list.args.as_slice() {
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
             Value::Number(number, _) => Some(number.clone()),
@@ -204,11 +254,15 @@ fn typed_number(expr: &Expr) -> Option<String> {
 
 /// The text of a number that was typed as numeric here.
 fn open_numeric_text(expr: &Expr) -> Option<String> {
-    let Expr::Function(function) = expr else { return None };
+    let Expr::Function(function) = expr else {
+        return None;
+    };
     if function.name.0.first()?.as_ident()?.value != format!("{CAST_PREFIX}numeric") {
         return None;
     }
-    let FunctionArguments::List(list) = &function.args else { return None };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
     match list.args.as_slice() {
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
             Value::SingleQuotedString(text) => Some(text.clone()),
@@ -219,12 +273,21 @@ fn open_numeric_text(expr: &Expr) -> Option<String> {
 }
 
 fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    let args = args
+        .into_iter()
+        .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
+        .collect();
     Expr::Function(Function {
-        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('"', name))]),
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote(
+            '"', name,
+        ))]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
         filter: None,
         null_treatment: None,
         over: None,
@@ -254,12 +317,20 @@ fn respell(expr: &mut Expr) {
                 *expr = typed;
             }
         }
-        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, array: false, format: None } => {
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr: inner,
+            data_type,
+            array: false,
+            format: None,
+        } => {
             // The text of a number survives into types that hold more digits than numeric does.
             let inner = open_numeric_text(inner).map_or_else(|| take(inner), string);
             *expr = cast(&data_type.to_string(), inner);
         }
-        Expr::TypedString(TypedString { data_type, value, .. }) => {
+        Expr::TypedString(TypedString {
+            data_type, value, ..
+        }) => {
             *expr = cast(&data_type.to_string(), Expr::Value(value.clone()));
         }
         Expr::Interval(interval) => {
@@ -267,22 +338,36 @@ fn respell(expr: &mut Expr) {
                 *expr = cast("interval", string(text));
             }
         }
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: inner,
+        } => {
             *expr = match typed_number(inner).or_else(|| plain_number(inner)) {
-                Some(number) => number_literal(&format!("-{number}"))
-                    .unwrap_or_else(|| Expr::Value(Value::Number(format!("-{number}"), false).into())),
+                Some(number) => number_literal(&format!("-{number}")).unwrap_or_else(|| {
+                    Expr::Value(Value::Number(format!("-{number}"), false).into())
+                }),
                 None => call(Operation::Negate.function_name(), vec![take(inner)]),
             };
         }
-        Expr::Between { expr: value, negated, low, high } => {
+        Expr::Between {
+            expr: value,
+            negated,
+            low,
+            high,
+        } => {
             let (value, low, high) = (take(value), take(low), take(high));
             *expr = between(value, *negated, low, high);
         }
-        Expr::Extract { field, expr: inner, .. } => {
+        Expr::Extract {
+            field, expr: inner, ..
+        } => {
             let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
             *expr = call("extract", vec![string(field), take(inner)]);
         }
-        Expr::AtTimeZone { timestamp, time_zone } => *expr = call("timezone", vec![take(time_zone), take(timestamp)]),
+        Expr::AtTimeZone {
+            timestamp,
+            time_zone,
+        } => *expr = call("timezone", vec![take(time_zone), take(timestamp)]),
         Expr::Function(function) => {
             respell_function(function);
             if let Some(operator) = operator_call(function) {
@@ -308,16 +393,27 @@ fn number_literal(number: &str) -> Option<Expr> {
     let digits = number.replace('_', "");
     let whole = !digits.contains(['.', 'e', 'E']);
     if whole && digits.parse::<i32>().is_ok() {
-        return Some(call(&integer_cast_name(), vec![Expr::Value(Value::Number(digits, false).into())]));
+        return Some(call(
+            &integer_cast_name(),
+            vec![Expr::Value(Value::Number(digits, false).into())],
+        ));
     }
     if (whole && digits.parse::<i64>().is_ok()) || digits.ends_with('.') && digits.len() < 18 {
         return None;
     }
-    if whole || digits.contains(['e', 'E']) { Some(cast("numeric", string(digits))) } else { None }
+    if whole || digits.contains(['e', 'E']) {
+        Some(cast("numeric", string(digits)))
+    } else {
+        None
+    }
 }
 
 fn between(value: Expr, negated: bool, low: Expr, high: Expr) -> Expr {
-    let op = |left: Expr, op: BinaryOperator, right: Expr| Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) };
+    let op = |left: Expr, op: BinaryOperator, right: Expr| Expr::BinaryOp {
+        left: Box::new(left),
+        op,
+        right: Box::new(right),
+    };
     let both = if negated {
         op(
             op(value.clone(), BinaryOperator::Lt, low),
@@ -352,19 +448,29 @@ fn operator_call(function: &mut Function) -> Option<Expr> {
     if function.name.0.len() != 1 || folded(name) != "mod" {
         return None;
     }
-    let FunctionArguments::List(list) = &mut function.args else { return None };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(left)), FunctionArg::Unnamed(FunctionArgExpr::Expr(right))] =
-        list.args.as_mut_slice()
+    let FunctionArguments::List(list) = &mut function.args else {
+        return None;
+    };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(left)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(right)),
+    ] = list.args.as_mut_slice()
     else {
         return None;
     };
     let (left, right) = (Box::new(take(left)), Box::new(take(right)));
-    Some(Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::Modulo, right })))
+    Some(Expr::Nested(Box::new(Expr::BinaryOp {
+        left,
+        op: BinaryOperator::Modulo,
+        right,
+    })))
 }
 
 fn respell_function(function: &mut Function) {
     let qualified = function.name.0.len() == 2
-        && function.name.0[0].as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case("pg_catalog"));
+        && function.name.0[0]
+            .as_ident()
+            .is_some_and(|i| i.value.eq_ignore_ascii_case("pg_catalog"));
     if qualified {
         function.name.0.remove(0);
     }
@@ -373,7 +479,9 @@ fn respell_function(function: &mut Function) {
     {
         let bounds = [Some(&mut frame.start_bound), frame.end_bound.as_mut()];
         for bound in bounds.into_iter().flatten() {
-            if let WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr)) = bound {
+            if let WindowFrameBound::Preceding(Some(expr))
+            | WindowFrameBound::Following(Some(expr)) = bound
+            {
                 keep_position(expr);
             }
         }
@@ -383,13 +491,21 @@ fn respell_function(function: &mut Function) {
 /// Gives unnamed result columns the names PostgreSQL gives them. Names that recur are made unique for the plan; at the
 /// top, where nothing refers to the columns, that includes columns that a wildcard may bring as well.
 fn name_columns(items: &mut [SelectItem], top: bool) {
-    let wildcard = items.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let wildcard = items.iter().any(|i| {
+        matches!(
+            i,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
+    });
     let mut taken: HashSet<String> = HashSet::new();
     for item in items.iter_mut() {
         let (name, column) = match item {
             SelectItem::UnnamedExpr(expr) => {
                 let column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-                (figure_name(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name), column)
+                (
+                    figure_name(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name),
+                    column,
+                )
             }
             SelectItem::ExprWithAlias { alias, .. } => {
                 let name = folded(alias);
@@ -404,10 +520,17 @@ fn name_columns(items: &mut [SelectItem], top: bool) {
         if column && !recurs && !(wildcard && top) {
             continue;
         }
-        let alias = if recurs || (wildcard && top) { unique(&name, &mut taken) } else { name };
+        let alias = if recurs || (wildcard && top) {
+            unique(&name, &mut taken)
+        } else {
+            name
+        };
         if let SelectItem::UnnamedExpr(expr) = item {
             // A qualified column keeps its qualifier unless its name recurs in the same list.
-            *item = SelectItem::ExprWithAlias { expr: take(expr), alias: Ident::with_quote('"', alias) };
+            *item = SelectItem::ExprWithAlias {
+                expr: take(expr),
+                alias: Ident::with_quote('"', alias),
+            };
         }
     }
 }
@@ -424,7 +547,11 @@ fn unique(name: &str, taken: &mut HashSet<String>) -> String {
 }
 
 fn folded(ident: &Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+    if ident.quote_style.is_some() {
+        ident.value.clone()
+    } else {
+        ident.value.to_lowercase()
+    }
 }
 
 /// The name PostgreSQL derives for an expression, and whether it is a strong one that a cast around it keeps.
@@ -433,16 +560,27 @@ fn figure_name(expr: &Expr) -> Option<(String, bool)> {
     match expr {
         Expr::Identifier(ident) => Some((folded(ident), true)),
         Expr::CompoundIdentifier(idents) => idents.last().map(|ident| (folded(ident), true)),
-        Expr::Function(function) => function.name.0.last()?.as_ident().map(|ident| (folded(ident), true)),
+        Expr::Function(function) => function
+            .name
+            .0
+            .last()?
+            .as_ident()
+            .map(|ident| (folded(ident), true)),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure_name(inner),
         Expr::CompoundFieldAccess { root, .. } => figure_name(root),
-        Expr::Cast { expr: inner, data_type, .. } => match figure_name(inner) {
+        Expr::Cast {
+            expr: inner,
+            data_type,
+            ..
+        } => match figure_name(inner) {
             Some((name, true)) => Some((name, true)),
             _ => Some((type_name(data_type), false)),
         },
         Expr::TypedString(typed) => Some((type_name(&typed.data_type), false)),
         Expr::Interval(_) => Some(("interval".to_owned(), false)),
-        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some(("bool".to_owned(), false)),
+        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => {
+            Some(("bool".to_owned(), false))
+        }
         Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure_name) {
             Some((name, true)) => Some((name, true)),
             _ => Some(("case".to_owned(), false)),
@@ -492,8 +630,15 @@ fn type_name(data_type: &DataType) -> String {
         T::Varchar(_) | T::CharVarying(_) | T::CharacterVarying(_) => "varchar".into(),
         T::Char(_) | T::Character(_) => "bpchar".into(),
         T::Timestamp(_, zone) => {
-            let zoned = matches!(zone, sqlparser::ast::TimezoneInfo::Tz | sqlparser::ast::TimezoneInfo::WithTimeZone);
-            if zoned { "timestamptz".into() } else { "timestamp".into() }
+            let zoned = matches!(
+                zone,
+                sqlparser::ast::TimezoneInfo::Tz | sqlparser::ast::TimezoneInfo::WithTimeZone
+            );
+            if zoned {
+                "timestamptz".into()
+            } else {
+                "timestamp".into()
+            }
         }
         T::Interval { .. } => "interval".into(),
         T::Array(

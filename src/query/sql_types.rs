@@ -48,7 +48,12 @@ pub fn renamed(field: &Field, name: &str, nullable: bool) -> Field {
 fn type_metadata(field: &Field) -> std::collections::HashMap<String, String> {
     [TYPE_KEY, TYPMOD_KEY]
         .iter()
-        .filter_map(|key| field.metadata().get(*key).map(|value| ((*key).to_owned(), value.clone())))
+        .filter_map(|key| {
+            field
+                .metadata()
+                .get(*key)
+                .map(|value| ((*key).to_owned(), value.clone()))
+        })
         .collect()
 }
 
@@ -116,7 +121,9 @@ pub fn canonical(data_type: &DataType) -> DataType {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             DataType::List(Arc::new(canonical_field(item)))
         }
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|f| canonical_field(f)).collect()),
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(|f| canonical_field(f)).collect())
+        }
         DataType::Dictionary(_, value) => canonical(value),
         other => other.clone(),
     }
@@ -124,7 +131,12 @@ pub fn canonical(data_type: &DataType) -> DataType {
 
 /// The field with its type in stored form; name, nullability and mark stay.
 pub fn canonical_field(field: &Field) -> Field {
-    Field::new(field.name(), canonical(field.data_type()), field.is_nullable()).with_metadata(type_metadata(field))
+    Field::new(
+        field.name(),
+        canonical(field.data_type()),
+        field.is_nullable(),
+    )
+    .with_metadata(type_metadata(field))
 }
 
 /// Hands our mapping to DataFusion's SQL planner, for the few type names that it plans itself.
@@ -146,7 +158,13 @@ mod tests {
     use super::*;
 
     fn parse(name: &str) -> Result<FieldRef> {
-        field_of(&Parser::new(&PostgreSqlDialect {}).try_with_sql(name).unwrap().parse_data_type().unwrap())
+        field_of(
+            &Parser::new(&PostgreSqlDialect {})
+                .try_with_sql(name)
+                .unwrap()
+                .parse_data_type()
+                .unwrap(),
+        )
     }
 
     #[test]

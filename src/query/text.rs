@@ -16,7 +16,10 @@ use crate::types::{TextStyle, TimeZone, cast_from_text, cast_to_text};
 
 /// The style of casts: the session's zone, everything else as PostgreSQL's defaults.
 fn style(zone: &str) -> TextStyle {
-    TextStyle { time_zone: zone_named(zone), ..TextStyle::default() }
+    TextStyle {
+        time_zone: zone_named(zone),
+        ..TextStyle::default()
+    }
 }
 
 fn zone_named(zone: &str) -> TimeZone {
@@ -57,5 +60,9 @@ pub(super) fn instant_to_local(array: &ArrayRef, zone: &str) -> Result<ArrayRef>
 
 /// Moves a time by seconds; the infinities stay where they are.
 fn shifted(micros: i64, seconds: i64) -> i64 {
-    if matches!(micros, i64::MIN | i64::MAX) { micros } else { micros.saturating_add(seconds * 1_000_000) }
+    if matches!(micros, i64::MIN | i64::MAX) {
+        micros
+    } else {
+        micros.saturating_add(seconds * 1_000_000)
+    }
 }

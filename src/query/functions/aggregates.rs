@@ -9,14 +9,17 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
+    Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    IntervalMonthDayNanoType,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType};
 use arrow_buffer::{IntervalMonthDayNano, i256};
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::{HashSet, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
+};
 
 use super::exact_sum::ExactSum;
 use crate::error::{Error, Result, SqlState};
@@ -26,7 +29,9 @@ use crate::query::sql_types::{QUOTIENT_SCALE, interval, numeric, pg_type_name};
 
 /// The family.
 pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
-    [false, true].map(|average| Arc::new(AggregateUDF::from(Total::new(average)))).into()
+    [false, true]
+        .map(|average| Arc::new(AggregateUDF::from(Total::new(average))))
+        .into()
 }
 
 /// `sum`, or `avg`.
@@ -38,7 +43,10 @@ struct Total {
 
 impl Total {
     fn new(average: bool) -> Total {
-        Total { average, signature: Signature::user_defined(Volatility::Immutable) }
+        Total {
+            average,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
     }
 }
 
@@ -58,7 +66,9 @@ impl AggregateUDFImpl for Total {
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         use DataType as T;
         let coerced = match types {
-            [T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64 | T::Decimal128(..)] => types[0].clone(),
+            [T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64 | T::Decimal128(..)] => {
+                types[0].clone()
+            }
             [T::Interval(_) | T::Duration(_)] => interval(),
             [T::Int8 | T::UInt8] => T::Int16,
             [T::UInt16] => T::Int32,
@@ -95,10 +105,18 @@ impl AggregateUDFImpl for Total {
             total: Sum::new(input),
             count: 0,
             returned: args.return_field.data_type().clone(),
-            scale: if let DataType::Decimal128(_, scale) = input { *scale } else { 0 },
+            scale: if let DataType::Decimal128(_, scale) = input {
+                *scale
+            } else {
+                0
+            },
         };
         if args.is_distinct {
-            return Ok(Box::new(Distinct { input: input.clone(), seen: HashSet::new(), totals }));
+            return Ok(Box::new(Distinct {
+                input: input.clone(),
+                seen: HashSet::new(),
+                totals,
+            }));
         }
         Ok(Box::new(totals))
     }
@@ -107,10 +125,17 @@ impl AggregateUDFImpl for Total {
         let input = args.input_fields[0].data_type();
         if args.is_distinct {
             let item = Arc::new(Field::new_list_field(input.clone(), true));
-            return Ok(vec![Arc::new(Field::new("values", DataType::List(item), true))]);
+            return Ok(vec![Arc::new(Field::new(
+                "values",
+                DataType::List(item),
+                true,
+            ))]);
         }
         let total = Sum::new(input).state_type();
-        Ok(vec![Arc::new(Field::new("total", total, true)), Arc::new(Field::new("count", DataType::Int64, true))])
+        Ok(vec![
+            Arc::new(Field::new("total", total, true)),
+            Arc::new(Field::new("count", DataType::Int64, true)),
+        ])
     }
 }
 
@@ -120,14 +145,24 @@ enum Sum {
     /// Units of the argument's scale; 2^255 is out of reach of 2^64 values of 38 digits.
     Number(i256),
     Float(ExactSum),
-    Interval { months: i64, days: i64, nanoseconds: i128 },
+    Interval {
+        months: i64,
+        days: i64,
+        nanoseconds: i128,
+    },
 }
 
 impl Sum {
     fn new(input: &DataType) -> Sum {
         match input {
-            DataType::Float32 | DataType::Float64 | DataType::Null => Sum::Float(ExactSum::default()),
-            DataType::Interval(_) => Sum::Interval { months: 0, days: 0, nanoseconds: 0 },
+            DataType::Float32 | DataType::Float64 | DataType::Null => {
+                Sum::Float(ExactSum::default())
+            }
+            DataType::Interval(_) => Sum::Interval {
+                months: 0,
+                days: 0,
+                nanoseconds: 0,
+            },
             _ => Sum::Number(i256::ZERO),
         }
     }
@@ -135,8 +170,13 @@ impl Sum {
     fn state_type(&self) -> DataType {
         match self {
             Sum::Number(_) => DataType::Decimal256(76, 0),
-            Sum::Float(_) => DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true))),
-            Sum::Interval { .. } => DataType::List(Arc::new(Field::new_list_field(DataType::Decimal128(38, 0), true))),
+            Sum::Float(_) => {
+                DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
+            }
+            Sum::Interval { .. } => DataType::List(Arc::new(Field::new_list_field(
+                DataType::Decimal128(38, 0),
+                true,
+            ))),
         }
     }
 
@@ -146,7 +186,9 @@ impl Sum {
             T::Native: Into<i128>,
         {
             let values = values.as_primitive::<T>();
-            values.iter().flatten().fold(i256::ZERO, |sum, v| sum.wrapping_add(i256::from_i128(v.into())))
+            values.iter().flatten().fold(i256::ZERO, |sum, v| {
+                sum.wrapping_add(i256::from_i128(v.into()))
+            })
         }
         match self {
             Sum::Number(total) => {
@@ -160,11 +202,27 @@ impl Sum {
                 *total = total.wrapping_add(sum);
             }
             Sum::Float(total) => match values.data_type() {
-                DataType::Float32 => values.as_primitive::<Float32Type>().iter().flatten().for_each(|v| total.add(v.into())),
-                _ => values.as_primitive::<Float64Type>().iter().flatten().for_each(|v| total.add(v)),
+                DataType::Float32 => values
+                    .as_primitive::<Float32Type>()
+                    .iter()
+                    .flatten()
+                    .for_each(|v| total.add(v.into())),
+                _ => values
+                    .as_primitive::<Float64Type>()
+                    .iter()
+                    .flatten()
+                    .for_each(|v| total.add(v)),
             },
-            Sum::Interval { months, days, nanoseconds } => {
-                for value in values.as_primitive::<IntervalMonthDayNanoType>().iter().flatten() {
+            Sum::Interval {
+                months,
+                days,
+                nanoseconds,
+            } => {
+                for value in values
+                    .as_primitive::<IntervalMonthDayNanoType>()
+                    .iter()
+                    .flatten()
+                {
                     *months += i64::from(value.months);
                     *days += i64::from(value.days);
                     *nanoseconds += i128::from(value.nanoseconds);
@@ -178,13 +236,21 @@ impl Sum {
         match self {
             Sum::Number(total) => ScalarValue::Decimal256(Some(*total), 76, 0),
             Sum::Float(total) => {
-                let parts: Vec<ScalarValue> = total.parts().into_iter().map(ScalarValue::from).collect();
+                let parts: Vec<ScalarValue> =
+                    total.parts().into_iter().map(ScalarValue::from).collect();
                 ScalarValue::List(ScalarValue::new_list_nullable(&parts, &DataType::Float64))
             }
-            Sum::Interval { months, days, nanoseconds } => {
+            Sum::Interval {
+                months,
+                days,
+                nanoseconds,
+            } => {
                 let parts = [i128::from(*months), i128::from(*days), *nanoseconds]
                     .map(|part| ScalarValue::Decimal128(Some(part), 38, 0));
-                ScalarValue::List(ScalarValue::new_list_nullable(&parts, &DataType::Decimal128(38, 0)))
+                ScalarValue::List(ScalarValue::new_list_nullable(
+                    &parts,
+                    &DataType::Decimal128(38, 0),
+                ))
             }
         }
     }
@@ -198,10 +264,18 @@ impl Sum {
             }
             Sum::Float(total) => {
                 for parts in states.as_list::<i32>().iter().flatten() {
-                    parts.as_primitive::<Float64Type>().iter().flatten().for_each(|v| total.add(v));
+                    parts
+                        .as_primitive::<Float64Type>()
+                        .iter()
+                        .flatten()
+                        .for_each(|v| total.add(v));
                 }
             }
-            Sum::Interval { months, days, nanoseconds } => {
+            Sum::Interval {
+                months,
+                days,
+                nanoseconds,
+            } => {
                 for parts in states.as_list::<i32>().iter().flatten() {
                     let parts = parts.as_primitive::<Decimal128Type>();
                     *months += parts.value(0) as i64;
@@ -229,29 +303,44 @@ struct Totals {
 impl Totals {
     fn result(&self) -> Result<ScalarValue> {
         if self.count == 0 {
-            return ScalarValue::try_from(&self.returned).map_err(crate::query::errors::from_datafusion);
+            return ScalarValue::try_from(&self.returned)
+                .map_err(crate::query::errors::from_datafusion);
         }
         match &self.total {
             Sum::Number(total) => self.number(*total),
             Sum::Float(total) => {
-                let overflow = || Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow");
+                let overflow = || {
+                    Error::new(
+                        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                        "value out of range: overflow",
+                    )
+                };
                 let sum = total.round().ok_or_else(overflow)?;
                 if self.average {
                     return Ok(ScalarValue::from(sum / self.count as f64));
                 }
                 match self.returned {
-                    DataType::Float32 if (sum as f32).is_infinite() && sum.is_finite() => Err(overflow()),
+                    DataType::Float32 if (sum as f32).is_infinite() && sum.is_finite() => {
+                        Err(overflow())
+                    }
                     DataType::Float32 => Ok(ScalarValue::from(sum as f32)),
                     _ => Ok(ScalarValue::from(sum)),
                 }
             }
-            Sum::Interval { months, days, nanoseconds } => self.interval(*months, *days, *nanoseconds),
+            Sum::Interval {
+                months,
+                days,
+                nanoseconds,
+            } => self.interval(*months, *days, *nanoseconds),
         }
     }
 
     fn number(&self, total: i256) -> Result<ScalarValue> {
         if !self.average && self.returned == DataType::Int64 {
-            let sum = total.to_i128().and_then(|v| i64::try_from(v).ok()).ok_or_else(|| out_of_range("bigint"))?;
+            let sum = total
+                .to_i128()
+                .and_then(|v| i64::try_from(v).ok())
+                .ok_or_else(|| out_of_range("bigint"))?;
             return Ok(ScalarValue::from(sum));
         }
         let DataType::Decimal128(precision, scale) = self.returned else {
@@ -265,7 +354,11 @@ impl Totals {
         } else {
             total
         };
-        Ok(ScalarValue::Decimal128(Some(bounded(value)?), precision, scale))
+        Ok(ScalarValue::Decimal128(
+            Some(bounded(value)?),
+            precision,
+            scale,
+        ))
     }
 
     /// Averages carry fractions of months into days (of 30 a month) and of days into time, as PostgreSQL's division does.
@@ -277,7 +370,11 @@ impl Totals {
             let all_days = i128::from(days) + rest * 30;
             let (day, rest) = (all_days / count, all_days % count);
             let all_nanoseconds = nanoseconds + rest * 86_400_000_000_000;
-            (month as i64, day as i64, all_nanoseconds / count / 1000 * 1000)
+            (
+                month as i64,
+                day as i64,
+                all_nanoseconds / count / 1000 * 1000,
+            )
         } else {
             (months, days, nanoseconds)
         };
@@ -301,7 +398,11 @@ impl Accumulator for Totals {
     }
 
     fn size(&self) -> usize {
-        let parts = if let Sum::Float(sum) = &self.total { sum.parts().capacity() * 8 } else { 0 };
+        let parts = if let Sum::Float(sum) = &self.total {
+            sum.parts().capacity() * 8
+        } else {
+            0
+        };
         size_of::<Totals>() + parts
     }
 
@@ -310,7 +411,11 @@ impl Accumulator for Totals {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
-        self.count += states[1].as_primitive::<Int64Type>().iter().flatten().sum::<i64>();
+        self.count += states[1]
+            .as_primitive::<Int64Type>()
+            .iter()
+            .flatten()
+            .sum::<i64>();
         self.total.merge(&states[0]).map_err(to_datafusion)
     }
 }
@@ -356,7 +461,10 @@ impl Accumulator for Distinct {
 
     fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
         let values: Vec<ScalarValue> = self.seen.iter().cloned().collect();
-        Ok(vec![ScalarValue::List(ScalarValue::new_list_nullable(&values, &self.input))])
+        Ok(vec![ScalarValue::List(ScalarValue::new_list_nullable(
+            &values,
+            &self.input,
+        ))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Decimal128Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+    Date32Type, Decimal128Type, IntervalMonthDayNanoType, Time64MicrosecondType,
+    TimestampMicrosecondType,
 };
 use arrow_array::{Array, ArrayRef, Float64Array, PrimitiveArray};
 use arrow_buffer::IntervalMonthDayNano;
@@ -17,7 +18,8 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
 use crate::error::{Error, Result, SqlState};
@@ -30,8 +32,12 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
     let mut functions = vec![
         Arc::new(ScalarUDF::from(Part::new("extract", true))),
         Arc::new(ScalarUDF::from(Part::new("date_part", false))),
-        Arc::new(ScalarUDF::from(Truncate { signature: Signature::any(2, Volatility::Immutable) })),
-        Arc::new(ScalarUDF::from(Zone { signature: Signature::any(2, Volatility::Immutable) })),
+        Arc::new(ScalarUDF::from(Truncate {
+            signature: Signature::any(2, Volatility::Immutable),
+        })),
+        Arc::new(ScalarUDF::from(Zone {
+            signature: Signature::any(2, Volatility::Immutable),
+        })),
     ];
     let clocks = [
         ("now", timestamptz()),
@@ -42,7 +48,9 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         ("current_date", DataType::Date32),
         ("today", DataType::Date32),
     ];
-    functions.extend(clocks.map(|(name, returned)| Arc::new(ScalarUDF::from(Clock::new(name, returned)))));
+    functions.extend(
+        clocks.map(|(name, returned)| Arc::new(ScalarUDF::from(Clock::new(name, returned)))),
+    );
     functions
 }
 
@@ -50,7 +58,10 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
 fn field_name(literal: Option<&ScalarValue>) -> String {
-    literal.and_then(|value| value.try_as_str().flatten()).unwrap_or_default().to_ascii_lowercase()
+    literal
+        .and_then(|value| value.try_as_str().flatten())
+        .unwrap_or_default()
+        .to_ascii_lowercase()
 }
 
 /// The singular name of a field, as PostgreSQL's abbreviations and plurals have it.
@@ -93,7 +104,11 @@ struct Part {
 
 impl Part {
     fn new(name: &'static str, exact: bool) -> Part {
-        Part { name, exact, signature: Signature::any(2, Volatility::Immutable) }
+        Part {
+            name,
+            exact,
+            signature: Signature::any(2, Volatility::Immutable),
+        }
     }
 }
 
@@ -107,18 +122,31 @@ impl ScalarUDFImpl for Part {
     }
 
     fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
-        Ok(if self.exact { numeric(6) } else { DataType::Float64 })
+        Ok(if self.exact {
+            numeric(6)
+        } else {
+            DataType::Float64
+        })
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
         let from = args.arg_fields[1].data_type();
         let dated = matches!(
             from,
-            DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_) | DataType::Interval(_) | DataType::Null
+            DataType::Date32
+                | DataType::Timestamp(..)
+                | DataType::Time64(_)
+                | DataType::Interval(_)
+                | DataType::Null
         );
         if !dated {
-            let name = if self.exact { "pg_catalog.extract" } else { self.name };
-            let error = undefined_function(name, &["unknown".to_owned(), pg_name(&args.arg_fields[1])]);
+            let name = if self.exact {
+                "pg_catalog.extract"
+            } else {
+                self.name
+            };
+            let error =
+                undefined_function(name, &["unknown".to_owned(), pg_name(&args.arg_fields[1])]);
             return Err(to_datafusion(error));
         }
         if !self.exact {
@@ -134,13 +162,20 @@ impl ScalarUDFImpl for Part {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let name = constant(&args.args[0])?;
-        let zone = args.config_options.execution.time_zone.clone().unwrap_or_default();
+        let zone = args
+            .config_options
+            .execution
+            .time_zone
+            .clone()
+            .unwrap_or_default();
         with_column(&args.args[1], args.number_rows, |array| {
             let unit = unit(&name);
             let scale = scale_of(unit, array.data_type());
             let values = parts(array, unit, scale, &zone)?;
             if self.exact {
-                let values = values.with_precision_and_scale(38, scale).map_err(from_arrow)?;
+                let values = values
+                    .with_precision_and_scale(38, scale)
+                    .map_err(from_arrow)?;
                 return Ok(Arc::new(values) as ArrayRef);
             }
             let divisor = 10_f64.powi(scale.into());
@@ -153,10 +188,12 @@ impl ScalarUDFImpl for Part {
 fn constant(value: &ColumnarValue) -> DfResult<String> {
     match value {
         ColumnarValue::Scalar(value) => Ok(field_name(Some(value))),
-        ColumnarValue::Array(array) if array.len() == 1 => Ok(field_name(Some(&ScalarValue::try_from_array(array, 0)?))),
-        ColumnarValue::Array(_) => {
-            Err(to_datafusion(Error::unsupported("the first argument must be a constant for all rows")))
+        ColumnarValue::Array(array) if array.len() == 1 => {
+            Ok(field_name(Some(&ScalarValue::try_from_array(array, 0)?)))
         }
+        ColumnarValue::Array(_) => Err(to_datafusion(Error::unsupported(
+            "the first argument must be a constant for all rows",
+        ))),
     }
 }
 
@@ -176,11 +213,19 @@ pub(super) fn with_column(
 }
 
 fn unknown_unit(unit: &str, type_name: &str) -> Error {
-    Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("unit \"{unit}\" not recognized for type {type_name}"))
+    Error::new(
+        SqlState::INVALID_PARAMETER_VALUE,
+        format!("unit \"{unit}\" not recognized for type {type_name}"),
+    )
 }
 
 /// A field of every value, in units of 10^-scale.
-fn parts(array: &ArrayRef, unit: &str, scale: i8, zone: &str) -> Result<PrimitiveArray<Decimal128Type>> {
+fn parts(
+    array: &ArrayRef,
+    unit: &str,
+    scale: i8,
+    zone: &str,
+) -> Result<PrimitiveArray<Decimal128Type>> {
     match array.data_type() {
         DataType::Null => Ok(PrimitiveArray::new_null(array.len())),
         DataType::Date32 => array.as_primitive::<Date32Type>().try_unary(|days| {
@@ -189,9 +234,9 @@ fn parts(array: &ArrayRef, unit: &str, scale: i8, zone: &str) -> Result<Primitiv
             }
             moment_part(i64::from(days) * MICROS_PER_DAY, unit, scale, "date")
         }),
-        DataType::Timestamp(_, Some(_)) if unit == "epoch" => {
-            array.as_primitive::<TimestampMicrosecondType>().try_unary(|micros| Ok(i128::from(micros)))
-        }
+        DataType::Timestamp(_, Some(_)) if unit == "epoch" => array
+            .as_primitive::<TimestampMicrosecondType>()
+            .try_unary(|micros| Ok(i128::from(micros))),
         DataType::Timestamp(_, Some(_)) => {
             let local = text::instant_to_local(array, zone)?;
             parts(&local, unit, scale, zone)
@@ -199,15 +244,17 @@ fn parts(array: &ArrayRef, unit: &str, scale: i8, zone: &str) -> Result<Primitiv
         DataType::Timestamp(..) => array
             .as_primitive::<TimestampMicrosecondType>()
             .try_unary(|micros| moment_part(micros, unit, scale, "timestamp without time zone")),
-        DataType::Time64(_) => array.as_primitive::<Time64MicrosecondType>().try_unary(|micros| match unit {
-            "hour" | "minute" | "second" | "milliseconds" | "microseconds" | "epoch" => {
-                moment_part(micros, unit, scale, "time without time zone")
-            }
-            _ => Err(unknown_unit(unit, "time without time zone")),
-        }),
-        DataType::Interval(_) => {
-            array.as_primitive::<IntervalMonthDayNanoType>().try_unary(|value| interval_part(value, unit))
-        }
+        DataType::Time64(_) => array
+            .as_primitive::<Time64MicrosecondType>()
+            .try_unary(|micros| match unit {
+                "hour" | "minute" | "second" | "milliseconds" | "microseconds" | "epoch" => {
+                    moment_part(micros, unit, scale, "time without time zone")
+                }
+                _ => Err(unknown_unit(unit, "time without time zone")),
+            }),
+        DataType::Interval(_) => array
+            .as_primitive::<IntervalMonthDayNanoType>()
+            .try_unary(|value| interval_part(value, unit)),
         other => Err(Error::internal(format!("a part of {other}"))),
     }
 }
@@ -220,7 +267,10 @@ fn civil(micros: i64) -> Result<NaiveDateTime> {
 
 fn moment_part(micros: i64, unit: &str, scale: i8, type_name: &str) -> Result<i128> {
     let of_day = micros.rem_euclid(MICROS_PER_DAY);
-    debug_assert!((0..=6).contains(&scale), "parts have at most six fraction digits");
+    debug_assert!(
+        (0..=6).contains(&scale),
+        "parts have at most six fraction digits"
+    );
     let value = match unit {
         "epoch" => micros,
         "microseconds" | "milliseconds" | "second" => of_day % (60 * MICROS_PER_SECOND),
@@ -300,7 +350,10 @@ impl ScalarUDFImpl for Truncate {
             DataType::Timestamp(_, None) | DataType::Utf8 | DataType::Null => Ok(timestamp()),
             DataType::Timestamp(..) | DataType::Date32 => Ok(timestamptz()),
             DataType::Interval(_) => Ok(interval()),
-            _ => Err(to_datafusion(undefined_function("date_trunc", &["unknown".to_owned(), pg_name(&plain(types[1].clone()))]))),
+            _ => Err(to_datafusion(undefined_function(
+                "date_trunc",
+                &["unknown".to_owned(), pg_name(&plain(types[1].clone()))],
+            ))),
         }
     }
 
@@ -310,9 +363,16 @@ impl ScalarUDFImpl for Truncate {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let name = constant(&args.args[0])?;
-        let zone = args.config_options.execution.time_zone.clone().unwrap_or_default();
+        let zone = args
+            .config_options
+            .execution
+            .time_zone
+            .clone()
+            .unwrap_or_default();
         let returned = args.return_field.data_type();
-        with_column(&args.args[1], args.number_rows, |array| truncate(array, unit(&name), returned, &zone))
+        with_column(&args.args[1], args.number_rows, |array| {
+            truncate(array, unit(&name), returned, &zone)
+        })
     }
 }
 
@@ -330,14 +390,21 @@ fn truncate(array: &ArrayRef, unit: &str, returned: &DataType, zone: &str) -> Re
             text::local_to_instant(&truncate(&midnight, unit, &timestamp(), zone)?, zone)
         }
         DataType::Interval(_) => {
-            let truncated: PrimitiveArray<IntervalMonthDayNanoType> =
-                array.as_primitive::<IntervalMonthDayNanoType>().try_unary(|value| truncate_interval(value, unit))?;
+            let truncated: PrimitiveArray<IntervalMonthDayNanoType> = array
+                .as_primitive::<IntervalMonthDayNanoType>()
+                .try_unary(|value| truncate_interval(value, unit))?;
             Ok(Arc::new(truncated))
         }
-        DataType::Utf8 => truncate(&text::from_text(array, &plain(timestamp()), zone)?, unit, returned, zone),
+        DataType::Utf8 => truncate(
+            &text::from_text(array, &plain(timestamp()), zone)?,
+            unit,
+            returned,
+            zone,
+        ),
         _ => {
-            let truncated: PrimitiveArray<TimestampMicrosecondType> =
-                array.as_primitive::<TimestampMicrosecondType>().try_unary(|micros| truncate_moment(micros, unit))?;
+            let truncated: PrimitiveArray<TimestampMicrosecondType> = array
+                .as_primitive::<TimestampMicrosecondType>()
+                .try_unary(|micros| truncate_moment(micros, unit))?;
             Ok(Arc::new(truncated))
         }
     }
@@ -347,8 +414,9 @@ fn truncate_moment(micros: i64, unit: &str) -> Result<i64> {
     let floor = |step: i64| micros.div_euclid(step) * step;
     let day = micros.div_euclid(MICROS_PER_DAY);
     let start = |year: i32, month: u32| -> Result<i64> {
-        let date = NaiveDate::from_ymd_opt(year, month, 1)
-            .ok_or_else(|| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range"))?;
+        let date = NaiveDate::from_ymd_opt(year, month, 1).ok_or_else(|| {
+            Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range")
+        })?;
         Ok((i64::from(date.num_days_from_ce()) - 719_163) * MICROS_PER_DAY)
     };
     Ok(match unit {
@@ -431,21 +499,33 @@ impl ScalarUDFImpl for Zone {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let ColumnarValue::Scalar(zone) = &args.args[0] else {
-            return Err(to_datafusion(Error::unsupported("AT TIME ZONE with a zone that differs by row")));
+            return Err(to_datafusion(Error::unsupported(
+                "AT TIME ZONE with a zone that differs by row",
+            )));
         };
         let zone = zone.try_as_str().flatten().unwrap_or_default().to_owned();
         if crate::types::TimeZone::parse(&zone).is_none() {
-            let error = Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{zone}\" not recognized"));
+            let error = Error::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("time zone \"{zone}\" not recognized"),
+            );
             return Err(to_datafusion(error));
         }
-        let session = args.config_options.execution.time_zone.clone().unwrap_or_default();
-        with_column(&args.args[1], args.number_rows, |array| match array.data_type() {
-            DataType::Timestamp(_, None) => text::local_to_instant(array, &zone),
-            DataType::Date32 => {
-                let midnight = arrow_cast::cast(array, &timestamp()).map_err(from_arrow)?;
-                text::instant_to_local(&text::local_to_instant(&midnight, &session)?, &zone)
+        let session = args
+            .config_options
+            .execution
+            .time_zone
+            .clone()
+            .unwrap_or_default();
+        with_column(&args.args[1], args.number_rows, |array| {
+            match array.data_type() {
+                DataType::Timestamp(_, None) => text::local_to_instant(array, &zone),
+                DataType::Date32 => {
+                    let midnight = arrow_cast::cast(array, &timestamp()).map_err(from_arrow)?;
+                    text::instant_to_local(&text::local_to_instant(&midnight, &session)?, &zone)
+                }
+                _ => text::instant_to_local(array, &zone),
             }
-            _ => text::instant_to_local(array, &zone),
         })
     }
 }
@@ -460,7 +540,11 @@ struct Clock {
 
 impl Clock {
     fn new(name: &'static str, returned: DataType) -> Clock {
-        Clock { name, returned, signature: Signature::nullary(Volatility::Stable) }
+        Clock {
+            name,
+            returned,
+            signature: Signature::nullary(Volatility::Stable),
+        }
     }
 }
 
@@ -478,11 +562,19 @@ impl ScalarUDFImpl for Clock {
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> DfResult<ExprSimplifyResult> {
-        let Some(now) = info.query_execution_start_time() else { return Ok(ExprSimplifyResult::Original(args)) };
+        let Some(now) = info.query_execution_start_time() else {
+            return Ok(ExprSimplifyResult::Original(args));
+        };
         let instant: ArrayRef = Arc::new(
-            PrimitiveArray::<TimestampMicrosecondType>::from(vec![now.timestamp_micros()]).with_data_type(timestamptz()),
+            PrimitiveArray::<TimestampMicrosecondType>::from(vec![now.timestamp_micros()])
+                .with_data_type(timestamptz()),
         );
-        let zone = info.config_options().execution.time_zone.clone().unwrap_or_default();
+        let zone = info
+            .config_options()
+            .execution
+            .time_zone
+            .clone()
+            .unwrap_or_default();
         let value = match &self.returned {
             DataType::Timestamp(_, Some(_)) => instant,
             other => {
@@ -490,10 +582,16 @@ impl ScalarUDFImpl for Clock {
                 arrow_cast::cast(&local, other)?
             }
         };
-        Ok(ExprSimplifyResult::Simplified(Expr::Literal(ScalarValue::try_from_array(&value, 0)?, None)))
+        Ok(ExprSimplifyResult::Simplified(Expr::Literal(
+            ScalarValue::try_from_array(&value, 0)?,
+            None,
+        )))
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        Err(to_datafusion(Error::internal(format!("{}() was not resolved while planning", self.name))))
+        Err(to_datafusion(Error::internal(format!(
+            "{}() was not resolved while planning",
+            self.name
+        ))))
     }
 }

@@ -12,7 +12,8 @@ use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::Result as DfResult;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use sqlparser::ast::BinaryOperator;
 
@@ -22,23 +23,43 @@ use crate::query::sql_types::{mark_of, marked, plain};
 
 /// The family.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
-    let mut functions: Vec<Arc<ScalarUDF>> = Access::ALL.iter().map(|access| access.function()).collect();
+    let mut functions: Vec<Arc<ScalarUDF>> =
+        Access::ALL.iter().map(|access| access.function()).collect();
     for name in ["jsonb_typeof", "json_typeof"] {
-        functions.push(Arc::new(ScalarUDF::from(TypeOf { name, signature: Signature::any(1, Volatility::Immutable) })));
+        functions.push(Arc::new(ScalarUDF::from(TypeOf {
+            name,
+            signature: Signature::any(1, Volatility::Immutable),
+        })));
     }
     functions
 }
 
 /// The function a jsonb operator stands for between these operands; `None` where it is another family's.
-pub(crate) fn operator(op: &BinaryOperator, left: &Field, _right: &Field) -> Option<Arc<ScalarUDF>> {
+pub(crate) fn operator(
+    op: &BinaryOperator,
+    left: &Field,
+    _right: &Field,
+) -> Option<Arc<ScalarUDF>> {
     if !matches!(mark_of(left), Some("jsonb" | "json")) {
         return None;
     }
     let access = match op {
-        BinaryOperator::Arrow => Access { path: false, text: false },
-        BinaryOperator::LongArrow => Access { path: false, text: true },
-        BinaryOperator::HashArrow => Access { path: true, text: false },
-        BinaryOperator::HashLongArrow => Access { path: true, text: true },
+        BinaryOperator::Arrow => Access {
+            path: false,
+            text: false,
+        },
+        BinaryOperator::LongArrow => Access {
+            path: false,
+            text: true,
+        },
+        BinaryOperator::HashArrow => Access {
+            path: true,
+            text: false,
+        },
+        BinaryOperator::HashLongArrow => Access {
+            path: true,
+            text: true,
+        },
         _ => return None,
     };
     Some(access.function())
@@ -53,10 +74,22 @@ struct Access {
 
 impl Access {
     const ALL: [Access; 4] = [
-        Access { path: false, text: false },
-        Access { path: false, text: true },
-        Access { path: true, text: false },
-        Access { path: true, text: true },
+        Access {
+            path: false,
+            text: false,
+        },
+        Access {
+            path: false,
+            text: true,
+        },
+        Access {
+            path: true,
+            text: false,
+        },
+        Access {
+            path: true,
+            text: true,
+        },
     ];
 
     fn name(self) -> &'static str {
@@ -69,7 +102,10 @@ impl Access {
     }
 
     fn function(self) -> Arc<ScalarUDF> {
-        Arc::new(ScalarUDF::from(Get { access: self, signature: Signature::any(2, Volatility::Immutable) }))
+        Arc::new(ScalarUDF::from(Get {
+            access: self,
+            signature: Signature::any(2, Volatility::Immutable),
+        }))
     }
 }
 
@@ -93,7 +129,11 @@ impl ScalarUDFImpl for Get {
     }
 
     fn return_field_from_args(&self, _args: ReturnFieldArgs) -> DfResult<FieldRef> {
-        Ok(if self.access.text { plain(DataType::Utf8) } else { marked(DataType::Utf8, "jsonb") })
+        Ok(if self.access.text {
+            plain(DataType::Utf8)
+        } else {
+            marked(DataType::Utf8, "jsonb")
+        })
     }
 
     fn is_strict(&self) -> bool {
@@ -103,15 +143,25 @@ impl ScalarUDFImpl for Get {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let documents = args.args[0].to_array(args.number_rows)?;
         let keys = args.args[1].to_array(args.number_rows)?;
-        let documents = documents.as_string_opt::<i32>().ok_or_else(|| to_datafusion(Error::internal("jsonb is text")))?;
+        let documents = documents
+            .as_string_opt::<i32>()
+            .ok_or_else(|| to_datafusion(Error::internal("jsonb is text")))?;
         let values = (0..documents.len()).map(|row| {
             if documents.is_null(row) || keys.is_null(row) {
                 return Ok(None);
             }
             let part = step(documents.value(row), &keys, row, self.access.path)?;
-            Ok(part.and_then(|part| if self.access.text { as_text(part) } else { Some(part.to_owned()) }))
+            Ok(part.and_then(|part| {
+                if self.access.text {
+                    as_text(part)
+                } else {
+                    Some(part.to_owned())
+                }
+            }))
         });
-        let values = values.collect::<Result<StringArray>>().map_err(to_datafusion)?;
+        let values = values
+            .collect::<Result<StringArray>>()
+            .map_err(to_datafusion)?;
         Ok(ColumnarValue::Array(Arc::new(values)))
     }
 }
@@ -130,7 +180,14 @@ fn step<'a>(document: &'a str, keys: &ArrayRef, row: usize, path: bool) -> Resul
             if steps.null_count() > 0 {
                 return Ok(None);
             }
-            walk(document, &steps.iter().flatten().map(str::to_owned).collect::<Vec<_>>())
+            walk(
+                document,
+                &steps
+                    .iter()
+                    .flatten()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>(),
+            )
         }
         other => return Err(Error::unsupported(format!("a jsonb key of type {other}"))),
     })
@@ -142,15 +199,20 @@ fn path_of_text(text: &str) -> Vec<String> {
     if inner.is_empty() {
         return vec![];
     }
-    inner.split(',').map(|step| step.trim().trim_matches('"').to_owned()).collect()
+    inner
+        .split(',')
+        .map(|step| step.trim().trim_matches('"').to_owned())
+        .collect()
 }
 
 fn walk<'a>(document: &'a str, steps: &[String]) -> Option<&'a str> {
-    steps.iter().try_fold(document, |part, step| match part.as_bytes().first()? {
-        b'{' => member(part, step),
-        b'[' => element(part, step.parse().ok()?),
-        _ => None,
-    })
+    steps
+        .iter()
+        .try_fold(document, |part, step| match part.as_bytes().first()? {
+            b'{' => member(part, step),
+            b'[' => element(part, step.parse().ok()?),
+            _ => None,
+        })
 }
 
 /// The end of the value that begins at `start`.
@@ -200,7 +262,11 @@ fn member<'a>(document: &'a str, key: &str) -> Option<&'a str> {
     let mut items = items(document);
     while let (Some(name), Some(value)) = (items.next(), items.next()) {
         let plain = name.get(1..name.len().saturating_sub(1))?;
-        let same = if plain.contains('\\') { as_text(name).as_deref() == Some(key) } else { plain == key };
+        let same = if plain.contains('\\') {
+            as_text(name).as_deref() == Some(key)
+        } else {
+            plain == key
+        };
         if same {
             return Some(value);
         }
@@ -213,7 +279,11 @@ fn element(document: &str, index: i64) -> Option<&str> {
     if !document.starts_with('[') {
         return None;
     }
-    let index = if index < 0 { items(document).count() as i64 + index } else { index };
+    let index = if index < 0 {
+        items(document).count() as i64 + index
+    } else {
+        index
+    };
     items(document).nth(usize::try_from(index).ok()?)
 }
 
@@ -252,17 +322,23 @@ impl ScalarUDFImpl for TypeOf {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let documents = args.args[0].to_array(args.number_rows)?;
-        let documents = documents.as_string_opt::<i32>().ok_or_else(|| to_datafusion(Error::internal("jsonb is text")))?;
+        let documents = documents
+            .as_string_opt::<i32>()
+            .ok_or_else(|| to_datafusion(Error::internal("jsonb is text")))?;
         let kinds = documents.iter().map(|document| {
-            document.and_then(|text| text.trim_start().bytes().next()).map(|first| match first {
-                b'{' => "object",
-                b'[' => "array",
-                b'"' => "string",
-                b't' | b'f' => "boolean",
-                b'n' => "null",
-                _ => "number",
-            })
+            document
+                .and_then(|text| text.trim_start().bytes().next())
+                .map(|first| match first {
+                    b'{' => "object",
+                    b'[' => "array",
+                    b'"' => "string",
+                    b't' | b'f' => "boolean",
+                    b'n' => "null",
+                    _ => "number",
+                })
         });
-        Ok(ColumnarValue::Array(Arc::new(kinds.collect::<StringArray>())))
+        Ok(ColumnarValue::Array(Arc::new(
+            kinds.collect::<StringArray>(),
+        )))
     }
 }

@@ -12,7 +12,8 @@ use arrow_buffer::i256;
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    TypeSignature, Volatility,
 };
 
 use super::datetime::with_column;
@@ -35,7 +36,9 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         ("floor", Direction::Down),
         ("trunc", Direction::TowardsZero),
     ];
-    named.map(|(name, direction)| Arc::new(ScalarUDF::from(Rounding::new(name, direction)))).into()
+    named
+        .map(|(name, direction)| Arc::new(ScalarUDF::from(Rounding::new(name, direction))))
+        .into()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +58,11 @@ struct Rounding {
 
 impl Rounding {
     fn new(name: &'static str, direction: Direction) -> Rounding {
-        Rounding { name, direction, signature: Signature::user_defined(Volatility::Immutable) }
+        Rounding {
+            name,
+            direction,
+            signature: Signature::user_defined(Volatility::Immutable),
+        }
     }
 
     fn takes_digits(&self) -> bool {
@@ -79,14 +86,20 @@ impl ScalarUDFImpl for Rounding {
         };
         let value = match types.first() {
             Some(DataType::Decimal128(..)) => types[0].clone(),
-            Some(DataType::Float32 | DataType::Float64 | DataType::Null | DataType::Utf8) if types.len() == 1 => DataType::Float64,
+            Some(DataType::Float32 | DataType::Float64 | DataType::Null | DataType::Utf8)
+                if types.len() == 1 =>
+            {
+                DataType::Float64
+            }
             Some(t) if t.is_integer() && types.len() == 1 => DataType::Float64,
             Some(t) if t.is_integer() => numeric(0),
             _ => return refused(),
         };
         match types.len() {
             1 => Ok(vec![value]),
-            2 if self.takes_digits() && (types[1].is_integer() || types[1].is_null()) => Ok(vec![value, DataType::Int32]),
+            2 if self.takes_digits() && (types[1].is_integer() || types[1].is_null()) => {
+                Ok(vec![value, DataType::Int32])
+            }
             _ => refused(),
         }
     }
@@ -122,14 +135,21 @@ impl ScalarUDFImpl for Rounding {
         let digits = match args.args.get(1) {
             None => 0,
             Some(ColumnarValue::Scalar(value)) if value.is_null() => {
-                return Ok(ColumnarValue::Scalar(ScalarValue::try_from(args.return_field.data_type())?));
+                return Ok(ColumnarValue::Scalar(ScalarValue::try_from(
+                    args.return_field.data_type(),
+                )?));
             }
             Some(ColumnarValue::Scalar(value)) => digits_of(value).unwrap_or(0),
             Some(ColumnarValue::Array(_)) => {
-                return Err(to_datafusion(Error::unsupported(format!("{}() with digits that differ by row", self.name))));
+                return Err(to_datafusion(Error::unsupported(format!(
+                    "{}() with digits that differ by row",
+                    self.name
+                ))));
             }
         };
-        with_column(&args.args[0], args.number_rows, |array| self.numerics(array, digits, *scale))
+        with_column(&args.args[0], args.number_rows, |array| {
+            self.numerics(array, digits, *scale)
+        })
     }
 }
 
@@ -144,12 +164,15 @@ fn digits_of(value: &ScalarValue) -> Option<i8> {
 
 impl Rounding {
     fn doubles(&self, array: &ArrayRef) -> Result<ArrayRef> {
-        let rounded: PrimitiveArray<Float64Type> = array.as_primitive::<Float64Type>().unary(|value| match self.direction {
-            Direction::Nearest => value.round_ties_even(),
-            Direction::Up => value.ceil(),
-            Direction::Down => value.floor(),
-            Direction::TowardsZero => value.trunc(),
-        });
+        let rounded: PrimitiveArray<Float64Type> =
+            array
+                .as_primitive::<Float64Type>()
+                .unary(|value| match self.direction {
+                    Direction::Nearest => value.round_ties_even(),
+                    Direction::Up => value.ceil(),
+                    Direction::Down => value.floor(),
+                    Direction::TowardsZero => value.trunc(),
+                });
         Ok(Arc::new(rounded))
     }
 
@@ -159,24 +182,39 @@ impl Rounding {
             return Err(Error::internal("rounding takes a numeric"));
         };
         let step = power_of_ten(from - digits.min(*from));
-        let (down, up) = (power_of_ten((*from).min(digits) - scale), power_of_ten(scale - (*from).min(digits)));
-        let rounded: PrimitiveArray<Decimal128Type> = array.as_primitive::<Decimal128Type>().try_unary(|value| {
-            let value = i256::from_i128(value);
-            let truncated = value.wrapping_div(step);
-            let exact = truncated.wrapping_mul(step) == value;
-            let whole = match self.direction {
-                Direction::Nearest => round_quotient(value, step),
-                Direction::Up if !exact && value > i256::ZERO => truncated.wrapping_add(i256::ONE),
-                Direction::Down if !exact && value < i256::ZERO => truncated.wrapping_sub(i256::ONE),
-                _ => truncated,
-            };
-            bounded(whole.wrapping_mul(up).wrapping_div(down))
-        })?;
-        Ok(Arc::new(rounded.with_precision_and_scale(38, scale).map_err(from_arrow)?))
+        let (down, up) = (
+            power_of_ten((*from).min(digits) - scale),
+            power_of_ten(scale - (*from).min(digits)),
+        );
+        let rounded: PrimitiveArray<Decimal128Type> =
+            array.as_primitive::<Decimal128Type>().try_unary(|value| {
+                let value = i256::from_i128(value);
+                let truncated = value.wrapping_div(step);
+                let exact = truncated.wrapping_mul(step) == value;
+                let whole = match self.direction {
+                    Direction::Nearest => round_quotient(value, step),
+                    Direction::Up if !exact && value > i256::ZERO => {
+                        truncated.wrapping_add(i256::ONE)
+                    }
+                    Direction::Down if !exact && value < i256::ZERO => {
+                        truncated.wrapping_sub(i256::ONE)
+                    }
+                    _ => truncated,
+                };
+                bounded(whole.wrapping_mul(up).wrapping_div(down))
+            })?;
+        Ok(Arc::new(
+            rounded
+                .with_precision_and_scale(38, scale)
+                .map_err(from_arrow)?,
+        ))
     }
 }
 
 /// A signature that takes any arguments, none included.
 pub(super) fn any_arguments(volatility: Volatility) -> Signature {
-    Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::VariadicAny], volatility)
+    Signature::one_of(
+        vec![TypeSignature::Nullary, TypeSignature::VariadicAny],
+        volatility,
+    )
 }

@@ -7,7 +7,8 @@ use arrow_array::builder::FixedSizeBinaryBuilder;
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use rand::RngCore;
 
@@ -17,8 +18,12 @@ use crate::query::sql_types::{marked, pg_name};
 /// The family.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
     vec![
-        Arc::new(ScalarUDF::from(TypeOf { signature: Signature::any(1, Volatility::Immutable) })),
-        Arc::new(ScalarUDF::from(RandomUuid { signature: any_arguments(Volatility::Volatile) })),
+        Arc::new(ScalarUDF::from(TypeOf {
+            signature: Signature::any(1, Volatility::Immutable),
+        })),
+        Arc::new(ScalarUDF::from(RandomUuid {
+            signature: any_arguments(Volatility::Volatile),
+        })),
     ]
 }
 
@@ -42,7 +47,9 @@ impl ScalarUDFImpl for TypeOf {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        Ok(ColumnarValue::Scalar(ScalarValue::from(pg_name(&args.arg_fields[0]))))
+        Ok(ColumnarValue::Scalar(ScalarValue::from(pg_name(
+            &args.arg_fields[0],
+        ))))
     }
 }
 
