@@ -10,13 +10,10 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::compute::kernels::numeric as kernels;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Decimal128Type, Float32Type, Float64Type, Int32Type, IntervalMonthDayNanoType,
-    Time64MicrosecondType, TimestampMicrosecondType,
-};
+use arrow_array::types::{Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNanoType};
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, Datum, PrimitiveArray, Scalar};
 use arrow_buffer::{IntervalMonthDayNano, i256};
-use arrow_schema::{DataType, FieldRef, TimeUnit};
+use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -26,6 +23,7 @@ use datafusion::logical_expr::{
 use super::errors::{
     division_by_zero, from_arrow, numeric_overflow, out_of_range, to_datafusion, undefined_operator,
 };
+use super::moments;
 use super::sql_types::{
     NUMERIC_PRECISION, QUOTIENT_SCALE, interval, mark_of, marked, numeric, pg_name, pg_type_name,
     plain, timestamp,
@@ -241,9 +239,9 @@ impl ScalarUDFImpl for Arithmetic {
 }
 
 /// An operand: a column of the batch, or one value for all its rows.
-struct Operand {
-    array: ArrayRef,
-    scalar: bool,
+pub(super) struct Operand {
+    pub(super) array: ArrayRef,
+    pub(super) scalar: bool,
 }
 
 impl Operand {
@@ -268,7 +266,7 @@ impl Operand {
         }
     }
 
-    fn data_type(&self) -> &DataType {
+    pub(super) fn data_type(&self) -> &DataType {
         self.array.data_type()
     }
 
@@ -296,7 +294,7 @@ fn binary(
         (DataType::Decimal128(_, a), DataType::Decimal128(_, b)) => {
             numerics(operation, left, *a, right, *b, result, rows)
         }
-        _ => times(operation, left, right, result, rows),
+        _ => moments::compute(operation, left, right, result, rows),
     }
 }
 
@@ -493,7 +491,7 @@ pub(super) fn bounded(value: i256) -> Result<i128> {
 }
 
 /// A fallible function of two operands, row by row; NULL where one is NULL.
-fn combine<L, R, O>(
+pub(super) fn combine<L, R, O>(
     left: &Operand,
     right: &Operand,
     rows: usize,
@@ -521,262 +519,11 @@ fn negate(operand: &Operand, rows: usize) -> Result<ArrayRef> {
                 ])),
                 scalar: true,
             };
-            times(Operation::Subtract, &zero, operand, &interval(), rows)
+            moments::compute(Operation::Subtract, &zero, operand, &interval(), rows)
         }
         DataType::Float32 | DataType::Float64 => {
             kernels::neg_wrapping(&operand.array).map_err(from_arrow)
         }
         other => kernels::neg(&operand.array).map_err(|_| out_of_range(&pg_type_name(other))),
     }
-}
-
-const MICROS_PER_DAY: i64 = 86_400_000_000;
-
-/// Operators with a date, time, timestamp or interval on one side.
-fn times(
-    operation: Operation,
-    left: &Operand,
-    right: &Operand,
-    result: &DataType,
-    rows: usize,
-) -> Result<ArrayRef> {
-    use DataType as T;
-    let subtract = operation == Operation::Subtract;
-    match (left.data_type(), right.data_type()) {
-        // The commutative forms are computed one way round.
-        (T::Interval(_), T::Date32 | T::Timestamp(..) | T::Time64(_))
-        | (T::Int32, T::Date32)
-        | (T::Time64(_), T::Date32) => times(operation, right, left, result, rows),
-        (T::Float64, T::Interval(_)) => times(operation, right, left, result, rows),
-        (T::Date32, T::Int32) => add_days(left, right, subtract, rows),
-        (T::Date32, T::Date32) => days_between(left, right, rows),
-        (T::Timestamp(..), T::Timestamp(..)) => {
-            let between = combine::<
-                TimestampMicrosecondType,
-                TimestampMicrosecondType,
-                IntervalMonthDayNanoType,
-            >(left, right, rows, |l, r| {
-                interval_of_micros(l.checked_sub(r).ok_or_else(|| out_of_range("interval"))?)
-            })?;
-            Ok(Arc::new(between))
-        }
-        (T::Date32, T::Interval(_) | T::Time64(_)) => {
-            let cast = arrow_cast::cast(&left.array, &timestamp())
-                .map_err(|_| out_of_range("timestamp"))?;
-            times(
-                operation,
-                &Operand {
-                    array: cast,
-                    scalar: left.scalar,
-                },
-                right,
-                result,
-                rows,
-            )
-        }
-        (T::Timestamp(..), T::Time64(_)) => {
-            let sum = combine::<
-                TimestampMicrosecondType,
-                Time64MicrosecondType,
-                TimestampMicrosecondType,
-            >(left, right, rows, |l, r| {
-                l.checked_add(r).ok_or_else(|| out_of_range("timestamp"))
-            })?;
-            Ok(Arc::new(sum))
-        }
-        (T::Timestamp(..), T::Interval(_)) => shift_timestamps(left, right, subtract, result, rows),
-        (T::Time64(TimeUnit::Microsecond), T::Interval(_)) => {
-            let shifted = combine::<
-                Time64MicrosecondType,
-                IntervalMonthDayNanoType,
-                Time64MicrosecondType,
-            >(left, right, rows, |time, by| {
-                let micros = by.nanoseconds / 1000 % MICROS_PER_DAY;
-                Ok((if subtract {
-                    time - micros
-                } else {
-                    time + micros
-                })
-                .rem_euclid(MICROS_PER_DAY))
-            })?;
-            Ok(Arc::new(shifted))
-        }
-        (T::Time64(_), T::Time64(_)) => {
-            let between = combine::<
-                Time64MicrosecondType,
-                Time64MicrosecondType,
-                IntervalMonthDayNanoType,
-            >(left, right, rows, |l, r| {
-                Ok(IntervalMonthDayNano::new(0, 0, (l - r) * 1000))
-            })?;
-            Ok(Arc::new(between))
-        }
-        (T::Interval(_), T::Interval(_)) => {
-            let sum = combine::<
-                IntervalMonthDayNanoType,
-                IntervalMonthDayNanoType,
-                IntervalMonthDayNanoType,
-            >(left, right, rows, |l, r| {
-                add_intervals(l, r, subtract).ok_or_else(|| out_of_range("interval"))
-            })?;
-            Ok(Arc::new(sum))
-        }
-        (T::Interval(_), T::Float64) => {
-            let scaled = combine::<IntervalMonthDayNanoType, Float64Type, IntervalMonthDayNanoType>(
-                left,
-                right,
-                rows,
-                |l, factor| scale_interval(l, factor, operation == Operation::Divide),
-            )?;
-            Ok(Arc::new(scaled))
-        }
-        (l, r) => Err(undefined_operator(
-            &pg_type_name(l),
-            operation.symbol(),
-            &pg_type_name(r),
-        )),
-    }
-}
-
-fn add_days(left: &Operand, right: &Operand, subtract: bool, rows: usize) -> Result<ArrayRef> {
-    let sum = combine::<arrow_array::types::Date32Type, Int32Type, arrow_array::types::Date32Type>(
-        left,
-        right,
-        rows,
-        |l, r| {
-            let sum = if subtract {
-                l.checked_sub(r)
-            } else {
-                l.checked_add(r)
-            };
-            sum.ok_or_else(|| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range"))
-        },
-    )?;
-    Ok(Arc::new(sum))
-}
-
-fn days_between(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef> {
-    use arrow_array::types::Date32Type;
-    let days = combine::<Date32Type, Date32Type, Int32Type>(left, right, rows, |l, r| {
-        l.checked_sub(r).ok_or_else(|| out_of_range("integer"))
-    })?;
-    Ok(Arc::new(days))
-}
-
-/// Microseconds as whole days and a rest, as PostgreSQL gives the difference of two timestamps.
-fn interval_of_micros(micros: i64) -> Result<IntervalMonthDayNano> {
-    let days = i32::try_from(micros / MICROS_PER_DAY).map_err(|_| out_of_range("interval"))?;
-    Ok(IntervalMonthDayNano::new(
-        0,
-        days,
-        micros % MICROS_PER_DAY * 1000,
-    ))
-}
-
-fn add_intervals(
-    l: IntervalMonthDayNano,
-    r: IntervalMonthDayNano,
-    subtract: bool,
-) -> Option<IntervalMonthDayNano> {
-    Some(if subtract {
-        IntervalMonthDayNano::new(
-            l.months.checked_sub(r.months)?,
-            l.days.checked_sub(r.days)?,
-            l.nanoseconds.checked_sub(r.nanoseconds)?,
-        )
-    } else {
-        IntervalMonthDayNano::new(
-            l.months.checked_add(r.months)?,
-            l.days.checked_add(r.days)?,
-            l.nanoseconds.checked_add(r.nanoseconds)?,
-        )
-    })
-}
-
-/// Adds months, then days, then time, in the timestamp's own zone (UTC for timestamptz).
-fn shift_timestamps(
-    left: &Operand,
-    right: &Operand,
-    subtract: bool,
-    result: &DataType,
-    rows: usize,
-) -> Result<ArrayRef> {
-    let overflow = || Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range");
-    let shifted = combine::<
-        TimestampMicrosecondType,
-        IntervalMonthDayNanoType,
-        TimestampMicrosecondType,
-    >(left, right, rows, |time, by| {
-        let by = if subtract {
-            add_intervals(IntervalMonthDayNano::ZERO, by, true).ok_or_else(overflow)?
-        } else {
-            by
-        };
-        let time = if by.months == 0 {
-            time
-        } else {
-            add_months(time, by.months).ok_or_else(overflow)?
-        };
-        i64::from(by.days)
-            .checked_mul(MICROS_PER_DAY)
-            .and_then(|days| time.checked_add(days))
-            .and_then(|time| time.checked_add(by.nanoseconds / 1000))
-            .ok_or_else(overflow)
-    })?;
-    Ok(Arc::new(shifted.with_data_type(result.clone())))
-}
-
-/// The same time of day in another month; a day that month lacks becomes its last.
-fn add_months(micros: i64, months: i32) -> Option<i64> {
-    use chrono::{DateTime, Months};
-    let time = DateTime::from_timestamp_micros(micros)?;
-    let by = Months::new(months.unsigned_abs());
-    let moved = if months < 0 {
-        time.checked_sub_months(by)?
-    } else {
-        time.checked_add_months(by)?
-    };
-    Some(moved.timestamp_micros())
-}
-
-/// PostgreSQL's product of an interval and a number: fractions of months become days (of 30 a month), fractions of
-/// days time.
-fn scale_interval(
-    value: IntervalMonthDayNano,
-    factor: f64,
-    divide: bool,
-) -> Result<IntervalMonthDayNano> {
-    if divide && factor == 0.0 {
-        return Err(division_by_zero());
-    }
-    let scale = |v: f64| if divide { v / factor } else { v * factor };
-    let overflow = || out_of_range("interval");
-    let whole = |v: f64| -> Result<i32> {
-        if v.is_finite() && v.abs() < f64::from(i32::MAX) {
-            Ok(v.trunc() as i32)
-        } else {
-            Err(overflow())
-        }
-    };
-    // PostgreSQL rounds the fractions to microseconds before it splits them, so that 0.1 of a month is 3 days.
-    let settle = |v: f64| (v * 1e6).round() / 1e6;
-    let months_exact = scale(f64::from(value.months));
-    let months = whole(months_exact)?;
-    let days_exact = scale(f64::from(value.days));
-    let days = whole(days_exact)?;
-    let from_months = settle((months_exact - f64::from(months)) * 30.0);
-    let from_months_whole = whole(from_months)?;
-    let seconds_of_days = settle(
-        (days_exact - f64::from(days) + from_months - f64::from(from_months_whole)) * 86_400.0,
-    );
-    let micros = (scale(value.nanoseconds as f64 / 1000.0) + seconds_of_days * 1e6).round();
-    if !micros.is_finite() || micros.abs() > (i64::MAX / 1000) as f64 {
-        return Err(overflow());
-    }
-    let days = days.checked_add(from_months_whole).ok_or_else(overflow)?;
-    Ok(IntervalMonthDayNano::new(
-        months,
-        days,
-        micros as i64 * 1000,
-    ))
 }

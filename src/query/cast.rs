@@ -274,10 +274,11 @@ pub(super) fn may_fail(from: &DataType, to: &DataType) -> bool {
         (T::Int32, T::Int32 | T::Int64 | T::Float32 | T::Float64) => false,
         (T::Int64, T::Float32 | T::Float64) | (T::Float32, T::Float64) => false,
         (T::Int8 | T::Int16 | T::Int32 | T::Int64, T::Decimal128(p, s)) => {
-            p - (*s).max(0) as u8 <= 18
+            i16::from(*p) - i16::from(*s) <= 18
         }
         (T::Decimal128(p, s), T::Decimal128(q, r)) => {
-            r < s || q - (*r).max(0) as u8 <= p - (*s).max(0) as u8 - 1
+            let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
+            r < s || whole(*q, *r) < whole(*p, *s)
         }
         (T::Decimal128(..), T::Float64) | (T::Boolean, T::Int32) | (T::Int32, T::Boolean) => false,
         (T::Timestamp(..), T::Date32 | T::Time64(_)) => false,

@@ -19,6 +19,7 @@ pub mod evaluate;
 pub mod execute;
 mod fallible;
 pub mod functions;
+mod moments;
 mod operators;
 pub mod output;
 pub mod params;

@@ -11,12 +11,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result as DfResult};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Distinct, Expr, Filter, Join, JoinType, LogicalPlan, Projection, TableProviderFilterPushDown,
-    TableScan,
+    Aggregate, Distinct, Expr, Filter, Join, JoinType, LogicalPlan, Projection,
+    TableProviderFilterPushDown, TableScan, Union,
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::fallible::{is_fallible, release};
+use super::fallible::{is_fallible, reguard, release};
 
 /// The optimizer rule.
 #[derive(Debug)]
@@ -121,61 +121,70 @@ fn push_filter(filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
                 Arc::new(pushed),
             ))))
         }
-        LogicalPlan::Union(union) => {
-            let mut union = union.clone();
-            let inputs = union.inputs.iter().map(|input| {
-                let names = renaming(&union.schema, input.schema());
-                let predicate = substitute(filter.predicate.clone(), &names)?;
-                Ok(Arc::new(LogicalPlan::Filter(Filter::new(
-                    predicate,
-                    Arc::clone(input),
-                ))))
-            });
-            union.inputs = inputs.collect::<DfResult<Vec<_>>>()?;
-            Ok(Transformed::yes(LogicalPlan::Union(union)))
-        }
+        LogicalPlan::Union(union) => push_into_union(union.clone(), filter.predicate),
         LogicalPlan::Aggregate(aggregate) => {
-            let keys: HashMap<Column, Expr> = aggregate
-                .schema
-                .iter()
-                .zip(&aggregate.group_expr)
-                .map(|((qualifier, field), expr)| {
-                    (
-                        Column::new(qualifier.cloned(), field.name()),
-                        expr.clone().unalias(),
-                    )
-                })
-                .collect();
-            let sets = aggregate
-                .group_expr
-                .iter()
-                .any(|e| matches!(e, Expr::GroupingSet(_)));
-            let movable = |conjunct: &Expr| {
-                let columns = conjunct.column_refs();
-                !sets
-                    && !columns.is_empty()
-                    && columns.iter().all(|c| keys.contains_key(*c))
-                    && is_movable(conjunct, &schema)
-            };
-            let (down, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(movable);
-            if down.is_empty() {
-                return Ok(Transformed::no(LogicalPlan::Filter(filter)));
-            }
-            let down = down
-                .into_iter()
-                .map(|c| substitute(c, &keys))
-                .collect::<DfResult<Vec<_>>>()?;
-            let mut aggregate = aggregate.clone();
-            aggregate.input = Arc::new(with_filter(down, Arc::unwrap_or_clone(aggregate.input)));
-            Ok(Transformed::yes(with_filter(
-                stay,
-                LogicalPlan::Aggregate(aggregate),
-            )))
+            push_through_aggregate(conjuncts, aggregate, filter.clone())
         }
         LogicalPlan::Join(join) => push_through_join(conjuncts, join.clone(), filter.clone()),
         LogicalPlan::TableScan(scan) => push_into_scan(conjuncts, scan.clone(), filter.clone()),
         _ => Ok(Transformed::no(LogicalPlan::Filter(filter))),
     }
+}
+
+fn push_into_union(mut union: Union, predicate: Expr) -> DfResult<Transformed<LogicalPlan>> {
+    let inputs = union.inputs.iter().map(|input| {
+        let names = renaming(&union.schema, input.schema());
+        let predicate = substitute(predicate.clone(), &names)?;
+        Ok(Arc::new(LogicalPlan::Filter(Filter::new(
+            predicate,
+            Arc::clone(input),
+        ))))
+    });
+    union.inputs = inputs.collect::<DfResult<Vec<_>>>()?;
+    Ok(Transformed::yes(LogicalPlan::Union(union)))
+}
+
+/// Conjuncts on group keys alone drop whole groups, so they may as well drop those groups' rows.
+fn push_through_aggregate(
+    conjuncts: Vec<Expr>,
+    aggregate: &Aggregate,
+    filter: Filter,
+) -> DfResult<Transformed<LogicalPlan>> {
+    let keys: HashMap<Column, Expr> = aggregate
+        .schema
+        .columns()
+        .into_iter()
+        .zip(
+            aggregate
+                .group_expr
+                .iter()
+                .map(|expr| expr.clone().unalias()),
+        )
+        .collect();
+    let sets = aggregate
+        .group_expr
+        .iter()
+        .any(|e| matches!(e, Expr::GroupingSet(_)));
+    let movable = |conjunct: &Expr| {
+        let columns = conjunct.column_refs();
+        let on_keys = !columns.is_empty() && columns.iter().all(|c| keys.contains_key(*c));
+        !sets && on_keys && is_movable(conjunct, &aggregate.schema)
+    };
+    let (down, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(movable);
+    if down.is_empty() {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    }
+    let schema = Arc::clone(aggregate.input.schema());
+    let down = down
+        .into_iter()
+        .map(|conjunct| reguard(substitute(conjunct, &keys)?, &schema))
+        .collect::<DfResult<Vec<_>>>()?;
+    let mut aggregate = aggregate.clone();
+    aggregate.input = Arc::new(with_filter(down, Arc::unwrap_or_clone(aggregate.input)));
+    Ok(Transformed::yes(with_filter(
+        stay,
+        LogicalPlan::Aggregate(aggregate),
+    )))
 }
 
 /// The columns of a renaming node as columns of its input, by position.
@@ -229,7 +238,7 @@ fn push_through_projection(
     let schema = Arc::clone(projection.input.schema());
     let down = down
         .into_iter()
-        .map(|conjunct| super::fallible::reguard(substitute(conjunct, &definitions)?, &schema))
+        .map(|conjunct| reguard(substitute(conjunct, &definitions)?, &schema))
         .collect::<DfResult<Vec<_>>>()?;
     let mut projection = projection.clone();
     projection.input = Arc::new(with_filter(down, Arc::unwrap_or_clone(projection.input)));
