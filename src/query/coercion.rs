@@ -69,10 +69,18 @@ fn type_list(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
         list,
         negated,
     } = list;
-    let tested = if is_untyped(&expr) {
-        plain(DataType::Utf8)
+    // `NULL IN (1, 2)`: an untyped left side takes the type of the first item that has one.
+    let mut typed = std::iter::once(expr.as_ref())
+        .chain(&list)
+        .filter(|item| !is_untyped(item));
+    let tested = match typed.next() {
+        Some(item) => item.to_field(schema)?.1,
+        None => plain(DataType::Utf8),
+    };
+    let expr = if is_untyped(&expr) {
+        Box::new(type_item(*expr, &tested, schema)?)
     } else {
-        expr.to_field(schema)?.1
+        expr
     };
     let list = list
         .into_iter()

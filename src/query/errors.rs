@@ -128,6 +128,15 @@ fn out_of_memory(message: &str) -> Error {
 }
 
 fn of_not_implemented(message: &str) -> Error {
+    let subquery = [
+        "expression ScalarSubquery",
+        "expression Exists",
+        "expression InSubquery",
+    ];
+    if subquery.iter().any(|kind| message.contains(kind)) {
+        return Error::unsupported("this form of correlated subquery is not supported")
+            .with_hint("Correlate with equalities in WHERE, or write it as a join.");
+    }
     Error::unsupported(first_line(message).to_owned())
 }
 

@@ -81,6 +81,7 @@ const INFALLIBLE: &[&str] = &[
     "json_typeof",
     "jsonb_typeof",
     "timezone",
+    "interval_length",
 ];
 
 /// Whether evaluating the expression on some row of `schema` may raise an error. Errs on the side of yes.

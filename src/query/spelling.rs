@@ -65,7 +65,7 @@ impl VisitorMut for Speller {
         name_columns(&mut select.projection, self.depth == 1);
         for item in &mut select.projection {
             if let SelectItem::ExprWithAlias { expr, .. } = item {
-                let _ = expr.visit(&mut ExistsInSelectList { depth: 0 });
+                let _ = expr.visit(&mut SelectListForms { depth: 0 });
             }
         }
         match repeated_relation(&select.from) {
@@ -121,12 +121,12 @@ impl VisitorMut for Speller {
     }
 }
 
-/// EXISTS outside of WHERE, which DataFusion only plans there: `(SELECT count(*) > 0 FROM (...))`.
-struct ExistsInSelectList {
+/// Forms that DataFusion plans only elsewhere: EXISTS becomes `(SELECT count(*) > 0 FROM ...)`, generate_series a set of rows.
+struct SelectListForms {
     depth: usize,
 }
 
-impl VisitorMut for ExistsInSelectList {
+impl VisitorMut for SelectListForms {
     type Break = ();
 
     fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
@@ -140,11 +140,17 @@ impl VisitorMut for ExistsInSelectList {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Expr::Exists { subquery, negated } = expr
-        {
-            let comparison = if *negated { "=" } else { ">" };
-            *expr = Expr::Subquery(counting(subquery.as_ref().clone(), comparison));
+        match expr {
+            Expr::Exists { subquery, negated } if self.depth == 0 => {
+                let comparison = if *negated { "=" } else { ">" };
+                *expr = Expr::Subquery(counting(subquery.as_ref().clone(), comparison));
+            }
+            Expr::Function(function)
+                if self.depth == 0 && is_named(function, "generate_series") =>
+            {
+                *expr = call("unnest", vec![take(expr)]);
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
@@ -349,6 +355,24 @@ fn respell(expr: &mut Expr) {
                 None => call(Operation::Negate.function_name(), vec![take(inner)]),
             };
         }
+        Expr::BinaryOp { left, op, right } => {
+            if let (Expr::Tuple(left), Expr::Tuple(right)) = (left.as_ref(), right.as_ref())
+                && let Some(compared) = compare_rows(left, op, right)
+            {
+                *expr = compared;
+            }
+        }
+        Expr::InList {
+            expr: row,
+            list,
+            negated,
+        } => {
+            if let Expr::Tuple(row) = row.as_ref()
+                && let Some(compared) = row_in_rows(row, list, *negated)
+            {
+                *expr = compared;
+            }
+        }
         Expr::Between {
             expr: value,
             negated,
@@ -442,10 +466,59 @@ fn interval_text(interval: &Interval) -> Option<String> {
     })
 }
 
+fn is_named(function: &Function, name: &str) -> bool {
+    match function.name.0.as_slice() {
+        [part] => part.as_ident().is_some_and(|ident| folded(ident) == name),
+        _ => false,
+    }
+}
+
+/// Comparisons of rows, part by part: `(a, b) = (1, 2)` is `a = 1 AND b = 2`.
+fn compare_rows(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
+    let (joined, each) = match op {
+        BinaryOperator::Eq => (BinaryOperator::And, BinaryOperator::Eq),
+        BinaryOperator::NotEq => (BinaryOperator::Or, BinaryOperator::NotEq),
+        _ => return None,
+    };
+    if left.len() != right.len() {
+        return None;
+    }
+    let pairs = left.iter().zip(right).map(|(l, r)| Expr::BinaryOp {
+        left: Box::new(l.clone()),
+        op: each.clone(),
+        right: Box::new(r.clone()),
+    });
+    let all = pairs.reduce(|l, r| Expr::BinaryOp {
+        left: Box::new(l),
+        op: joined.clone(),
+        right: Box::new(r),
+    })?;
+    Some(Expr::Nested(Box::new(all)))
+}
+
+/// `(a, b) IN ((1, 2), (3, 4))` as comparisons; `None` unless every item is a row of the same length.
+fn row_in_rows(row: &[Expr], list: &[Expr], negated: bool) -> Option<Expr> {
+    let (op, joined) = if negated {
+        (BinaryOperator::NotEq, BinaryOperator::And)
+    } else {
+        (BinaryOperator::Eq, BinaryOperator::Or)
+    };
+    let tests = list.iter().map(|item| match item {
+        Expr::Tuple(other) => compare_rows(row, &op, other),
+        _ => None,
+    });
+    let tests = tests.collect::<Option<Vec<Expr>>>()?;
+    let all = tests.into_iter().reduce(|l, r| Expr::BinaryOp {
+        left: Box::new(l),
+        op: joined.clone(),
+        right: Box::new(r),
+    })?;
+    Some(Expr::Nested(Box::new(all)))
+}
+
 /// `mod(a, b)` is `a % b`, with the operator's types.
 fn operator_call(function: &mut Function) -> Option<Expr> {
-    let name = function.name.0.first()?.as_ident()?;
-    if function.name.0.len() != 1 || folded(name) != "mod" {
+    if !is_named(function, "mod") {
         return None;
     }
     let FunctionArguments::List(list) = &mut function.args else {

@@ -232,6 +232,45 @@ impl Sum {
         Ok(())
     }
 
+    fn remove(&mut self, values: &ArrayRef) -> Result<()> {
+        if let Sum::Float(total) = self {
+            match values.data_type() {
+                DataType::Float32 => {
+                    let values = values.as_primitive::<Float32Type>();
+                    values.iter().flatten().for_each(|v| total.remove(v.into()));
+                }
+                _ => {
+                    let values = values.as_primitive::<Float64Type>();
+                    values.iter().flatten().for_each(|v| total.remove(v));
+                }
+            }
+            return Ok(());
+        }
+        let mut removed = Sum::new(values.data_type());
+        removed.add(values)?;
+        match (self, removed) {
+            (Sum::Number(total), Sum::Number(removed)) => *total = total.wrapping_sub(removed),
+            (
+                Sum::Interval {
+                    months,
+                    days,
+                    nanoseconds,
+                },
+                Sum::Interval {
+                    months: m,
+                    days: d,
+                    nanoseconds: n,
+                },
+            ) => {
+                *months -= m;
+                *days -= d;
+                *nanoseconds -= n;
+            }
+            _ => return Err(Error::internal("a sum takes back what it was given")),
+        }
+        Ok(())
+    }
+
     fn state(&self) -> ScalarValue {
         match self {
             Sum::Number(total) => ScalarValue::Decimal256(Some(*total), 76, 0),
@@ -395,6 +434,15 @@ impl Accumulator for Totals {
 
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
         self.result().map_err(to_datafusion)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.count -= (values[0].len() - values[0].logical_null_count()) as i64;
+        self.total.remove(&values[0]).map_err(to_datafusion)
     }
 
     fn size(&self) -> usize {

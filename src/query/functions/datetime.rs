@@ -30,6 +30,7 @@ use crate::query::text;
 /// The family.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
     let mut functions = vec![
+        interval_length(),
         Arc::new(ScalarUDF::from(Part::new("extract", true))),
         Arc::new(ScalarUDF::from(Part::new("date_part", false))),
         Arc::new(ScalarUDF::from(Truncate {
@@ -593,5 +594,53 @@ impl ScalarUDFImpl for Clock {
             "{}() was not resolved while planning",
             self.name
         ))))
+    }
+}
+
+/// The length by which intervals compare.
+pub(crate) fn interval_length() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Length {
+        signature: Signature::any(1, Volatility::Immutable),
+    }))
+}
+
+/// `interval_length(interval)`: microseconds, a month as thirty days of twenty-four hours.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Length {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Length {
+    fn name(&self) -> &str {
+        "interval_length"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
+        Ok(numeric(0))
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        with_column(&args.args[0], args.number_rows, |array| {
+            let intervals = array
+                .as_primitive_opt::<IntervalMonthDayNanoType>()
+                .ok_or_else(|| Error::internal("only intervals have a length"))?;
+            let lengths: PrimitiveArray<Decimal128Type> = intervals.unary(|value| {
+                let days = i128::from(value.months) * 30 + i128::from(value.days);
+                days * i128::from(MICROS_PER_DAY) + i128::from(value.nanoseconds / 1000)
+            });
+            Ok(Arc::new(
+                lengths
+                    .with_precision_and_scale(38, 0)
+                    .map_err(from_arrow)?,
+            ) as ArrayRef)
+        })
     }
 }

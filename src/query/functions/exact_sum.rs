@@ -24,6 +24,17 @@ impl ExactSum {
         }
     }
 
+    /// Takes back a value that was added.
+    pub(super) fn remove(&mut self, value: f64) {
+        if value.is_nan() {
+            self.nans -= 1;
+        } else if value.is_infinite() {
+            self.infinities[usize::from(value > 0.0)] -= 1;
+        } else {
+            self.add_finite(-value);
+        }
+    }
+
     fn add_finite(&mut self, value: f64) {
         let mut carried = value;
         let mut kept = 0;

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use super::arithmetic::{self, Operation};
 
 mod aggregates;
-mod datetime;
+pub(super) mod datetime;
 mod exact_sum;
 pub(super) mod json;
 pub(super) mod math;
