@@ -355,6 +355,32 @@ fn respell(expr: &mut Expr) {
                 None => call(Operation::Negate.function_name(), vec![take(inner)]),
             };
         }
+        Expr::BinaryOp { .. } | Expr::InList { .. } | Expr::Between { .. } => {
+            respell_comparison(expr)
+        }
+        Expr::Extract {
+            field, expr: inner, ..
+        } => {
+            let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
+            *expr = call("extract", vec![string(field), take(inner)]);
+        }
+        Expr::AtTimeZone {
+            timestamp,
+            time_zone,
+        } => *expr = call("timezone", vec![take(time_zone), take(timestamp)]),
+        Expr::Function(function) => {
+            respell_function(function);
+            if let Some(operator) = operator_call(function) {
+                *expr = operator;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Comparisons that stand for several.
+fn respell_comparison(expr: &mut Expr) {
+    match expr {
         Expr::BinaryOp { left, op, right } => {
             if let (Expr::Tuple(left), Expr::Tuple(right)) = (left.as_ref(), right.as_ref())
                 && let Some(compared) = compare_rows(left, op, right)
@@ -381,22 +407,6 @@ fn respell(expr: &mut Expr) {
         } => {
             let (value, low, high) = (take(value), take(low), take(high));
             *expr = between(value, *negated, low, high);
-        }
-        Expr::Extract {
-            field, expr: inner, ..
-        } => {
-            let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
-            *expr = call("extract", vec![string(field), take(inner)]);
-        }
-        Expr::AtTimeZone {
-            timestamp,
-            time_zone,
-        } => *expr = call("timezone", vec![take(time_zone), take(timestamp)]),
-        Expr::Function(function) => {
-            respell_function(function);
-            if let Some(operator) = operator_call(function) {
-                *expr = operator;
-            }
         }
         _ => {}
     }

@@ -326,3 +326,36 @@ fn values_are_assigned_as_postgres_does() {
     );
     assert_eq!(assigned("a + 10", &varchar), "11");
 }
+
+#[test]
+fn aggregates_do_not_depend_on_partitions() {
+    let sql = "select x % 3, sum(x), avg(x), sum(x::float8 / 7), sum(interval '1 second' * x), sum(distinct x % 5), count(*) \
+               from generate_series(1, 50000) as g(x) group by 1 order by 1";
+    let run = |partitions: usize| {
+        let options = crate::query::EngineOptions {
+            target_partitions: partitions,
+            batch_rows: 1000,
+            ..Default::default()
+        };
+        let engine = crate::query::Engine::new(options).unwrap();
+        let plan = engine
+            .plan(
+                &super::harness::parse(sql).unwrap(),
+                &super::harness::Tables,
+                &[],
+            )
+            .unwrap();
+        let plan = engine.optimize_batch(plan).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let batches = runtime
+            .block_on(engine.collect(&plan, tokio_util::sync::CancellationToken::new()))
+            .unwrap();
+        arrow_select::concat::concat_batches(&batches[0].schema(), &batches).unwrap()
+    };
+    let (one, four) = (run(1), run(4));
+    assert_eq!(one.num_rows(), 3);
+    assert_eq!(one, four);
+}
