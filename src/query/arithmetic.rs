@@ -10,21 +10,23 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::compute::kernels::numeric as kernels;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Decimal128Type, Float32Type, Float64Type, Int32Type, IntervalMonthDayNanoType, Time64MicrosecondType,
-    TimestampMicrosecondType,
-};
+use arrow_array::types::{Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNanoType};
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, Datum, PrimitiveArray, Scalar};
 use arrow_buffer::{IntervalMonthDayNano, i256};
-use arrow_schema::{DataType, FieldRef, TimeUnit};
+use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
-use super::errors::{division_by_zero, from_arrow, numeric_overflow, out_of_range, to_datafusion, undefined_operator};
+use super::errors::{
+    division_by_zero, from_arrow, numeric_overflow, out_of_range, to_datafusion, undefined_operator,
+};
+use super::moments;
 use super::sql_types::{
-    NUMERIC_PRECISION, QUOTIENT_SCALE, interval, mark_of, marked, numeric, pg_name, pg_type_name, plain, timestamp,
+    NUMERIC_PRECISION, QUOTIENT_SCALE, interval, mark_of, marked, numeric, pg_name, pg_type_name,
+    plain, timestamp,
 };
 use crate::error::{Error, Result, SqlState};
 
@@ -78,9 +80,16 @@ impl Operation {
 
 /// The function that computes `operation`; its operands are of equal type, or a date, time or interval combination.
 pub fn function(operation: Operation) -> Arc<ScalarUDF> {
-    static FUNCTIONS: LazyLock<Vec<Arc<ScalarUDF>>> =
-        LazyLock::new(|| Operation::ALL.iter().map(|o| Arc::new(ScalarUDF::from(Arithmetic::new(*o)))).collect());
-    let index = Operation::ALL.iter().position(|o| *o == operation).expect("ALL has every operation");
+    static FUNCTIONS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
+        Operation::ALL
+            .iter()
+            .map(|o| Arc::new(ScalarUDF::from(Arithmetic::new(*o))))
+            .collect()
+    });
+    let index = Operation::ALL
+        .iter()
+        .position(|o| *o == operation)
+        .expect("ALL has every operation");
     Arc::clone(&FUNCTIONS[index])
 }
 
@@ -90,9 +99,17 @@ pub fn result_type(operation: Operation, left: &DataType, right: &DataType) -> O
     use Operation as O;
     let (ts, date) = (timestamp(), T::Date32);
     Some(match (operation, left, right) {
-        (O::Negate, T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64 | T::Decimal128(..) | T::Interval(_), _) => {
-            left.clone()
-        }
+        (
+            O::Negate,
+            T::Int16
+            | T::Int32
+            | T::Int64
+            | T::Float32
+            | T::Float64
+            | T::Decimal128(..)
+            | T::Interval(_),
+            _,
+        ) => left.clone(),
         (O::Negate, ..) => return None,
         (O::Modulo, T::Float32 | T::Float64, _) => return None,
         (_, T::Int16, T::Int16) | (_, T::Int32, T::Int32) | (_, T::Int64, T::Int64) => left.clone(),
@@ -101,7 +118,9 @@ pub fn result_type(operation: Operation, left: &DataType, right: &DataType) -> O
         (O::Add | O::Subtract, T::Date32, T::Int32) | (O::Add, T::Int32, T::Date32) => date,
         (O::Subtract, T::Date32, T::Date32) => T::Int32,
         (O::Subtract, T::Timestamp(..), T::Timestamp(..)) => interval(),
-        (O::Add | O::Subtract, T::Date32, T::Interval(_)) | (O::Add, T::Interval(_), T::Date32) => ts,
+        (O::Add | O::Subtract, T::Date32, T::Interval(_)) | (O::Add, T::Interval(_), T::Date32) => {
+            ts
+        }
         (O::Add, T::Date32, T::Time64(_)) | (O::Add, T::Time64(_), T::Date32) => ts,
         (O::Add | O::Subtract, T::Timestamp(..), T::Interval(_)) => left.clone(),
         (O::Add, T::Interval(_), T::Timestamp(..)) => right.clone(),
@@ -109,7 +128,8 @@ pub fn result_type(operation: Operation, left: &DataType, right: &DataType) -> O
         (O::Add, T::Interval(_), T::Time64(_)) => right.clone(),
         (O::Subtract, T::Time64(_), T::Time64(_)) => interval(),
         (O::Add | O::Subtract, T::Interval(_), T::Interval(_)) => interval(),
-        (O::Multiply | O::Divide, T::Interval(_), T::Float64) | (O::Multiply, T::Float64, T::Interval(_)) => interval(),
+        (O::Multiply | O::Divide, T::Interval(_), T::Float64)
+        | (O::Multiply, T::Float64, T::Interval(_)) => interval(),
         _ => return None,
     })
 }
@@ -134,7 +154,10 @@ struct Arithmetic {
 impl Arithmetic {
     fn new(operation: Operation) -> Arithmetic {
         let operands = if operation == Operation::Negate { 1 } else { 2 };
-        Arithmetic { operation, signature: Signature::any(operands, Volatility::Immutable) }
+        Arithmetic {
+            operation,
+            signature: Signature::any(operands, Volatility::Immutable),
+        }
     }
 }
 
@@ -150,20 +173,39 @@ impl ScalarUDFImpl for Arithmetic {
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
         let right = types.get(1).unwrap_or(&DataType::Null);
         result_type(self.operation, &types[0], right).ok_or_else(|| {
-            to_datafusion(undefined_operator(&pg_type_name(&types[0]), self.operation.symbol(), &pg_type_name(right)))
+            to_datafusion(undefined_operator(
+                &pg_type_name(&types[0]),
+                self.operation.symbol(),
+                &pg_type_name(right),
+            ))
         })
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
-        let (left, right) = (&args.arg_fields[0], args.arg_fields.last().expect("operators have operands"));
-        let Some(data_type) = result_type(self.operation, left.data_type(), right.data_type()) else {
-            return Err(to_datafusion(undefined_operator(&pg_name(left), self.operation.symbol(), &pg_name(right))));
+        let (left, right) = (
+            &args.arg_fields[0],
+            args.arg_fields.last().expect("operators have operands"),
+        );
+        let Some(data_type) = result_type(self.operation, left.data_type(), right.data_type())
+        else {
+            return Err(to_datafusion(undefined_operator(
+                &pg_name(left),
+                self.operation.symbol(),
+                &pg_name(right),
+            )));
         };
         // A numeric without precision stays one, so that its trailing zeros are still not shown.
         let open = matches!(data_type, DataType::Decimal128(..))
             && self.operation != Operation::Divide
-            && args.arg_fields.iter().any(|f| mark_of(f) == Some("numeric"));
-        Ok(if open { marked(data_type, "numeric") } else { plain(data_type) })
+            && args
+                .arg_fields
+                .iter()
+                .any(|f| mark_of(f) == Some("numeric"));
+        Ok(if open {
+            marked(data_type, "numeric")
+        } else {
+            plain(data_type)
+        })
     }
 
     fn is_strict(&self) -> bool {
@@ -172,8 +214,15 @@ impl ScalarUDFImpl for Arithmetic {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let result_type = args.return_field.data_type();
-        let scalar = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
-        let operands = args.args.iter().map(Operand::of).collect::<DfResult<Vec<_>>>()?;
+        let scalar = args
+            .args
+            .iter()
+            .all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let operands = args
+            .args
+            .iter()
+            .map(Operand::of)
+            .collect::<DfResult<Vec<_>>>()?;
         let rows = if scalar { 1 } else { args.number_rows };
         let result = match operands.as_slice() {
             [one] => negate(one, rows),
@@ -181,29 +230,43 @@ impl ScalarUDFImpl for Arithmetic {
             _ => Err(Error::internal("an operator has one or two operands")),
         };
         let array = result.map_err(to_datafusion)?;
-        Ok(if scalar { ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?) } else { ColumnarValue::Array(array) })
+        Ok(if scalar {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)
+        } else {
+            ColumnarValue::Array(array)
+        })
     }
 }
 
 /// An operand: a column of the batch, or one value for all its rows.
-struct Operand {
-    array: ArrayRef,
-    scalar: bool,
+pub(super) struct Operand {
+    pub(super) array: ArrayRef,
+    pub(super) scalar: bool,
 }
 
 impl Operand {
     fn of(value: &ColumnarValue) -> DfResult<Operand> {
         Ok(match value {
-            ColumnarValue::Array(array) => Operand { array: Arc::clone(array), scalar: false },
-            ColumnarValue::Scalar(value) => Operand { array: value.to_array()?, scalar: true },
+            ColumnarValue::Array(array) => Operand {
+                array: Arc::clone(array),
+                scalar: false,
+            },
+            ColumnarValue::Scalar(value) => Operand {
+                array: value.to_array()?,
+                scalar: true,
+            },
         })
     }
 
     fn datum(&self) -> Box<dyn Datum> {
-        if self.scalar { Box::new(Scalar::new(Arc::clone(&self.array))) } else { Box::new(Arc::clone(&self.array)) }
+        if self.scalar {
+            Box::new(Scalar::new(Arc::clone(&self.array)))
+        } else {
+            Box::new(Arc::clone(&self.array))
+        }
     }
 
-    fn data_type(&self) -> &DataType {
+    pub(super) fn data_type(&self) -> &DataType {
         self.array.data_type()
     }
 
@@ -215,15 +278,23 @@ impl Operand {
     }
 }
 
-fn binary(operation: Operation, left: &Operand, right: &Operand, result: &DataType, rows: usize) -> Result<ArrayRef> {
+fn binary(
+    operation: Operation,
+    left: &Operand,
+    right: &Operand,
+    result: &DataType,
+    rows: usize,
+) -> Result<ArrayRef> {
     match (left.data_type(), right.data_type()) {
-        (DataType::Int16 | DataType::Int32 | DataType::Int64, r) if left.data_type() == r => integers(operation, left, right),
+        (DataType::Int16 | DataType::Int32 | DataType::Int64, r) if left.data_type() == r => {
+            integers(operation, left, right)
+        }
         (DataType::Float32, DataType::Float32) => floats::<Float32Type>(operation, left, right),
         (DataType::Float64, DataType::Float64) => floats::<Float64Type>(operation, left, right),
         (DataType::Decimal128(_, a), DataType::Decimal128(_, b)) => {
             numerics(operation, left, *a, right, *b, result, rows)
         }
-        _ => times(operation, left, right, result, rows),
+        _ => moments::compute(operation, left, right, result, rows),
     }
 }
 
@@ -238,13 +309,19 @@ fn integers(operation: Operation, left: &Operand, right: &Operand) -> Result<Arr
         Operation::Negate => return Err(Error::internal("negation has one operand")),
     };
     result.map_err(|error| match error {
-        arrow_schema::ArrowError::ArithmeticOverflow(_) => out_of_range(&pg_type_name(left.data_type())),
+        arrow_schema::ArrowError::ArithmeticOverflow(_) => {
+            out_of_range(&pg_type_name(left.data_type()))
+        }
         other => from_arrow(other),
     })
 }
 
 /// Float arithmetic by Arrow's kernels, then one pass that looks for results PostgreSQL refuses.
-fn floats<T: ArrowPrimitiveType>(operation: Operation, left: &Operand, right: &Operand) -> Result<ArrayRef>
+fn floats<T: ArrowPrimitiveType>(
+    operation: Operation,
+    left: &Operand,
+    right: &Operand,
+) -> Result<ArrayRef>
 where
     T::Native: Into<f64> + Copy,
 {
@@ -254,12 +331,15 @@ where
         Operation::Subtract => kernels::sub_wrapping(l.as_ref(), r.as_ref()),
         Operation::Multiply => kernels::mul_wrapping(l.as_ref(), r.as_ref()),
         Operation::Divide => kernels::div(l.as_ref(), r.as_ref()),
-        Operation::Modulo | Operation::Negate => return Err(Error::internal("no such float operator")),
+        Operation::Modulo | Operation::Negate => {
+            return Err(Error::internal("no such float operator"));
+        }
     }
     .map_err(from_arrow)?;
     let values = result.as_primitive::<T>();
     let suspicious = values.values().iter().any(|v| !(*v).into().is_finite())
-        || (matches!(operation, Operation::Multiply | Operation::Divide) && values.values().iter().any(|v| (*v).into() == 0.0))
+        || (matches!(operation, Operation::Multiply | Operation::Divide)
+            && values.values().iter().any(|v| (*v).into() == 0.0))
         || operation == Operation::Divide;
     if suspicious {
         check_floats::<T>(operation, left, right, values)?;
@@ -277,13 +357,18 @@ where
     T::Native: Into<f64> + Copy,
 {
     for row in 0..results.len() {
-        let (Some(l), Some(r)) = (left.at::<T>(row), right.at::<T>(row)) else { continue };
+        let (Some(l), Some(r)) = (left.at::<T>(row), right.at::<T>(row)) else {
+            continue;
+        };
         let (l, r, result): (f64, f64, f64) = (l.into(), r.into(), results.value(row).into());
         if operation == Operation::Divide && r == 0.0 && !l.is_nan() {
             return Err(division_by_zero());
         }
         if result.is_infinite() && l.is_finite() && r.is_finite() {
-            return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow"));
+            return Err(Error::new(
+                SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                "value out of range: overflow",
+            ));
         }
         let vanished = match operation {
             Operation::Multiply => l != 0.0 && r != 0.0,
@@ -291,7 +376,10 @@ where
             _ => false,
         };
         if result == 0.0 && vanished {
-            return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: underflow"));
+            return Err(Error::new(
+                SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                "value out of range: underflow",
+            ));
         }
     }
     Ok(())
@@ -311,43 +399,76 @@ fn numerics(
         return Err(Error::internal("numeric arithmetic has a numeric result"));
     };
     let larger = left_scale.max(right_scale);
-    let (left_factor, right_factor) = (power_of_ten(larger - left_scale), power_of_ten(larger - right_scale));
+    let (left_factor, right_factor) = (
+        power_of_ten(larger - left_scale),
+        power_of_ten(larger - right_scale),
+    );
     let compute = |l: i128, r: i128| -> Result<i128> {
         let (l, r) = (i256::from_i128(l), i256::from_i128(r));
         // The factors are at most 10^38 and the operands below 10^38: nothing here leaves 256 bits.
         let value = match operation {
-            Operation::Add => l.wrapping_mul(left_factor).wrapping_add(r.wrapping_mul(right_factor)),
-            Operation::Subtract => l.wrapping_mul(left_factor).wrapping_sub(r.wrapping_mul(right_factor)),
-            Operation::Multiply => round_quotient(l.wrapping_mul(r), power_of_ten(left_scale + right_scale - scale)),
-            Operation::Divide | Operation::Modulo if r == i256::ZERO => return Err(division_by_zero()),
+            Operation::Add => l
+                .wrapping_mul(left_factor)
+                .wrapping_add(r.wrapping_mul(right_factor)),
+            Operation::Subtract => l
+                .wrapping_mul(left_factor)
+                .wrapping_sub(r.wrapping_mul(right_factor)),
+            Operation::Multiply => round_quotient(
+                l.wrapping_mul(r),
+                power_of_ten(left_scale + right_scale - scale),
+            ),
+            Operation::Divide | Operation::Modulo if r == i256::ZERO => {
+                return Err(division_by_zero());
+            }
             Operation::Divide => quotient(l, r, scale + right_scale - left_scale)?,
-            Operation::Modulo => l.wrapping_mul(left_factor).wrapping_rem(r.wrapping_mul(right_factor)),
+            Operation::Modulo => l
+                .wrapping_mul(left_factor)
+                .wrapping_rem(r.wrapping_mul(right_factor)),
             Operation::Negate => return Err(Error::internal("negation has one operand")),
         };
         bounded(value)
     };
-    let values = combine::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, rows, compute)?;
-    Ok(Arc::new(values.with_precision_and_scale(*precision, *scale).map_err(from_arrow)?))
+    let values =
+        combine::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, rows, compute)?;
+    Ok(Arc::new(
+        values
+            .with_precision_and_scale(*precision, *scale)
+            .map_err(from_arrow)?,
+    ))
 }
 
 /// `left / right` with `shift` more fraction digits, rounded half away from zero.
 fn quotient(left: i256, right: i256, shift: i8) -> Result<i256> {
     if shift >= 0 {
-        let scaled = left.checked_mul(power_of_ten(shift)).ok_or_else(numeric_overflow)?;
+        let scaled = left
+            .checked_mul(power_of_ten(shift))
+            .ok_or_else(numeric_overflow)?;
         Ok(round_quotient(scaled, right))
     } else {
-        Ok(round_quotient(left, right.checked_mul(power_of_ten(-shift)).ok_or_else(numeric_overflow)?))
+        Ok(round_quotient(
+            left,
+            right
+                .checked_mul(power_of_ten(-shift))
+                .ok_or_else(numeric_overflow)?,
+        ))
     }
 }
 
 /// `dividend / divisor` rounded half away from zero; the divisor is not zero.
 pub(super) fn round_quotient(dividend: i256, divisor: i256) -> i256 {
-    let (whole, rest) = (dividend.wrapping_div(divisor), dividend.wrapping_rem(divisor));
+    let (whole, rest) = (
+        dividend.wrapping_div(divisor),
+        dividend.wrapping_rem(divisor),
+    );
     let rest = rest.wrapping_abs();
     // The rest is smaller than the divisor, so this comparison stands for `2 * rest >= divisor` without doubling.
     if rest != i256::ZERO && rest >= divisor.wrapping_abs().wrapping_sub(rest) {
         let negative = (dividend < i256::ZERO) != (divisor < i256::ZERO);
-        if negative { whole.wrapping_sub(i256::ONE) } else { whole.wrapping_add(i256::ONE) }
+        if negative {
+            whole.wrapping_sub(i256::ONE)
+        } else {
+            whole.wrapping_add(i256::ONE)
+        }
     } else {
         whole
     }
@@ -355,17 +476,22 @@ pub(super) fn round_quotient(dividend: i256, divisor: i256) -> i256 {
 
 /// Ten to a small power; zero and negative powers are one.
 pub(super) fn power_of_ten(exponent: i8) -> i256 {
-    (0..exponent).fold(i256::ONE, |power, _| power.wrapping_mul(i256::from_i128(10)))
+    (0..exponent).fold(i256::ONE, |power, _| {
+        power.wrapping_mul(i256::from_i128(10))
+    })
 }
 
 /// The value if it has at most 38 digits.
 pub(super) fn bounded(value: i256) -> Result<i128> {
     const LIMIT: i128 = 10_i128.pow(NUMERIC_PRECISION as u32);
-    value.to_i128().filter(|v| -LIMIT < *v && *v < LIMIT).ok_or_else(numeric_overflow)
+    value
+        .to_i128()
+        .filter(|v| -LIMIT < *v && *v < LIMIT)
+        .ok_or_else(numeric_overflow)
 }
 
 /// A fallible function of two operands, row by row; NULL where one is NULL.
-fn combine<L, R, O>(
+pub(super) fn combine<L, R, O>(
     left: &Operand,
     right: &Operand,
     rows: usize,
@@ -388,187 +514,16 @@ fn negate(operand: &Operand, rows: usize) -> Result<ArrayRef> {
     match operand.data_type() {
         DataType::Interval(_) => {
             let zero = Operand {
-                array: Arc::new(PrimitiveArray::<IntervalMonthDayNanoType>::from(vec![IntervalMonthDayNano::ZERO])),
+                array: Arc::new(PrimitiveArray::<IntervalMonthDayNanoType>::from(vec![
+                    IntervalMonthDayNano::ZERO,
+                ])),
                 scalar: true,
             };
-            times(Operation::Subtract, &zero, operand, &interval(), rows)
+            moments::compute(Operation::Subtract, &zero, operand, &interval(), rows)
         }
-        DataType::Float32 | DataType::Float64 => kernels::neg_wrapping(&operand.array).map_err(from_arrow),
+        DataType::Float32 | DataType::Float64 => {
+            kernels::neg_wrapping(&operand.array).map_err(from_arrow)
+        }
         other => kernels::neg(&operand.array).map_err(|_| out_of_range(&pg_type_name(other))),
     }
-}
-
-const MICROS_PER_DAY: i64 = 86_400_000_000;
-
-/// Operators with a date, time, timestamp or interval on one side.
-fn times(operation: Operation, left: &Operand, right: &Operand, result: &DataType, rows: usize) -> Result<ArrayRef> {
-    use DataType as T;
-    let subtract = operation == Operation::Subtract;
-    match (left.data_type(), right.data_type()) {
-        // The commutative forms are computed one way round.
-        (T::Interval(_), T::Date32 | T::Timestamp(..) | T::Time64(_)) | (T::Int32, T::Date32) | (T::Time64(_), T::Date32) => {
-            times(operation, right, left, result, rows)
-        }
-        (T::Float64, T::Interval(_)) => times(operation, right, left, result, rows),
-        (T::Date32, T::Int32) => add_days(left, right, subtract, rows),
-        (T::Date32, T::Date32) => days_between(left, right, rows),
-        (T::Timestamp(..), T::Timestamp(..)) => {
-            let between = combine::<TimestampMicrosecondType, TimestampMicrosecondType, IntervalMonthDayNanoType>(
-                left,
-                right,
-                rows,
-                |l, r| interval_of_micros(l.checked_sub(r).ok_or_else(|| out_of_range("interval"))?),
-            )?;
-            Ok(Arc::new(between))
-        }
-        (T::Date32, T::Interval(_) | T::Time64(_)) => {
-            let cast = arrow_cast::cast(&left.array, &timestamp()).map_err(|_| out_of_range("timestamp"))?;
-            times(operation, &Operand { array: cast, scalar: left.scalar }, right, result, rows)
-        }
-        (T::Timestamp(..), T::Time64(_)) => {
-            let sum = combine::<TimestampMicrosecondType, Time64MicrosecondType, TimestampMicrosecondType>(
-                left,
-                right,
-                rows,
-                |l, r| l.checked_add(r).ok_or_else(|| out_of_range("timestamp")),
-            )?;
-            Ok(Arc::new(sum))
-        }
-        (T::Timestamp(..), T::Interval(_)) => shift_timestamps(left, right, subtract, result, rows),
-        (T::Time64(TimeUnit::Microsecond), T::Interval(_)) => {
-            let shifted = combine::<Time64MicrosecondType, IntervalMonthDayNanoType, Time64MicrosecondType>(
-                left,
-                right,
-                rows,
-                |time, by| {
-                    let micros = by.nanoseconds / 1000 % MICROS_PER_DAY;
-                    Ok((if subtract { time - micros } else { time + micros }).rem_euclid(MICROS_PER_DAY))
-                },
-            )?;
-            Ok(Arc::new(shifted))
-        }
-        (T::Time64(_), T::Time64(_)) => {
-            let between = combine::<Time64MicrosecondType, Time64MicrosecondType, IntervalMonthDayNanoType>(
-                left,
-                right,
-                rows,
-                |l, r| Ok(IntervalMonthDayNano::new(0, 0, (l - r) * 1000)),
-            )?;
-            Ok(Arc::new(between))
-        }
-        (T::Interval(_), T::Interval(_)) => {
-            let sum = combine::<IntervalMonthDayNanoType, IntervalMonthDayNanoType, IntervalMonthDayNanoType>(
-                left,
-                right,
-                rows,
-                |l, r| add_intervals(l, r, subtract).ok_or_else(|| out_of_range("interval")),
-            )?;
-            Ok(Arc::new(sum))
-        }
-        (T::Interval(_), T::Float64) => {
-            let scaled = combine::<IntervalMonthDayNanoType, Float64Type, IntervalMonthDayNanoType>(
-                left,
-                right,
-                rows,
-                |l, factor| scale_interval(l, factor, operation == Operation::Divide),
-            )?;
-            Ok(Arc::new(scaled))
-        }
-        (l, r) => Err(undefined_operator(&pg_type_name(l), operation.symbol(), &pg_type_name(r))),
-    }
-}
-
-fn add_days(left: &Operand, right: &Operand, subtract: bool, rows: usize) -> Result<ArrayRef> {
-    let sum = combine::<arrow_array::types::Date32Type, Int32Type, arrow_array::types::Date32Type>(left, right, rows, |l, r| {
-        let sum = if subtract { l.checked_sub(r) } else { l.checked_add(r) };
-        sum.ok_or_else(|| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range"))
-    })?;
-    Ok(Arc::new(sum))
-}
-
-fn days_between(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef> {
-    use arrow_array::types::Date32Type;
-    let days = combine::<Date32Type, Date32Type, Int32Type>(left, right, rows, |l, r| {
-        l.checked_sub(r).ok_or_else(|| out_of_range("integer"))
-    })?;
-    Ok(Arc::new(days))
-}
-
-/// Microseconds as whole days and a rest, as PostgreSQL gives the difference of two timestamps.
-fn interval_of_micros(micros: i64) -> Result<IntervalMonthDayNano> {
-    let days = i32::try_from(micros / MICROS_PER_DAY).map_err(|_| out_of_range("interval"))?;
-    Ok(IntervalMonthDayNano::new(0, days, micros % MICROS_PER_DAY * 1000))
-}
-
-fn add_intervals(l: IntervalMonthDayNano, r: IntervalMonthDayNano, subtract: bool) -> Option<IntervalMonthDayNano> {
-    Some(if subtract {
-        IntervalMonthDayNano::new(
-            l.months.checked_sub(r.months)?,
-            l.days.checked_sub(r.days)?,
-            l.nanoseconds.checked_sub(r.nanoseconds)?,
-        )
-    } else {
-        IntervalMonthDayNano::new(
-            l.months.checked_add(r.months)?,
-            l.days.checked_add(r.days)?,
-            l.nanoseconds.checked_add(r.nanoseconds)?,
-        )
-    })
-}
-
-/// Adds months, then days, then time, in the timestamp's own zone (UTC for timestamptz).
-fn shift_timestamps(left: &Operand, right: &Operand, subtract: bool, result: &DataType, rows: usize) -> Result<ArrayRef> {
-    let overflow = || Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range");
-    let shifted = combine::<TimestampMicrosecondType, IntervalMonthDayNanoType, TimestampMicrosecondType>(
-        left,
-        right,
-        rows,
-        |time, by| {
-            let by = if subtract { add_intervals(IntervalMonthDayNano::ZERO, by, true).ok_or_else(overflow)? } else { by };
-            let time = if by.months == 0 { time } else { add_months(time, by.months).ok_or_else(overflow)? };
-            i64::from(by.days)
-                .checked_mul(MICROS_PER_DAY)
-                .and_then(|days| time.checked_add(days))
-                .and_then(|time| time.checked_add(by.nanoseconds / 1000))
-                .ok_or_else(overflow)
-        },
-    )?;
-    Ok(Arc::new(shifted.with_data_type(result.clone())))
-}
-
-/// The same time of day in another month; a day that month lacks becomes its last.
-fn add_months(micros: i64, months: i32) -> Option<i64> {
-    use chrono::{DateTime, Months};
-    let time = DateTime::from_timestamp_micros(micros)?;
-    let by = Months::new(months.unsigned_abs());
-    let moved = if months < 0 { time.checked_sub_months(by)? } else { time.checked_add_months(by)? };
-    Some(moved.timestamp_micros())
-}
-
-/// PostgreSQL's product of an interval and a number: fractions of months become days (of 30 a month), fractions of
-/// days time.
-fn scale_interval(value: IntervalMonthDayNano, factor: f64, divide: bool) -> Result<IntervalMonthDayNano> {
-    if divide && factor == 0.0 {
-        return Err(division_by_zero());
-    }
-    let scale = |v: f64| if divide { v / factor } else { v * factor };
-    let overflow = || out_of_range("interval");
-    let whole = |v: f64| -> Result<i32> {
-        if v.is_finite() && v.abs() < f64::from(i32::MAX) { Ok(v.trunc() as i32) } else { Err(overflow()) }
-    };
-    // PostgreSQL rounds the fractions to microseconds before it splits them, so that 0.1 of a month is 3 days.
-    let settle = |v: f64| (v * 1e6).round() / 1e6;
-    let months_exact = scale(f64::from(value.months));
-    let months = whole(months_exact)?;
-    let days_exact = scale(f64::from(value.days));
-    let days = whole(days_exact)?;
-    let from_months = settle((months_exact - f64::from(months)) * 30.0);
-    let from_months_whole = whole(from_months)?;
-    let seconds_of_days = settle((days_exact - f64::from(days) + from_months - f64::from(from_months_whole)) * 86_400.0);
-    let micros = (scale(value.nanoseconds as f64 / 1000.0) + seconds_of_days * 1e6).round();
-    if !micros.is_finite() || micros.abs() > (i64::MAX / 1000) as f64 {
-        return Err(overflow());
-    }
-    let days = days.checked_add(from_months_whole).ok_or_else(overflow)?;
-    Ok(IntervalMonthDayNano::new(months, days, micros as i64 * 1000))
 }

@@ -10,26 +10,28 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, new_null_array};
 use arrow_buffer::i256;
 use arrow_cast::CastOptions;
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::arithmetic::{bounded, power_of_ten, round_quotient};
+use super::coercion::INSERTED_TEXT;
 use super::errors::{from_arrow, numeric_overflow, out_of_range, to_datafusion};
-use super::sql_types::{
-    field_of, mark_of, marked, numeric, pg_name, plain, timestamptz,
-};
+use super::sql_types::{cast_name, field_of, mark_of, marked, numeric, pg_name, plain};
 use super::text;
 use crate::error::{Error, Result, SqlState};
+use crate::types::TYPMOD_KEY;
 
 /// What the names of cast functions begin with; the SQL type follows.
 pub const CAST_PREFIX: &str = "cast:";
@@ -47,13 +49,32 @@ pub(super) fn function_named(name: &str) -> Option<Result<Arc<ScalarUDF>>> {
 
 /// The expression cast to `target`; literals are cast at once, so that a bad one is refused while planning.
 pub fn cast_expr(expr: Expr, target: &FieldRef) -> Result<Expr> {
-    if let Expr::Literal(value, _) = &expr
+    cast_named(expr, target, None)
+}
+
+/// As [`cast_expr`], under another function name than `cast:<type>`.
+pub(super) fn cast_named(expr: Expr, target: &FieldRef, name: Option<&str>) -> Result<Expr> {
+    if name != Some(INSERTED_TEXT)
+        && let Expr::Literal(value, _) = &expr
         && let Some(folded) = cast_literal(value, target)?
     {
         return Ok(folded);
     }
-    let name = format!("{CAST_PREFIX}{}", pg_name(target));
+    let name = name.map_or_else(
+        || format!("{CAST_PREFIX}{}", cast_name(target)),
+        str::to_owned,
+    );
     Ok(ScalarUDF::from(CastTo::new(name, Arc::clone(target))).call(vec![expr]))
+}
+
+/// The cast of an assignment: text too long for its column is 22001.
+pub(super) fn assignment_cast(expr: Expr, target: &FieldRef) -> Result<Expr> {
+    let name = format!("assign:{}", cast_name(target));
+    let function = CastTo {
+        strict: true,
+        ..CastTo::new(name, Arc::clone(target))
+    };
+    Ok(ScalarUDF::from(function).call(vec![expr]))
 }
 
 /// A literal cast while planning; `None` where the result needs the session (its time zone).
@@ -71,17 +92,30 @@ fn cast_literal(value: &ScalarValue, target: &FieldRef) -> Result<Option<Expr>> 
     Ok(Some(Expr::Literal(value, metadata)))
 }
 
+/// The target of a call of a cast function; `None` for other functions.
+pub(super) fn target_of(call: &ScalarFunction) -> Option<&FieldRef> {
+    let function: &dyn std::any::Any = call.func.inner().as_ref();
+    function.downcast_ref::<CastTo>().map(CastTo::target)
+}
+
 /// The cast function to one target.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct CastTo {
     name: String,
     target: FieldRef,
+    /// Whether text that is too long is refused instead of cut.
+    strict: bool,
     signature: Signature,
 }
 
 impl CastTo {
     fn new(name: String, target: FieldRef) -> CastTo {
-        CastTo { name, target, signature: Signature::any(1, Volatility::Immutable) }
+        CastTo {
+            name,
+            target,
+            strict: false,
+            signature: Signature::any(1, Volatility::Immutable),
+        }
     }
 
     pub(super) fn target(&self) -> &FieldRef {
@@ -112,23 +146,40 @@ impl ScalarUDFImpl for CastTo {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let zone = args.config_options.execution.time_zone.as_deref().unwrap_or("UTC");
-        let source = &args.arg_fields[0];
+        let zone = args
+            .config_options
+            .execution
+            .time_zone
+            .as_deref()
+            .unwrap_or("UTC");
+        let (source, target) = (&args.arg_fields[0], &args.return_field);
+        let strict = self.strict && matches!(mark_of(target), Some("varchar" | "bpchar"));
+        let cast = |array: &ArrayRef| {
+            if strict && !array.data_type().is_null() {
+                let array = cast_array(array, source, &plain(DataType::Utf8), zone)?;
+                return text::from_text(&array, target, zone);
+            }
+            cast_array(array, source, target, zone)
+        };
         match &args.args[0] {
             ColumnarValue::Array(array) => {
-                let array = cast_array(array, source, &args.return_field, zone).map_err(to_datafusion)?;
-                Ok(ColumnarValue::Array(array))
+                Ok(ColumnarValue::Array(cast(array).map_err(to_datafusion)?))
             }
             ColumnarValue::Scalar(value) => {
-                let array = cast_array(&value.to_array()?, source, &args.return_field, zone).map_err(to_datafusion)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
+                let array = cast(&value.to_array()?).map_err(to_datafusion)?;
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+                    &array, 0,
+                )?))
             }
         }
     }
 }
 
 fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null)
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null
+    )
 }
 
 fn is_integer(data_type: &DataType) -> bool {
@@ -137,12 +188,20 @@ fn is_integer(data_type: &DataType) -> bool {
 
 /// The field a cast yields: the target, except that a numeric without precision takes the source's scale where that is
 /// known, as PostgreSQL's keeps every digit. 42846 where there is no such cast.
-fn resolve(source: &FieldRef, target: &FieldRef, literal: Option<&ScalarValue>) -> Result<FieldRef> {
+fn resolve(
+    source: &FieldRef,
+    target: &FieldRef,
+    literal: Option<&ScalarValue>,
+) -> Result<FieldRef> {
     let (from, to) = (source.data_type(), target.data_type());
     if !exists(source, target) {
         return Err(Error::new(
             SqlState::CANNOT_COERCE,
-            format!("cannot cast type {} to {}", pg_name(source), pg_name(target)),
+            format!(
+                "cannot cast type {} to {}",
+                pg_name(source),
+                pg_name(target)
+            ),
         ));
     }
     if !matches!(to, DataType::Decimal128(..)) || mark_of(target) != Some("numeric") {
@@ -166,7 +225,9 @@ fn resolve(source: &FieldRef, target: &FieldRef, literal: Option<&ScalarValue>) 
 fn scale_of_text(text: &str) -> i8 {
     let text = text.trim().to_ascii_lowercase();
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let digits = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len() as i64);
+    let digits = mantissa
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len() as i64);
     let exponent: i64 = exponent.parse().unwrap_or(0);
     (digits - exponent).clamp(0, 37) as i8
 }
@@ -184,10 +245,15 @@ fn exists(source: &FieldRef, target: &FieldRef) -> bool {
         (T::Boolean, _) | (_, T::Boolean) => false,
         (f, t) if number(f) && number(t) => true,
         (T::Date32 | T::Timestamp(..), T::Date32 | T::Timestamp(..)) => true,
-        (T::Timestamp(..), T::Time64(_)) | (T::Time64(_), T::Interval(_)) | (T::Interval(_), T::Time64(_)) => true,
-        (T::Time64(_) | T::Time32(_), T::Time64(_)) | (T::Interval(_) | T::Duration(_), T::Interval(_)) => true,
+        (T::Timestamp(..), T::Time64(_))
+        | (T::Time64(_), T::Interval(_))
+        | (T::Interval(_), T::Time64(_)) => true,
+        (T::Time64(_) | T::Time32(_), T::Time64(_))
+        | (T::Interval(_) | T::Duration(_), T::Interval(_)) => true,
         (T::Binary | T::LargeBinary | T::BinaryView, T::Binary) => true,
-        (T::List(f) | T::LargeList(f) | T::FixedSizeList(f, _), T::List(t)) => f.data_type().is_null() || exists(f, t),
+        (T::List(f) | T::LargeList(f) | T::FixedSizeList(f, _), T::List(t)) => {
+            f.data_type().is_null() || exists(f, t)
+        }
         (T::Struct(f), T::Struct(t)) => f.len() == t.len(),
         (T::Dictionary(..), _) => true,
         _ => false,
@@ -207,8 +273,13 @@ pub(super) fn may_fail(from: &DataType, to: &DataType) -> bool {
         (T::Int8 | T::Int16, T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64) => false,
         (T::Int32, T::Int32 | T::Int64 | T::Float32 | T::Float64) => false,
         (T::Int64, T::Float32 | T::Float64) | (T::Float32, T::Float64) => false,
-        (T::Int8 | T::Int16 | T::Int32 | T::Int64, T::Decimal128(p, s)) => p - (*s).max(0) as u8 <= 18,
-        (T::Decimal128(p, s), T::Decimal128(q, r)) => r < s || q - (*r).max(0) as u8 <= p - (*s).max(0) as u8 - 1,
+        (T::Int8 | T::Int16 | T::Int32 | T::Int64, T::Decimal128(p, s)) => {
+            i16::from(*p) - i16::from(*s) <= 18
+        }
+        (T::Decimal128(p, s), T::Decimal128(q, r)) => {
+            let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
+            r < s || whole(*q, *r) < whole(*p, *s)
+        }
         (T::Decimal128(..), T::Float64) | (T::Boolean, T::Int32) | (T::Int32, T::Boolean) => false,
         (T::Timestamp(..), T::Date32 | T::Time64(_)) => false,
         (T::Timestamp(..), T::Timestamp(..)) => false,
@@ -217,7 +288,12 @@ pub(super) fn may_fail(from: &DataType, to: &DataType) -> bool {
 }
 
 /// Casts a column; `target` is a field that [`resolve`] gave, `zone` the session's time zone.
-pub(super) fn cast_array(array: &ArrayRef, source: &FieldRef, target: &FieldRef, zone: &str) -> Result<ArrayRef> {
+pub(super) fn cast_array(
+    array: &ArrayRef,
+    source: &FieldRef,
+    target: &FieldRef,
+    zone: &str,
+) -> Result<ArrayRef> {
     use DataType as T;
     let (from, to) = (array.data_type(), target.data_type());
     if from.is_null() || array.null_count() == array.len() && from != to {
@@ -226,10 +302,25 @@ pub(super) fn cast_array(array: &ArrayRef, source: &FieldRef, target: &FieldRef,
     match (from, to) {
         _ if from == to && mark_of(source) == mark_of(target) => Ok(Arc::clone(array)),
         (_, T::Utf8) if is_text(from) && mark_of(target).is_none() => arrow(array, to),
+        (_, T::Utf8)
+            if matches!(
+                mark_of(target),
+                Some("varchar" | "bpchar" | "name" | "char")
+            ) =>
+        {
+            let text = if is_text(from) {
+                arrow(array, &T::Utf8)?
+            } else {
+                text::to_text(array, source, zone)?
+            };
+            truncate(&text, target)
+        }
         (_, T::Utf8) if !is_text(from) => text::to_text(array, source, zone),
         (_, _) if is_text(from) => text::from_text(&arrow(array, &T::Utf8)?, target, zone),
         _ if from == to => Ok(Arc::clone(array)),
-        (T::Float32, T::Int16 | T::Int32 | T::Int64) => float_to_integer(&arrow(array, &T::Float64)?, to),
+        (T::Float32, T::Int16 | T::Int32 | T::Int64) => {
+            float_to_integer(&arrow(array, &T::Float64)?, to)
+        }
         (T::Float64, T::Int16 | T::Int32 | T::Int64) => float_to_integer(array, to),
         (T::Float64, T::Float32) => narrow_float(array),
         (T::Float32 | T::Float64, T::Decimal128(p, s)) => float_to_numeric(array, *p, *s),
@@ -238,9 +329,13 @@ pub(super) fn cast_array(array: &ArrayRef, source: &FieldRef, target: &FieldRef,
             let whole = rescale(array, 38, 0).map_err(|_| out_of_range(&pg_name(target)))?;
             integer_of_numeric(&whole, to)
         }
-        (T::Decimal128(..), T::Float32 | T::Float64) => text::from_text(&text::to_text(array, source, zone)?, target, zone),
+        (T::Decimal128(..), T::Float32 | T::Float64) => {
+            text::from_text(&text::to_text(array, source, zone)?, target, zone)
+        }
         (f, T::Decimal128(p, s)) if is_integer(f) => rescale(&arrow(array, &numeric(0))?, *p, *s),
-        (f, t) if is_integer(f) && is_integer(t) => arrow(array, to).map_err(|_| out_of_range(&pg_name(target))),
+        (f, t) if is_integer(f) && is_integer(t) => {
+            arrow(array, to).map_err(|_| out_of_range(&pg_name(target)))
+        }
         (T::Timestamp(_, None), T::Timestamp(_, Some(_))) => text::local_to_instant(array, zone),
         (T::Timestamp(_, Some(_)), T::Timestamp(_, None)) => text::instant_to_local(array, zone),
         (T::Date32, T::Timestamp(_, Some(_))) => {
@@ -248,15 +343,45 @@ pub(super) fn cast_array(array: &ArrayRef, source: &FieldRef, target: &FieldRef,
             text::local_to_instant(&midnight, zone)
         }
         (T::Date32, T::Timestamp(_, None)) => date_to_timestamp(array),
-        (T::Timestamp(_, Some(_)), T::Date32 | T::Time64(_)) => arrow(&text::instant_to_local(array, zone)?, to),
+        (T::Timestamp(_, Some(_)), T::Date32 | T::Time64(_)) => {
+            arrow(&text::instant_to_local(array, zone)?, to)
+        }
         (T::List(item), T::List(target_item)) => cast_list(array, item, target_item, zone),
         _ => arrow(array, to),
     }
 }
 
+/// A written cast to `varchar(n)` or `char(n)` cuts what is longer, without an error.
+fn truncate(array: &ArrayRef, target: &FieldRef) -> Result<ArrayRef> {
+    let length = target
+        .metadata()
+        .get(TYPMOD_KEY)
+        .and_then(|n| n.parse::<usize>().ok());
+    let text = array.as_string::<i32>();
+    let bpchar = mark_of(target) == Some("bpchar");
+    let Some(length) = length else {
+        return Ok(Arc::clone(array));
+    };
+    let cut = text.iter().map(|value| {
+        value.map(|value| {
+            let kept: String = value.chars().take(length).collect();
+            if bpchar {
+                format!("{kept:<length$}")
+            } else {
+                kept
+            }
+        })
+    });
+    Ok(Arc::new(cut.collect::<arrow_array::StringArray>()))
+}
+
 fn date_to_timestamp(array: &ArrayRef) -> Result<ArrayRef> {
-    arrow(array, &super::sql_types::timestamp())
-        .map_err(|_| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp"))
+    arrow(array, &super::sql_types::timestamp()).map_err(|_| {
+        Error::new(
+            SqlState::DATETIME_FIELD_OVERFLOW,
+            "date out of range for timestamp",
+        )
+    })
 }
 
 fn cast_list(array: &ArrayRef, item: &FieldRef, target: &FieldRef, zone: &str) -> Result<ArrayRef> {
@@ -267,78 +392,132 @@ fn cast_list(array: &ArrayRef, item: &FieldRef, target: &FieldRef, zone: &str) -
     {
         cast_array(list.values(), item, target, zone)?
     } else {
-        let compact = arrow_select::take::take(array, &arrow_array::UInt32Array::from_iter_values(0..array.len() as u32), None)
-            .map_err(from_arrow)?;
+        let compact = arrow_select::take::take(
+            array,
+            &arrow_array::UInt32Array::from_iter_values(0..array.len() as u32),
+            None,
+        )
+        .map_err(from_arrow)?;
         return cast_list(&compact, item, target, zone);
     };
-    let list = arrow_array::ListArray::try_new(Arc::clone(target), list.offsets().clone(), values, list.nulls().cloned())
-        .map_err(from_arrow)?;
+    let list = arrow_array::ListArray::try_new(
+        Arc::clone(target),
+        list.offsets().clone(),
+        values,
+        list.nulls().cloned(),
+    )
+    .map_err(from_arrow)?;
     Ok(Arc::new(list))
 }
 
 /// Arrow's own cast, raising instead of yielding NULL.
 fn arrow(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     arrow_cast::cast_with_options(array, to, &options).map_err(from_arrow)
 }
 
 /// Rounds half to even, as the C library's rint does for PostgreSQL.
 fn float_to_integer(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    fn convert<T: ArrowPrimitiveType>(array: &ArrayRef, low: f64, high: f64, of: impl Fn(f64) -> T::Native) -> Result<ArrayRef> {
-        let converted: PrimitiveArray<T> = array.as_primitive::<Float64Type>().try_unary(|value| {
-            let rounded = value.round_ties_even();
-            if rounded >= low && rounded < high {
-                Ok(of(rounded))
-            } else {
-                Err(out_of_range(&super::sql_types::pg_type_name(&T::DATA_TYPE)))
-            }
-        })?;
+    fn convert<T: ArrowPrimitiveType>(
+        array: &ArrayRef,
+        low: f64,
+        high: f64,
+        of: impl Fn(f64) -> T::Native,
+    ) -> Result<ArrayRef> {
+        let converted: PrimitiveArray<T> =
+            array.as_primitive::<Float64Type>().try_unary(|value| {
+                let rounded = value.round_ties_even();
+                if rounded >= low && rounded < high {
+                    Ok(of(rounded))
+                } else {
+                    Err(out_of_range(&super::sql_types::pg_type_name(&T::DATA_TYPE)))
+                }
+            })?;
         Ok(Arc::new(converted))
     }
     match to {
         DataType::Int16 => convert::<Int16Type>(array, -32_768.0, 32_768.0, |v| v as i16),
-        DataType::Int32 => convert::<Int32Type>(array, -2_147_483_648.0, 2_147_483_648.0, |v| v as i32),
-        _ => convert::<Int64Type>(array, -9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0, |v| v as i64),
+        DataType::Int32 => {
+            convert::<Int32Type>(array, -2_147_483_648.0, 2_147_483_648.0, |v| v as i32)
+        }
+        _ => convert::<Int64Type>(
+            array,
+            -9_223_372_036_854_775_808.0,
+            9_223_372_036_854_775_808.0,
+            |v| v as i64,
+        ),
     }
 }
 
 fn narrow_float(array: &ArrayRef) -> Result<ArrayRef> {
-    let narrowed: PrimitiveArray<Float32Type> = array.as_primitive::<Float64Type>().try_unary(|value| {
-        let narrow = value as f32;
-        let lost = (narrow.is_infinite() && value.is_finite()) || (narrow == 0.0 && value != 0.0);
-        let kind = if narrow == 0.0 { "underflow" } else { "overflow" };
-        if lost {
-            Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("value out of range: {kind}")))
-        } else {
-            Ok(narrow)
-        }
-    })?;
+    let narrowed: PrimitiveArray<Float32Type> =
+        array.as_primitive::<Float64Type>().try_unary(|value| {
+            let narrow = value as f32;
+            let lost =
+                (narrow.is_infinite() && value.is_finite()) || (narrow == 0.0 && value != 0.0);
+            let kind = if narrow == 0.0 {
+                "underflow"
+            } else {
+                "overflow"
+            };
+            if lost {
+                Err(Error::new(
+                    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                    format!("value out of range: {kind}"),
+                ))
+            } else {
+                Ok(narrow)
+            }
+        })?;
     Ok(Arc::new(narrowed))
 }
 
 /// PostgreSQL goes by the fifteen (for real six) significant digits a float surely has.
 fn float_to_numeric(array: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
-    let digits = if matches!(array.data_type(), DataType::Float32) { 5 } else { 14 };
+    let digits = if matches!(array.data_type(), DataType::Float32) {
+        5
+    } else {
+        14
+    };
     let wide = arrow(array, &DataType::Float64)?;
-    let converted: PrimitiveArray<Decimal128Type> = wide.as_primitive::<Float64Type>().try_unary(|value| {
-        if !value.is_finite() {
-            let name = if value.is_nan() { "NaN" } else { "infinity" };
-            return Err(Error::unsupported(format!("cannot convert {name} to numeric")));
-        }
-        decimal_of(&format!("{value:.digits$e}"), precision, scale)
-    })?;
-    Ok(Arc::new(converted.with_precision_and_scale(precision, scale).map_err(from_arrow)?))
+    let converted: PrimitiveArray<Decimal128Type> =
+        wide.as_primitive::<Float64Type>().try_unary(|value| {
+            if !value.is_finite() {
+                let name = if value.is_nan() { "NaN" } else { "infinity" };
+                return Err(Error::unsupported(format!(
+                    "cannot convert {name} to numeric"
+                )));
+            }
+            decimal_of(&format!("{value:.digits$e}"), precision, scale)
+        })?;
+    Ok(Arc::new(
+        converted
+            .with_precision_and_scale(precision, scale)
+            .map_err(from_arrow)?,
+    ))
 }
 
 /// `d.ddde±x` as an integer of 10^-scale, rounded half away from zero.
 fn decimal_of(text: &str, precision: u8, scale: i8) -> Result<i128> {
-    let (mantissa, exponent) = text.split_once('e').ok_or_else(|| Error::internal("no exponent in a formatted float"))?;
+    let (mantissa, exponent) = text
+        .split_once('e')
+        .ok_or_else(|| Error::internal("no exponent in a formatted float"))?;
     let fraction = mantissa.split_once('.').map_or(0, |(_, f)| f.len() as i32);
-    let digits: i128 = mantissa.replace('.', "").parse().map_err(|_| Error::internal("no digits in a formatted float"))?;
-    let exponent: i32 = exponent.parse().map_err(|_| Error::internal("no exponent in a formatted float"))?;
+    let digits: i128 = mantissa
+        .replace('.', "")
+        .parse()
+        .map_err(|_| Error::internal("no digits in a formatted float"))?;
+    let exponent: i32 = exponent
+        .parse()
+        .map_err(|_| Error::internal("no exponent in a formatted float"))?;
     let shift = exponent - fraction + i32::from(scale);
     let value = match shift {
-        0..=38 => i256::from_i128(digits).checked_mul(power_of_ten(shift as i8)).ok_or_else(numeric_overflow)?,
+        0..=38 => i256::from_i128(digits)
+            .checked_mul(power_of_ten(shift as i8))
+            .ok_or_else(numeric_overflow)?,
         -76..0 => round_quotient(i256::from_i128(digits), power_of_ten(-shift as i8)),
         ..-76 => i256::ZERO,
         _ if digits == 0 => i256::ZERO,
@@ -348,7 +527,9 @@ fn decimal_of(text: &str, precision: u8, scale: i8) -> Result<i128> {
 }
 
 fn within(value: i128, precision: u8, scale: i8) -> Result<i128> {
-    let limit = 10_i128.checked_pow(u32::from(precision)).unwrap_or(i128::MAX);
+    let limit = 10_i128
+        .checked_pow(u32::from(precision))
+        .unwrap_or(i128::MAX);
     if -limit < value && value < limit {
         return Ok(value);
     }
@@ -367,12 +548,28 @@ fn rescale(array: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
     let values = array.as_primitive::<Decimal128Type>();
     let rescaled: PrimitiveArray<Decimal128Type> = if shift >= 0 {
         let factor = power_of_ten(shift).to_i128().ok_or_else(numeric_overflow)?;
-        values.try_unary(|v| within(v.checked_mul(factor).ok_or_else(numeric_overflow)?, precision, scale))?
+        values.try_unary(|v| {
+            within(
+                v.checked_mul(factor).ok_or_else(numeric_overflow)?,
+                precision,
+                scale,
+            )
+        })?
     } else {
         let divisor = power_of_ten(-shift);
-        values.try_unary(|v| within(bounded(round_quotient(i256::from_i128(v), divisor))?, precision, scale))?
+        values.try_unary(|v| {
+            within(
+                bounded(round_quotient(i256::from_i128(v), divisor))?,
+                precision,
+                scale,
+            )
+        })?
     };
-    Ok(Arc::new(rescaled.with_precision_and_scale(precision, scale).map_err(from_arrow)?))
+    Ok(Arc::new(
+        rescaled
+            .with_precision_and_scale(precision, scale)
+            .map_err(from_arrow)?,
+    ))
 }
 
 fn integer_of_numeric(whole: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
@@ -380,9 +577,11 @@ fn integer_of_numeric(whole: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     where
         T::Native: TryFrom<i128>,
     {
-        let converted: PrimitiveArray<T> = whole.as_primitive::<Decimal128Type>().try_unary(|value| {
-            T::Native::try_from(value).map_err(|_| out_of_range(&super::sql_types::pg_type_name(&T::DATA_TYPE)))
-        })?;
+        let converted: PrimitiveArray<T> =
+            whole.as_primitive::<Decimal128Type>().try_unary(|value| {
+                T::Native::try_from(value)
+                    .map_err(|_| out_of_range(&super::sql_types::pg_type_name(&T::DATA_TYPE)))
+            })?;
         Ok(Arc::new(converted))
     }
     match to {
@@ -391,9 +590,3 @@ fn integer_of_numeric(whole: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         _ => convert::<Int64Type>(whole),
     }
 }
-
-/// Instants in the form every timestamptz column has.
-pub(super) fn as_instants(micros: PrimitiveArray<TimestampMicrosecondType>) -> ArrayRef {
-    Arc::new(micros.with_data_type(timestamptz()))
-}
-

@@ -9,15 +9,16 @@ use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};
-use datafusion::logical_expr::expr::{Case, InList};
+use datafusion::logical_expr::expr::{Case, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::cast::{cast_expr, may_fail};
-use super::errors::{to_datafusion, undefined_operator};
+use super::cast::{CAST_PREFIX, cast_expr, cast_named, may_fail, target_of};
+use super::errors::{to_datafusion, undefined_function, undefined_operator};
 use super::operators::{comparison_type, is_untyped};
 use super::sql_types::{pg_name, plain};
+use crate::error::Result;
 
 /// Applies `rewrite` to every expression of the plan, subqueries included, bottom-up and under the same names.
 fn rewrite_plan(
@@ -35,7 +36,9 @@ fn rewrite_plan(
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
             let name = names.save(&expr);
-            Ok(expr.transform_up(|e| rewrite(e, &schema))?.update_data(|e| name.restore(e)))
+            Ok(expr
+                .transform_up(|e| rewrite(e, &schema))?
+                .update_data(|e| name.restore(e)))
         })?
         .map_data(LogicalPlan::recompute_schema)
     })
@@ -61,14 +64,39 @@ impl AnalyzerRule for UntypedLiterals {
 }
 
 fn type_list(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
-    let InList { expr, list, negated } = list;
-    let tested = if is_untyped(&expr) { plain(DataType::Utf8) } else { expr.to_field(schema)?.1 };
-    let list = list.into_iter().map(|item| type_item(item, &tested, schema)).collect::<DfResult<Vec<_>>>()?;
-    Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+    let InList {
+        expr,
+        list,
+        negated,
+    } = list;
+    // `NULL IN (1, 2)`: an untyped left side takes the type of the first item that has one.
+    let mut typed = std::iter::once(expr.as_ref())
+        .chain(&list)
+        .filter(|item| !is_untyped(item));
+    let tested = match typed.next() {
+        Some(item) => item.to_field(schema)?.1,
+        None => plain(DataType::Utf8),
+    };
+    let expr = if is_untyped(&expr) {
+        Box::new(type_item(*expr, &tested, schema)?)
+    } else {
+        expr
+    };
+    let list = list
+        .into_iter()
+        .map(|item| type_item(item, &tested, schema))
+        .collect::<DfResult<Vec<_>>>()?;
+    Ok(Transformed::yes(Expr::InList(InList {
+        expr,
+        list,
+        negated,
+    })))
 }
 
 fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
-    let Some(operand) = &case.expr else { return Ok(Transformed::no(Expr::Case(case))) };
+    let Some(operand) = &case.expr else {
+        return Ok(Transformed::no(Expr::Case(case)));
+    };
     let tested = operand.to_field(schema)?.1;
     for (when, _) in &mut case.when_then_expr {
         let typed = type_item(when.as_ref().clone(), &tested, schema)?;
@@ -81,7 +109,11 @@ fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
 fn type_item(item: Expr, tested: &FieldRef, schema: &DFSchema) -> DfResult<Expr> {
     if is_untyped(&item) {
         return match tested.data_type() {
-            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 if !matches!(item, Expr::Placeholder(_)) => Ok(item),
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8
+                if !matches!(item, Expr::Placeholder(_)) =>
+            {
+                Ok(item)
+            }
             _ => match item {
                 Expr::Placeholder(mut placeholder) => {
                     placeholder.field = Some(Arc::clone(tested));
@@ -94,7 +126,11 @@ fn type_item(item: Expr, tested: &FieldRef, schema: &DFSchema) -> DfResult<Expr>
     let field = item.to_field(schema)?.1;
     match comparison_type(tested, &field) {
         Some(_) => Ok(item),
-        None => Err(to_datafusion(undefined_operator(&pg_name(tested), "=", &pg_name(&field)))),
+        None => Err(to_datafusion(undefined_operator(
+            &pg_name(tested),
+            "=",
+            &pg_name(&field),
+        ))),
     }
 }
 
@@ -105,11 +141,31 @@ pub(super) struct PgCasts;
 impl AnalyzerRule for PgCasts {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
         rewrite_plan(plan, |expr, schema| match expr {
+            Expr::ScalarFunction(call) => {
+                refuse_implicit_text(&call, schema)?;
+                fold_cast(call).map_err(to_datafusion)
+            }
             Expr::Cast(cast) => {
                 let from = cast.expr.get_type(schema)?;
+                let other_text = matches!(
+                    cast.field.data_type(),
+                    DataType::Utf8View | DataType::LargeUtf8
+                );
+                if other_text && differs(&from, &DataType::Utf8) {
+                    let text = cast_named(*cast.expr, &plain(DataType::Utf8), Some(INSERTED_TEXT))
+                        .map_err(to_datafusion)?;
+                    return Ok(Transformed::yes(Expr::Cast(Cast::new_from_field(
+                        Box::new(text),
+                        cast.field,
+                    ))));
+                }
                 if differs(&from, cast.field.data_type()) {
                     let target = Arc::clone(&cast.field);
-                    Ok(Transformed::yes(cast_expr(*cast.expr, &target).map_err(to_datafusion)?))
+                    let to_text = *target.data_type() == DataType::Utf8;
+                    let name = to_text.then_some(INSERTED_TEXT);
+                    Ok(Transformed::yes(
+                        cast_named(*cast.expr, &target, name).map_err(to_datafusion)?,
+                    ))
                 } else {
                     Ok(Transformed::no(Expr::Cast(cast)))
                 }
@@ -123,9 +179,85 @@ impl AnalyzerRule for PgCasts {
     }
 }
 
+/// A cast of a literal becomes a literal at once, as in PostgreSQL, so that comparisons with it are seen to be infallible.
+fn fold_cast(call: ScalarFunction) -> Result<Transformed<Expr>> {
+    let target = target_of(&call)
+        .filter(|_| call.func.name().starts_with(CAST_PREFIX))
+        .cloned();
+    match (target, call.args.as_slice()) {
+        (Some(target), [Expr::Literal(..)]) => {
+            let name = call.func.name().to_owned();
+            let literal = call
+                .args
+                .into_iter()
+                .next()
+                .expect("the pattern has one argument");
+            cast_named(literal, &target, Some(&name)).map(Transformed::yes)
+        }
+        _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+    }
+}
+
+/// Functions whose arguments PostgreSQL itself takes in any type.
+const TAKES_ANYTHING: &[&str] = &[
+    "concat",
+    "concat_ws",
+    "coalesce",
+    "nullif",
+    "greatest",
+    "least",
+    "array_to_string",
+];
+
+/// PostgreSQL never turns a number or a date into text for a function's sake: `lower(1)` does not exist.
+fn refuse_implicit_text(call: &ScalarFunction, schema: &DFSchema) -> DfResult<()> {
+    let name = call.func.name();
+    if TAKES_ANYTHING.contains(&name) || name.starts_with("array_") || name.starts_with("make_") {
+        return Ok(());
+    }
+    // Casts are replaced bottom-up, so an inserted one is already a cast function when its caller is seen.
+    let inner = |arg: &Expr| match without_cast(arg) {
+        Expr::ScalarFunction(cast) if cast.func.name() == INSERTED_TEXT => {
+            cast.args.first().cloned()
+        }
+        _ => None,
+    };
+    if !call.args.iter().any(|arg| inner(arg).is_some()) {
+        return Ok(());
+    }
+    let names = call
+        .args
+        .iter()
+        .map(|arg| {
+            Ok(pg_name(
+                &inner(arg)
+                    .unwrap_or_else(|| arg.clone())
+                    .to_field(schema)?
+                    .1,
+            ))
+        })
+        .collect::<DfResult<Vec<String>>>()?;
+    Err(to_datafusion(undefined_function(name, &names)))
+}
+
+fn without_cast(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast(cast) => without_cast(&cast.expr),
+        other => other,
+    }
+}
+
+/// The name of the cast that coercion to text becomes; casts that were written have the prefix `cast:`.
+pub(super) const INSERTED_TEXT: &str = "implicit:text";
+
 /// Whether Arrow's cast may give another value, another text or another error than PostgreSQL's.
 fn differs(from: &DataType, to: &DataType) -> bool {
-    let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null);
+    let text = |t: &DataType| {
+        matches!(
+            t,
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null
+        )
+    };
     match (from, to) {
         (f, t) if text(f) && text(t) => false,
         (_, DataType::Utf8View | DataType::LargeUtf8) => false,
@@ -133,7 +265,12 @@ fn differs(from: &DataType, to: &DataType) -> bool {
         (DataType::List(f), DataType::List(t)) => differs(f.data_type(), t.data_type()),
         (DataType::Timestamp(_, f), DataType::Timestamp(_, t)) => f.is_some() != t.is_some(),
         // Units and widths that PostgreSQL does not have only appear inside DataFusion's own functions.
-        (_, t) if super::sql_types::canonical_field(&Field::new("", t.clone(), true)).data_type() != t => false,
+        (_, t)
+            if super::sql_types::canonical_field(&Field::new("", t.clone(), true)).data_type()
+                != t =>
+        {
+            false
+        }
         (f, t) => may_fail(f, t),
     }
 }

@@ -23,7 +23,11 @@ pub fn compile(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> 
 }
 
 /// As [`compile`], under a session's settings (its time zone above all).
-pub fn compile_with(expr: &Expr, schema: &DFSchema, props: &ExecutionProps) -> Result<Arc<dyn PhysicalExpr>> {
+pub fn compile_with(
+    expr: &Expr,
+    schema: &DFSchema,
+    props: &ExecutionProps,
+) -> Result<Arc<dyn PhysicalExpr>> {
     let sealed = seal_expr(expr.clone(), schema).map_err(from_datafusion)?;
     create_physical_expr(&sealed, schema, props, &Default::default()).map_err(from_datafusion)
 }
@@ -53,8 +57,10 @@ pub fn volatile_function(plan: &LogicalPlan) -> Option<String> {
 /// Refuses a plan with a volatile function: 0A000 naming it.
 pub fn refuse_volatile(plan: &LogicalPlan) -> Result<()> {
     match volatile_function(plan) {
-        Some(name) => Err(Error::unsupported(format!("function {name}() is not supported in a materialized view"))
-            .with_hint("Its value changes between evaluations; compute it when you query the view.")),
+        Some(name) => Err(Error::unsupported(format!(
+            "function {name}() is not supported in a materialized view"
+        ))
+        .with_hint("Its value changes between evaluations; compute it when you query the view.")),
         None => Ok(()),
     }
 }

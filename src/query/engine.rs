@@ -9,27 +9,33 @@ use std::sync::Arc;
 use arrow_schema::{DataType, FieldRef, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DFSchema, Result as DfResult, TableReference};
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue, TableReference};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionStateDefaults;
+use datafusion::execution::context::ExecutionProps;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion::logical_expr::{
+    AggregateUDF, EmptyRelation, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
+    TableSource, WindowUDF,
+};
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast::{Query, Statement};
 
 use super::coercion::{PgCasts, UntypedLiterals};
+use super::compile::compile_with;
 use super::errors::{from_datafusion, to_datafusion};
 use super::operators::PgOperators;
 use super::pushdown::PushDown;
@@ -64,7 +70,11 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions { target_partitions: 1, memory_pool: None, batch_rows: 8192 }
+        EngineOptions {
+            target_partitions: 1,
+            memory_pool: None,
+            batch_rows: 8192,
+        }
     }
 }
 
@@ -105,7 +115,10 @@ impl Engine {
                 .build();
             Arc::new(state)
         };
-        Ok(Engine { batch: state(batch_rules(), false), streaming: state(streaming_rules(), true) })
+        Ok(Engine {
+            batch: state(batch_rules(), false),
+            streaming: state(streaming_rules(), true),
+        })
     }
 
     /// The same engine for sessions with another time zone (a name of the IANA database).
@@ -115,7 +128,10 @@ impl Engine {
             state.config_mut().options_mut().execution.time_zone = Some(zone.to_owned());
             Arc::new(state)
         };
-        Engine { batch: zoned(&self.batch), streaming: zoned(&self.streaming) }
+        Engine {
+            batch: zoned(&self.batch),
+            streaming: zoned(&self.streaming),
+        }
     }
 
     /// The state that SELECTs run in, for what DataFusion's own interfaces ask for.
@@ -124,10 +140,18 @@ impl Engine {
     }
 
     /// Plans a query. `params` are the types of `$1`, `$2` ... that are known.
-    pub fn plan(&self, query: &Query, tables: &dyn Resolver, params: &[Option<FieldRef>]) -> Result<LogicalPlan> {
+    pub fn plan(
+        &self,
+        query: &Query,
+        tables: &dyn Resolver,
+        params: &[Option<FieldRef>],
+    ) -> Result<LogicalPlan> {
         let mut query = query.clone();
-        spelling::rewrite(&mut query);
-        let provider = Provider { state: &self.batch, tables };
+        spelling::rewrite(&mut query)?;
+        let provider = Provider {
+            state: &self.batch,
+            tables,
+        };
         let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
         let statement = Statement::Query(Box::new(query));
         SqlToRel::new_with_options(&provider, parser_options())
@@ -136,24 +160,57 @@ impl Engine {
     }
 
     /// Plans an expression over the columns of `schema`, coerced and simplified: defaults, keys, DML's assignments.
-    pub fn plan_expr(&self, expr: &sqlparser::ast::Expr, schema: &DFSchema, tables: &dyn Resolver) -> Result<Expr> {
+    pub fn plan_expr(
+        &self,
+        expr: &sqlparser::ast::Expr,
+        schema: &DFSchema,
+        tables: &dyn Resolver,
+    ) -> Result<Expr> {
         let mut expr = expr.clone();
-        spelling::rewrite_expr(&mut expr);
-        let provider = Provider { state: &self.batch, tables };
+        spelling::rewrite_expr(&mut expr)?;
+        let provider = Provider {
+            state: &self.batch,
+            tables,
+        };
         let planned = SqlToRel::new_with_options(&provider, parser_options())
             .sql_to_expr(expr, schema, &mut PlannerContext::new())
             .map_err(from_datafusion)?;
         self.simplify(planned, schema).map_err(from_datafusion)
     }
 
+    /// What optimization does to a plan's expressions, for an expression without a plan.
     fn simplify(&self, expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
+        let schema = Arc::new(schema.clone());
+        let rows = LogicalPlan::EmptyRelation(EmptyRelation {
+            produce_one_row: false,
+            schema: Arc::clone(&schema),
+        });
+        let plan = LogicalPlanBuilder::from(rows)
+            .project(vec![expr.alias("value")])?
+            .build()?;
+        let plan =
+            self.batch
+                .analyzer()
+                .execute_and_check(plan, &self.batch.options(), |_, _| {})?;
+        let analyzed = plan.expressions().into_iter().next();
+        let analyzed = analyzed.ok_or_else(|| {
+            to_datafusion(Error::internal("an analyzed projection lost its column"))
+        })?;
+        let mut state = self.batch.as_ref().clone();
+        state.mark_start_execution();
         let context = SimplifyContext::builder()
-            .with_schema(Arc::new(schema.clone()))
-            .with_config_options(Arc::clone(self.batch.config_options()))
-            .with_query_execution_start_time(self.batch.execution_props().query_execution_start_time)
+            .with_schema(schema)
+            .with_config_options(Arc::clone(state.config_options()))
+            .with_query_execution_start_time(state.execution_props().query_execution_start_time)
             .build();
-        let simplifier = ExprSimplifier::new(context);
-        simplifier.coerce(expr, schema).and_then(|expr| simplifier.simplify(expr))
+        ExprSimplifier::new(context).simplify(analyzed.unalias())
+    }
+
+    /// Compiles an expression under this engine's time zone; see [`super::compile`].
+    pub fn compile(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        let mut props = ExecutionProps::new();
+        props.config_options = Some(Arc::clone(self.batch.config_options()));
+        compile_with(expr, schema, &props)
     }
 
     /// Types and checks a plan: its columns then have their final types.
@@ -181,7 +238,9 @@ impl Engine {
 fn optimize(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let mut state = state.clone();
     state.mark_start_execution();
-    let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {})?;
+    let plan = state
+        .analyzer()
+        .execute_and_check(plan, &state.options(), |_, _| {})?;
     let plan = fallible::guard_plan(plan)?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
     fallible::seal_plan(plan)
@@ -198,7 +257,9 @@ fn config(options: &EngineOptions, streaming: bool) -> SessionConfig {
     settings.sql_parser.parse_float_as_decimal = true;
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.optimizer.skip_failed_rules = false;
-    settings.optimizer.enable_physical_uncorrelated_scalar_subquery = !streaming;
+    settings
+        .optimizer
+        .enable_physical_uncorrelated_scalar_subquery = !streaming;
     config
 }
 
@@ -218,7 +279,13 @@ fn parser_options() -> ParserOptions {
 fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let rules = Optimizer::new().rules.into_iter();
     rules
-        .map(|rule| if rule.name() == "push_down_filter" { Arc::new(PushDown) as Arc<dyn OptimizerRule + Send + Sync> } else { rule })
+        .map(|rule| {
+            if rule.name() == "push_down_filter" {
+                Arc::new(PushDown) as Arc<dyn OptimizerRule + Send + Sync>
+            } else {
+                rule
+            }
+        })
         .collect()
 }
 
@@ -244,14 +311,26 @@ const STREAMING_RULES: &[&str] = &[
 ];
 
 fn streaming_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    batch_rules().into_iter().filter(|rule| STREAMING_RULES.contains(&rule.name())).collect()
+    batch_rules()
+        .into_iter()
+        .filter(|rule| STREAMING_RULES.contains(&rule.name()))
+        .collect()
 }
 
 /// Physical rules that move expressions across filters and joins without asking whether they may fail.
-const UNSAFE_PHYSICAL_RULES: &[&str] = &["FilterPushdown", "FilterPushdown(Post)", "ProjectionPushdown"];
+const UNSAFE_PHYSICAL_RULES: &[&str] = &[
+    "FilterPushdown",
+    "FilterPushdown(Post)",
+    "ProjectionPushdown",
+];
 
-fn physical_rules() -> Vec<Arc<dyn datafusion::physical_optimizer::PhysicalOptimizerRule + Send + Sync>> {
-    PhysicalOptimizer::new().rules.into_iter().filter(|rule| !UNSAFE_PHYSICAL_RULES.contains(&rule.name())).collect()
+fn physical_rules()
+-> Vec<Arc<dyn datafusion::physical_optimizer::PhysicalOptimizerRule + Send + Sync>> {
+    PhysicalOptimizer::new()
+        .rules
+        .into_iter()
+        .filter(|rule| !UNSAFE_PHYSICAL_RULES.contains(&rule.name()))
+        .collect()
 }
 
 /// A scalar subquery in a view must give one row by its form: a join would silently multiply rows instead of raising.
@@ -274,8 +353,12 @@ fn refuse_multirow_subqueries(plan: &LogicalPlan) -> Result<()> {
     if !refused {
         return Ok(());
     }
-    Err(Error::unsupported("a scalar subquery that may return several rows is not supported in a materialized view")
-        .with_hint("Make it an aggregate such as max(...) without GROUP BY, or join with the table instead."))
+    Err(Error::unsupported(
+        "a scalar subquery that may return several rows is not supported in a materialized view",
+    )
+    .with_hint(
+        "Make it an aggregate such as max(...) without GROUP BY, or join with the table instead.",
+    ))
 }
 
 fn gives_one_row(plan: &LogicalPlan) -> bool {
@@ -314,12 +397,28 @@ fn refuse_foreign_nodes(plan: &LogicalPlan) -> Result<()> {
             LogicalPlan::Subquery(_) => Some("a correlated subquery of this form"),
             _ => Some("this construct"),
         };
-        Ok(if foreign.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(if foreign.is_some() {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
     })
     .map_err(from_datafusion)?;
     match foreign {
-        Some(name) => Err(Error::unsupported(format!("{name} is not supported in a materialized view"))),
+        Some(name) => Err(Error::unsupported(format!(
+            "{name} is not supported in a materialized view"
+        ))),
         None => Ok(()),
+    }
+}
+
+/// An integer argument of a table function as the bigint that DataFusion's expect.
+fn widened(arg: Expr) -> Expr {
+    match arg {
+        Expr::Literal(ScalarValue::Int32(value), metadata) => {
+            Expr::Literal(ScalarValue::Int64(value.map(i64::from)), metadata)
+        }
+        other => other,
     }
 }
 
@@ -334,28 +433,49 @@ impl ContextProvider for Provider<'_> {
         self.tables.table(&name).map_err(to_datafusion)
     }
 
-    fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> DfResult<Arc<dyn TableSource>> {
+    fn get_table_function_source(
+        &self,
+        name: &str,
+        args: Vec<Expr>,
+    ) -> DfResult<Arc<dyn TableSource>> {
         let Some(function) = self.state.table_functions().get(name) else {
-            let error = Error::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist in FROM"));
+            let error = Error::new(
+                SqlState::UNDEFINED_FUNCTION,
+                format!("function {name} does not exist in FROM"),
+            );
             return Err(to_datafusion(error));
         };
         let simplifier = ExprSimplifier::new(
             SimplifyContext::builder()
                 .with_config_options(Arc::clone(self.state.config_options()))
-                .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
+                .with_query_execution_start_time(
+                    self.state.execution_props().query_execution_start_time,
+                )
                 .build(),
         );
         let schema = DFSchema::empty();
         let args = args
             .into_iter()
-            .map(|arg| simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e)))
+            .map(|arg| {
+                simplifier
+                    .coerce(arg, &schema)
+                    .and_then(|e| simplifier.simplify(e))
+                    .map(widened)
+            })
             .collect::<DfResult<Vec<_>>>()?;
-        let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;
+        let provider =
+            function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;
         Ok(provider_as_source(provider))
     }
 
-    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> DfResult<Arc<dyn TableSource>> {
-        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    fn create_cte_work_table(
+        &self,
+        name: &str,
+        schema: SchemaRef,
+    ) -> DfResult<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(
+            name, schema,
+        ))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -406,7 +526,11 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
-        self.state.higher_order_functions().keys().cloned().collect()
+        self.state
+            .higher_order_functions()
+            .keys()
+            .cloned()
+            .collect()
     }
 
     fn udaf_names(&self) -> Vec<String> {

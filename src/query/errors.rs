@@ -27,11 +27,14 @@ pub fn from_datafusion(error: DataFusionError) -> Error {
 
 fn of_datafusion(error: &DataFusionError) -> Error {
     match error {
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => of_datafusion(inner),
-        DataFusionError::Shared(inner) => of_datafusion(inner),
-        DataFusionError::Collection(errors) => {
-            errors.first().map_or_else(|| Error::internal("an empty list of errors was raised"), of_datafusion)
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
+            of_datafusion(inner)
         }
+        DataFusionError::Shared(inner) => of_datafusion(inner),
+        DataFusionError::Collection(errors) => errors.first().map_or_else(
+            || Error::internal("an empty list of errors was raised"),
+            of_datafusion,
+        ),
         DataFusionError::External(inner) => of_boxed(inner.as_ref()),
         DataFusionError::ArrowError(inner, _) => of_arrow(inner),
         DataFusionError::SQL(inner, _) => of_parser(inner),
@@ -69,7 +72,9 @@ fn of_arrow(error: &ArrowError) -> Error {
         ArrowError::MemoryError(message) => out_of_memory(message),
         ArrowError::NotYetImplemented(message) => of_not_implemented(message),
         ArrowError::CastError(message) | ArrowError::ParseError(message) => of_cast(message),
-        ArrowError::ComputeError(message) | ArrowError::InvalidArgumentError(message) => of_message(message),
+        ArrowError::ComputeError(message) | ArrowError::InvalidArgumentError(message) => {
+            of_message(message)
+        }
         other => Error::internal(other.to_string()),
     }
 }
@@ -82,7 +87,8 @@ pub fn from_parser(error: ParserError) -> Error {
 fn of_parser(error: &ParserError) -> Error {
     match error {
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
-            static UNEXPECTED: LazyLock<Regex> = LazyLock::new(|| pattern("found: (.+?)(?: at Line: .*)?$"));
+            static UNEXPECTED: LazyLock<Regex> =
+                LazyLock::new(|| pattern("found: (.+?)(?: at Line: .*)?$"));
             match UNEXPECTED.captures(message) {
                 Some(found) if &found[1] == "EOF" => Error::syntax("syntax error at end of input"),
                 Some(found) => Error::syntax(format!("syntax error at or near \"{}\"", &found[1])),
@@ -90,14 +96,18 @@ fn of_parser(error: &ParserError) -> Error {
             }
         }
         ParserError::RecursionLimitExceeded => {
-            Error::new(SqlState("54001"), "stack depth limit exceeded").with_hint("Nest the statement less deeply.")
+            Error::new(SqlState("54001"), "stack depth limit exceeded")
+                .with_hint("Nest the statement less deeply.")
         }
     }
 }
 
 /// 57014, as a cancelled statement ends.
 pub fn canceled() -> Error {
-    Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
+    Error::new(
+        SqlState::QUERY_CANCELED,
+        "canceling statement due to user request",
+    )
 }
 
 /// 22012.
@@ -107,7 +117,10 @@ pub fn division_by_zero() -> Error {
 
 /// 22003 `integer out of range`; `type_name` is PostgreSQL's name of the type.
 pub fn out_of_range(type_name: &str) -> Error {
-    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("{type_name} out of range"))
+    Error::new(
+        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+        format!("{type_name} out of range"),
+    )
 }
 
 fn out_of_memory(message: &str) -> Error {
@@ -115,12 +128,25 @@ fn out_of_memory(message: &str) -> Error {
 }
 
 fn of_not_implemented(message: &str) -> Error {
+    let subquery = [
+        "expression ScalarSubquery",
+        "expression Exists",
+        "expression InSubquery",
+    ];
+    if subquery.iter().any(|kind| message.contains(kind)) {
+        return Error::unsupported("this form of correlated subquery is not supported")
+            .with_hint("Correlate with equalities in WHERE, or write it as a join.");
+    }
     Error::unsupported(first_line(message).to_owned())
 }
 
 fn of_overflow(message: &str) -> Error {
     static TYPE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(?:Int|U[Ii]nt)(8|16|32|64)\b"));
-    let name = match TYPE.captures(message).map(|found| found[1].to_owned()).as_deref() {
+    let name = match TYPE
+        .captures(message)
+        .map(|found| found[1].to_owned())
+        .as_deref()
+    {
         Some("8" | "16") => "smallint",
         Some("32") => "integer",
         Some("64") => "bigint",
@@ -131,18 +157,27 @@ fn of_overflow(message: &str) -> Error {
 
 fn of_schema(error: &SchemaError) -> Error {
     match error {
-        SchemaError::FieldNotFound { field, valid_fields } => undefined_column(field, valid_fields),
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => undefined_column(field, valid_fields),
         SchemaError::AmbiguousReference { field } => ambiguous_column(&field.name),
         SchemaError::DuplicateUnqualifiedField { name } => ambiguous_column(name),
         SchemaError::DuplicateQualifiedField { qualifier, .. } => Error::new(
             SqlState::DUPLICATE_ALIAS,
-            format!("table name \"{}\" specified more than once", qualifier.table()),
+            format!(
+                "table name \"{}\" specified more than once",
+                qualifier.table()
+            ),
         ),
     }
 }
 
 fn ambiguous_column(name: &str) -> Error {
-    Error::new(SqlState::AMBIGUOUS_COLUMN, format!("column reference \"{name}\" is ambiguous"))
+    Error::new(
+        SqlState::AMBIGUOUS_COLUMN,
+        format!("column reference \"{name}\" is ambiguous"),
+    )
 }
 
 /// 42703, or 42P01 when the qualifier names nothing in FROM; the hint names the closest column.
@@ -150,11 +185,18 @@ fn undefined_column(field: &Column, valid: &[Column]) -> Error {
     let qualifier = field.relation.as_ref();
     if let Some(relation) = qualifier
         && !valid.is_empty()
-        && !valid.iter().any(|v| v.relation.as_ref().is_some_and(|r| r.table() == relation.table()))
+        && !valid.iter().any(|v| {
+            v.relation
+                .as_ref()
+                .is_some_and(|r| r.table() == relation.table())
+        })
     {
         return Error::new(
             SqlState::UNDEFINED_TABLE,
-            format!("missing FROM-clause entry for table \"{}\"", relation.table()),
+            format!(
+                "missing FROM-clause entry for table \"{}\"",
+                relation.table()
+            ),
         );
     }
     let message = match qualifier {
@@ -166,14 +208,18 @@ fn undefined_column(field: &Column, valid: &[Column]) -> Error {
         .iter()
         .map(|column| (edit_distance(&column.name, &field.name), column))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, column)| *distance <= 3 && *distance * 2 <= column.name.chars().count());
+        .filter(|(distance, column)| {
+            *distance <= 3 && *distance * 2 <= column.name.chars().count()
+        });
     match nearest {
         Some((_, column)) => {
             let name = match &column.relation {
                 Some(relation) => format!("{}.{}", relation.table(), column.name),
                 None => column.name.clone(),
             };
-            error.with_hint(format!("Perhaps you meant to reference the column \"{name}\"."))
+            error.with_hint(format!(
+                "Perhaps you meant to reference the column \"{name}\"."
+            ))
         }
         None => error,
     }
@@ -196,7 +242,8 @@ fn edit_distance(a: &str, b: &str) -> usize {
 }
 
 fn of_cast(message: &str) -> Error {
-    static TEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"Cannot cast string '(.*)' to value of (.+?) type"));
+    static TEXT: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"Cannot cast string '(.*)' to value of (.+?) type"));
     if let Some(found) = TEXT.captures(message) {
         let type_name = arrow_type_name(&found[2]);
         return invalid_text(&type_name, &found[1]);
@@ -209,9 +256,15 @@ fn of_cast(message: &str) -> Error {
         return numeric_overflow();
     }
     if message.contains("Parser error") || message.contains("parsing") {
-        return Error::new(SqlState::INVALID_DATETIME_FORMAT, first_line(message).to_owned());
+        return Error::new(
+            SqlState::INVALID_DATETIME_FORMAT,
+            first_line(message).to_owned(),
+        );
     }
-    Error::new(SqlState::INVALID_TEXT_REPRESENTATION, first_line(message).to_owned())
+    Error::new(
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        first_line(message).to_owned(),
+    )
 }
 
 /// 22P02 `invalid input syntax for type integer: "abc"`.
@@ -224,7 +277,10 @@ pub fn invalid_text(type_name: &str, text: &str) -> Error {
 
 /// 22003 for a numeric that needs more digits than there are.
 pub fn numeric_overflow() -> Error {
-    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format")
+    Error::new(
+        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+        "value overflows numeric format",
+    )
 }
 
 /// PostgreSQL's name for an Arrow type written as text.
@@ -262,9 +318,13 @@ fn arrow_type_name(arrow: &str) -> String {
     }
     if name.starts_with("Timestamp") {
         let zoned = name.contains("Some(") || name.contains(", \"");
-        return format!("timestamp {} time zone", if zoned { "with" } else { "without" });
+        return format!(
+            "timestamp {} time zone",
+            if zoned { "with" } else { "without" }
+        );
     }
-    static LIST: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:Large)?List\((?:non-null )?(?:Field.*data_type: )?(\w+)"));
+    static LIST: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"^(?:Large)?List\((?:non-null )?(?:Field.*data_type: )?(\w+)"));
     match LIST.captures(name) {
         Some(found) => format!("{}[]", arrow_type_name(&found[1])),
         None => name.to_ascii_lowercase(),
@@ -286,17 +346,31 @@ pub fn undefined_operator(left: &str, operator: &str, right: &str) -> Error {
 fn of_message(message: &str) -> Error {
     let text = first_line(message);
     of_name_message(message)
+        .or_else(|| of_clause_message(message))
         .or_else(|| of_type_message(message))
         .or_else(|| of_value_message(message))
         .unwrap_or_else(|| {
-            let code = if is_planning(text) { SqlState::SYNTAX_ERROR } else { SqlState::INTERNAL_ERROR };
+            let code = if is_planning(text) {
+                SqlState::SYNTAX_ERROR
+            } else {
+                SqlState::INTERNAL_ERROR
+            };
             Error::new(code, text.to_owned())
         })
 }
 
 /// Texts of the planner that reject what was written, where no narrower code is known.
 fn is_planning(text: &str) -> bool {
-    ["requires", "must be", "expects", "expected", "cannot be used", "does not support"].iter().any(|w| text.contains(w))
+    [
+        "requires",
+        "must be",
+        "expects",
+        "expected",
+        "cannot be used",
+        "does not support",
+    ]
+    .iter()
+    .any(|w| text.contains(w))
 }
 
 fn of_name_message(message: &str) -> Option<Error> {
@@ -304,34 +378,50 @@ fn of_name_message(message: &str) -> Option<Error> {
     if let Some(found) = FUNCTION.captures(message) {
         return Some(undefined_function(&found[1], &[]));
     }
-    static CALL: LazyLock<Regex> =
-        LazyLock::new(|| pattern(r"No function matches the given name and argument types '(\w+)\((.*?)\)'\. "));
+    static CALL: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(r"No function matches the given name and argument types '(\w+)\((.*?)\)'\. ")
+    });
     if let Some(found) = CALL.captures(message) {
         return Some(undefined_function(&found[1], &argument_names(&found[2])));
     }
-    static ARITY: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:[Ff]unction )?'(\w+)' (?:function|does not support zero)"));
-    if message.contains("Failed to coerce arguments") || message.contains("does not support zero arguments") {
-        return ARITY.captures(message).map(|found| undefined_function(&found[1], &[]));
+    static ARITY: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"(?:[Ff]unction )?'(\w+)' (?:function|does not support zero)"));
+    if message.contains("Failed to coerce arguments")
+        || message.contains("does not support zero arguments")
+    {
+        return ARITY
+            .captures(message)
+            .map(|found| undefined_function(&found[1], &[]));
     }
     static GROUPING: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(r#"(?s)must be in GROUP BY or an aggregate function: .*?column "(.+?)" must appear in the GROUP BY"#)
+        pattern(
+            r#"(?s)must be in GROUP BY or an aggregate function: .*?column "(.+?)" must appear in the GROUP BY"#,
+        )
     });
     if let Some(found) = GROUPING.captures(message) {
         return Some(ungrouped(&found[1]));
     }
-    static HAVING: LazyLock<Regex> =
-        LazyLock::new(|| pattern(r#"(?:HAVING clause references: |[Cc]olumn "?)(\S+?)"? must appear in the GROUP BY"#));
+    static HAVING: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r#"(?:HAVING clause references: |[Cc]olumn "?)(\S+?)"? must appear in the GROUP BY"#,
+        )
+    });
     if let Some(found) = HAVING.captures(message) {
         return Some(ungrouped(&found[1]));
     }
-    static DUPLICATE: LazyLock<Regex> = LazyLock::new(|| pattern(r"Ambiguous reference to (?:unqualified )?field (\S+)"));
-    DUPLICATE.captures(message).map(|found| ambiguous_column(found[1].trim_matches('"')))
+    static DUPLICATE: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"Ambiguous reference to (?:unqualified )?field (\S+)"));
+    DUPLICATE
+        .captures(message)
+        .map(|found| ambiguous_column(found[1].trim_matches('"')))
 }
 
 fn ungrouped(column: &str) -> Error {
     Error::new(
         SqlState::GROUPING_ERROR,
-        format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function"),
+        format!(
+            "column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function"
+        ),
     )
 }
 
@@ -357,29 +447,81 @@ fn argument_names(list: &str) -> Vec<String> {
 
 fn of_type_message(message: &str) -> Option<Error> {
     static OPERATOR: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(r"Cannot (?:infer common argument type for|coerce arithmetic expression|get result type for).*? (?:operation |expression )?(\S+(?:\([^)]*\))?) (\S+) (\S+(?:\([^)]*\))?)(?: to valid types)?$")
+        pattern(
+            r"Cannot (?:infer common argument type for|coerce arithmetic expression|get result type for).*? (?:operation |expression )?(\S+(?:\([^)]*\))?) (\S+) (\S+(?:\([^)]*\))?)(?: to valid types)?$",
+        )
     });
     if let Some(found) = OPERATOR.captures(first_line(message)) {
-        return Some(undefined_operator(&arrow_type_name(&found[1]), &found[2], &arrow_type_name(&found[3])));
+        return Some(undefined_operator(
+            &arrow_type_name(&found[1]),
+            &found[2],
+            &arrow_type_name(&found[3]),
+        ));
     }
     static FILTER: LazyLock<Regex> =
-        LazyLock::new(|| pattern(r"filter predicate with non-boolean predicate '.*' returning (\S+)"));
+        LazyLock::new(|| pattern(r"filter with non-boolean predicate '.*' returning (\S+)"));
     if let Some(found) = FILTER.captures(message) {
-        let text = format!("argument of WHERE must be type boolean, not type {}", arrow_type_name(&found[1]));
+        let text = format!(
+            "argument of WHERE must be type boolean, not type {}",
+            arrow_type_name(&found[1])
+        );
         return Some(Error::new(SqlState::DATATYPE_MISMATCH, text));
     }
-    if message.contains("queries have different number of columns") || message.contains("UNION queries have different") {
-        return Some(Error::syntax("each UNION query must have the same number of columns"));
+    static NOT: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"Unary operator 'NOT' requires a boolean expression, got (\S+)"));
+    if let Some(found) = NOT.captures(message) {
+        let text = format!(
+            "argument of NOT must be type boolean, not type {}",
+            arrow_type_name(&found[1])
+        );
+        return Some(Error::new(SqlState::DATATYPE_MISMATCH, text));
+    }
+    if message.contains("queries have different number of columns")
+        || message.contains("UNION queries have different")
+    {
+        return Some(Error::syntax(
+            "each UNION query must have the same number of columns",
+        ));
     }
     if message.contains("Incompatible inputs for Union") || message.contains("Cannot coerce") {
-        return Some(Error::new(SqlState::DATATYPE_MISMATCH, first_line(message).to_owned()));
+        return Some(Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            first_line(message).to_owned(),
+        ));
     }
-    if message.contains("should only return one column") || message.contains("should only have one column") {
+    if message.contains("should only return one column")
+        || message.contains("should only have one column")
+    {
         return Some(Error::syntax("subquery must return only one column"));
     }
-    let mismatch = ["coerce", "Unsupported CAST", "type mismatch", "Unable to find"];
+    let mismatch = [
+        "coerce",
+        "Unsupported CAST",
+        "type mismatch",
+        "Unable to find",
+    ];
     if mismatch.iter().any(|word| message.contains(word)) {
-        return Some(Error::new(SqlState::DATATYPE_MISMATCH, first_line(message).to_owned()));
+        return Some(Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            first_line(message).to_owned(),
+        ));
+    }
+    None
+}
+
+fn of_clause_message(message: &str) -> Option<Error> {
+    let grouping = |text: &str| Some(Error::new(SqlState::GROUPING_ERROR, text));
+    if message.contains("Aggregate function calls cannot be nested") {
+        return grouping("aggregate function calls cannot be nested");
+    }
+    if message.contains("Aggregate functions are not allowed in the WHERE") {
+        return grouping("aggregate functions are not allowed in WHERE");
+    }
+    if message.contains("LIMIT must be >= 0") {
+        return Some(Error::new(SqlState("2201W"), "LIMIT must not be negative"));
+    }
+    if message.contains("OFFSET must be >=0") || message.contains("OFFSET must be >= 0") {
+        return Some(Error::new(SqlState("2201X"), "OFFSET must not be negative"));
     }
     None
 }
@@ -392,23 +534,34 @@ fn of_value_message(message: &str) -> Option<Error> {
     if lower.contains("arithmetic overflow") || lower.contains("overflow happened") {
         return Some(of_overflow(message));
     }
-    if lower.contains("returned more than one row") || lower.contains("more than one row returned") {
+    if lower.contains("returned more than one row") || lower.contains("more than one row returned")
+    {
         return Some(Error::new(
             SqlState::CARDINALITY_VIOLATION,
             "more than one row returned by a subquery used as an expression",
         ));
     }
     if lower.contains("regular expression") || lower.contains("regex parse error") {
-        return Some(Error::new(SqlState("2201B"), format!("invalid regular expression: {}", first_line(message))));
+        return Some(Error::new(
+            SqlState("2201B"),
+            format!("invalid regular expression: {}", first_line(message)),
+        ));
     }
     None
 }
 
 fn first_line(message: &str) -> &str {
     let text = message.trim();
-    let text = ["Error during planning: ", "Execution error: ", "Arrow error: ", "This feature is not implemented: "]
-        .iter()
-        .fold(text, |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    let text = [
+        "Error during planning: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "This feature is not implemented: ",
+    ]
+    .iter()
+    .fold(text, |text, prefix| {
+        text.strip_prefix(prefix).unwrap_or(text)
+    });
     let line = text.split('\n').next().unwrap_or(text);
     line.trim_end_matches('.')
 }

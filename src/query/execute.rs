@@ -23,12 +23,22 @@ pub struct RowStream {
 impl Engine {
     /// The physical plan of an optimized plan.
     pub async fn physical_plan(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-        let state = self.state();
-        state.query_planner().create_physical_plan(plan, state.as_ref()).await.map_err(from_datafusion)
+        let mut state = self.state().as_ref().clone();
+        // Functions see the session's options, its time zone above all, only through what this call records.
+        state.mark_start_execution();
+        state
+            .query_planner()
+            .create_physical_plan(plan, &state)
+            .await
+            .map_err(from_datafusion)
     }
 
     /// Runs a plan that [`Engine::optimize_batch`] gave. Cancelling `cancel` stops planning and execution.
-    pub async fn execute_batch(&self, plan: &LogicalPlan, cancel: CancellationToken) -> Result<RowStream> {
+    pub async fn execute_batch(
+        &self,
+        plan: &LogicalPlan,
+        cancel: CancellationToken,
+    ) -> Result<RowStream> {
         let physical = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(canceled()),
@@ -38,15 +48,26 @@ impl Engine {
     }
 
     /// Runs a physical plan, all partitions merged into one stream.
-    pub fn run(&self, plan: Arc<dyn ExecutionPlan>, cancel: CancellationToken) -> Result<RowStream> {
+    pub fn run(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        cancel: CancellationToken,
+    ) -> Result<RowStream> {
         let schema = plan.schema();
         let context = Arc::new(TaskContext::from(self.state().as_ref()));
         let stream = execute_stream(plan, context).map_err(from_datafusion)?;
-        Ok(RowStream { schema, batches: cancellable(stream, cancel) })
+        Ok(RowStream {
+            schema,
+            batches: cancellable(stream, cancel),
+        })
     }
 
     /// Runs a plan to its end and gives all its batches.
-    pub async fn collect(&self, plan: &LogicalPlan, cancel: CancellationToken) -> Result<Vec<RecordBatch>> {
+    pub async fn collect(
+        &self,
+        plan: &LogicalPlan,
+        cancel: CancellationToken,
+    ) -> Result<Vec<RecordBatch>> {
         let mut rows = self.execute_batch(plan, cancel).await?;
         let mut batches = vec![];
         while let Some(batch) = rows.batches.next().await {
@@ -56,7 +77,10 @@ impl Engine {
     }
 }
 
-fn cancellable(stream: SendableRecordBatchStream, cancel: CancellationToken) -> BoxStream<'static, Result<RecordBatch>> {
+fn cancellable(
+    stream: SendableRecordBatchStream,
+    cancel: CancellationToken,
+) -> BoxStream<'static, Result<RecordBatch>> {
     let running = Some((stream, cancel));
     stream::unfold(running, |running| async move {
         let (mut stream, cancel) = running?;

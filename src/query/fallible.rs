@@ -14,8 +14,8 @@ use datafusion::common::{DFSchema, ExprSchema, Result as DfResult};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Filter, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility, lit, when,
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Filter, LogicalPlan, Operator,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit, when,
 };
 
 use super::arithmetic::Operation;
@@ -23,12 +23,65 @@ use super::cast::{self, CastTo};
 
 /// Functions that never raise, whatever their arguments' values.
 const INFALLIBLE: &[&str] = &[
-    "abs_float", "array_length", "array_position", "array_to_string", "ascii", "bit_length", "btrim", "cardinality",
-    "char_length", "character_length", "coalesce", "concat", "concat_ws", "date_part", "date_trunc", "ends_with", "extract",
-    "get_field", "greatest", "initcap", "isnan", "least", "left", "length", "lower", "ltrim", "make_array", "md5", "named_struct",
-    "nullif", "nvl", "octet_length", "position", "replace", "reverse", "right", "rtrim", "signum", "split_part",
-    "starts_with", "strpos", "struct", "substr", "substring", "to_hex", "translate", "trim", "upper", "pg_typeof", "array_has",
-    "array_element", "json_get", "json_get_text", "json_path", "json_path_text", "json_typeof", "now", "current_date",
+    "abs_float",
+    "array_length",
+    "array_position",
+    "array_to_string",
+    "ascii",
+    "bit_length",
+    "btrim",
+    "cardinality",
+    "char_length",
+    "character_length",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "date_part",
+    "date_trunc",
+    "ends_with",
+    "extract",
+    "get_field",
+    "greatest",
+    "initcap",
+    "isnan",
+    "least",
+    "left",
+    "length",
+    "lower",
+    "ltrim",
+    "make_array",
+    "md5",
+    "named_struct",
+    "nullif",
+    "nvl",
+    "octet_length",
+    "position",
+    "replace",
+    "reverse",
+    "right",
+    "rtrim",
+    "signum",
+    "split_part",
+    "starts_with",
+    "strpos",
+    "struct",
+    "substr",
+    "substring",
+    "to_hex",
+    "translate",
+    "trim",
+    "upper",
+    "pg_typeof",
+    "array_has",
+    "array_element",
+    "json_get",
+    "json_get_text",
+    "json_path",
+    "json_path_text",
+    "json_typeof",
+    "jsonb_typeof",
+    "timezone",
+    "interval_length",
 ];
 
 /// Whether evaluating the expression on some row of `schema` may raise an error. Errs on the side of yes.
@@ -37,17 +90,25 @@ pub fn is_fallible(expr: &Expr, schema: &dyn ExprSchema) -> bool {
     let visited = expr.apply(|node| {
         fallible = match node {
             Expr::ScalarFunction(call) => may_raise(call.func.inner().as_ref(), &call.args, schema),
-            Expr::Cast(cast) => {
-                cast.expr.get_type(schema).map_or(true, |from| cast::may_fail(&from, cast.field.data_type()))
-            }
+            Expr::Cast(cast) => cast
+                .expr
+                .get_type(schema)
+                .map_or(true, |from| cast::may_fail(&from, cast.field.data_type())),
             Expr::BinaryExpr(binary) => is_arithmetic(binary.op),
-            Expr::Negative(_) | Expr::ScalarSubquery(_) | Expr::HigherOrderFunction(_) | Expr::SetComparison(_) => true,
+            Expr::Negative(_)
+            | Expr::ScalarSubquery(_)
+            | Expr::HigherOrderFunction(_)
+            | Expr::SetComparison(_) => true,
             Expr::Like(like) => !matches!(like.pattern.as_ref(), Expr::Literal(..)),
             Expr::SimilarTo(_) => true,
             // A subquery's own expressions are guarded in its own plan.
             _ => false,
         };
-        Ok(if fallible { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        Ok(if fallible {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
     });
     fallible || visited.is_err()
 }
@@ -56,8 +117,18 @@ fn is_arithmetic(op: Operator) -> bool {
     use Operator as O;
     matches!(
         op,
-        O::Plus | O::Minus | O::Multiply | O::Divide | O::Modulo | O::IntegerDivide | O::BitwiseShiftLeft
-            | O::BitwiseShiftRight | O::RegexMatch | O::RegexIMatch | O::RegexNotMatch | O::RegexNotIMatch
+        O::Plus
+            | O::Minus
+            | O::Multiply
+            | O::Divide
+            | O::Modulo
+            | O::IntegerDivide
+            | O::BitwiseShiftLeft
+            | O::BitwiseShiftRight
+            | O::RegexMatch
+            | O::RegexIMatch
+            | O::RegexNotMatch
+            | O::RegexNotIMatch
     )
 }
 
@@ -67,14 +138,22 @@ fn may_raise(function: &dyn ScalarUDFImpl, args: &[Expr], schema: &dyn ExprSchem
     }
     let any: &dyn std::any::Any = function;
     if let Some(cast) = any.downcast_ref::<CastTo>() {
-        return args[0].get_type(schema).map_or(true, |from| cast::may_fail(&from, cast.target().data_type()));
+        return args[0].get_type(schema).map_or(true, |from| {
+            cast::may_fail(&from, cast.target().data_type())
+        });
     }
-    if Operation::ALL.iter().any(|o| o.function_name() == function.name()) {
+    if Operation::ALL
+        .iter()
+        .any(|o| o.function_name() == function.name())
+    {
         return true;
     }
     // Integers have a least value without an absolute one.
     if matches!(function.name(), "abs" | "ceil" | "floor") {
-        return !matches!(args[0].get_type(schema), Ok(DataType::Float32 | DataType::Float64));
+        return !matches!(
+            args[0].get_type(schema),
+            Ok(DataType::Float32 | DataType::Float64)
+        );
     }
     !INFALLIBLE.contains(&function.name())
 }
@@ -107,7 +186,9 @@ impl ScalarUDFImpl for Guard {
 
 fn guard(expr: Expr) -> Expr {
     static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-        Arc::new(ScalarUDF::from(Guard { signature: Signature::any(1, Volatility::Volatile) }))
+        Arc::new(ScalarUDF::from(Guard {
+            signature: Signature::any(1, Volatility::Volatile),
+        }))
     });
     FUNCTION.call(vec![expr])
 }
@@ -126,7 +207,10 @@ pub(super) fn guard_plan(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         LogicalPlan::Filter(filter) => {
             let schema = Arc::clone(filter.input.schema());
             let predicate = guard_conjuncts(filter.predicate, &schema);
-            Ok(Transformed::yes(LogicalPlan::Filter(Filter::new(predicate, filter.input))))
+            Ok(Transformed::yes(LogicalPlan::Filter(Filter::new(
+                predicate,
+                filter.input,
+            ))))
         }
         LogicalPlan::Join(mut join) if join.filter.is_some() => {
             let schema = join.left.schema().join(join.right.schema())?;
@@ -139,14 +223,23 @@ pub(super) fn guard_plan(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 }
 
 fn guard_conjuncts(predicate: Expr, schema: &DFSchema) -> Expr {
-    let conjuncts = split_conjunction_owned(predicate).into_iter().map(|conjunct| {
-        let bare = match &conjunct {
-            Expr::Not(inner) => inner.as_ref(),
-            other => other,
-        };
-        let subquery = matches!(bare, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_));
-        if !subquery && is_fallible(&conjunct, schema) && guarded(&conjunct).is_none() { guard(conjunct) } else { conjunct }
-    });
+    let conjuncts = split_conjunction_owned(predicate)
+        .into_iter()
+        .map(|conjunct| {
+            let bare = match &conjunct {
+                Expr::Not(inner) => inner.as_ref(),
+                other => other,
+            };
+            let subquery = matches!(
+                bare,
+                Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+            );
+            if !subquery && is_fallible(&conjunct, schema) && guarded(&conjunct).is_none() {
+                guard(conjunct)
+            } else {
+                conjunct
+            }
+        });
     conjunction(conjuncts).expect("a predicate has at least one conjunct")
 }
 
@@ -159,7 +252,11 @@ pub(super) fn seal_plan(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         node.map_expressions(|expr| {
             let name = names.save(&expr);
             let sealed = unguard(expr)?.transform_data(|expr| {
-                if filter && needs_seal(&expr, &schema) { Ok(Transformed::yes(seal_filter(expr, &schema)?)) } else { seal(expr, &schema) }
+                if filter && needs_seal(&expr, &schema) {
+                    Ok(Transformed::yes(seal_filter(expr, &schema)?))
+                } else {
+                    seal(expr, &schema)
+                }
             })?;
             Ok(sealed.update_data(|expr| name.restore(expr)))
         })
@@ -169,7 +266,9 @@ pub(super) fn seal_plan(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 
 /// Seals a single expression over `schema`.
 pub(super) fn seal_expr(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
-    unguard(expr)?.transform_data(|expr| seal(expr, schema)).data()
+    unguard(expr)?
+        .transform_data(|expr| seal(expr, schema))
+        .data()
 }
 
 fn input_schema(node: &LogicalPlan) -> DfResult<DFSchema> {
@@ -185,21 +284,26 @@ fn input_schema(node: &LogicalPlan) -> DfResult<DFSchema> {
 
 fn unguard(expr: Expr) -> DfResult<Transformed<Expr>> {
     expr.transform_up(|node| match node {
-        Expr::ScalarFunction(mut call) if call.func.name() == GUARD => {
-            Ok(Transformed::yes(call.args.pop().expect("a guard has one argument")))
-        }
+        Expr::ScalarFunction(mut call) if call.func.name() == GUARD => Ok(Transformed::yes(
+            call.args.pop().expect("a guard has one argument"),
+        )),
         other => Ok(Transformed::no(other)),
     })
 }
 
 fn needs_seal(expr: &Expr, schema: &DFSchema) -> bool {
-    split_conjunction(expr).iter().skip(1).any(|conjunct| is_fallible(conjunct, schema))
+    split_conjunction(expr)
+        .iter()
+        .skip(1)
+        .any(|conjunct| is_fallible(conjunct, schema))
 }
 
 /// A filter's conjuncts one after the other, each evaluated only for the rows all earlier ones kept: NULL is false here.
 fn seal_filter(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
     let mut conjuncts = split_conjunction_owned(expr).into_iter().rev();
-    let last = conjuncts.next().expect("a predicate has at least one conjunct");
+    let last = conjuncts
+        .next()
+        .expect("a predicate has at least one conjunct");
     let mut sealed = seal(last, schema)?.data;
     for conjunct in conjuncts {
         let conjunct = seal(conjunct, schema)?.data;
@@ -215,7 +319,11 @@ fn seal_filter(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
 
 fn seal(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     expr.transform_down(|node| {
-        let Expr::BinaryExpr(BinaryExpr { op: op @ (Operator::And | Operator::Or), .. }) = &node else {
+        let Expr::BinaryExpr(BinaryExpr {
+            op: op @ (Operator::And | Operator::Or),
+            ..
+        }) = &node
+        else {
             return Ok(Transformed::no(node));
         };
         let op = *op;
@@ -223,8 +331,15 @@ fn seal(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
         if !terms.iter().skip(1).any(|term| is_fallible(term, schema)) {
             return Ok(Transformed::no(node));
         }
-        let terms = terms.into_iter().map(|term| Ok(seal(term.clone(), schema)?.data)).collect::<DfResult<Vec<Expr>>>()?;
-        Ok(Transformed::new(lazy(op, terms)?, true, TreeNodeRecursion::Jump))
+        let terms = terms
+            .into_iter()
+            .map(|term| Ok(seal(term.clone(), schema)?.data))
+            .collect::<DfResult<Vec<Expr>>>()?;
+        Ok(Transformed::new(
+            lazy(op, terms)?,
+            true,
+            TreeNodeRecursion::Jump,
+        ))
     })
 }
 
@@ -260,5 +375,19 @@ fn lazy(op: Operator, terms: Vec<Expr>) -> DfResult<Expr> {
 
 /// Guards a conjunct that became fallible by substitution.
 pub(super) fn reguard(conjunct: Expr, schema: &DFSchema) -> DfResult<Expr> {
-    Ok(if guarded(&conjunct).is_none() && is_fallible(&conjunct, schema) { guard(conjunct) } else { conjunct })
+    Ok(
+        if guarded(&conjunct).is_none() && is_fallible(&conjunct, schema) {
+            guard(conjunct)
+        } else {
+            conjunct
+        },
+    )
+}
+
+/// Takes the guard off a conjunct that simplification has made infallible.
+pub(super) fn release(conjunct: Expr, schema: &DFSchema) -> Expr {
+    match guarded(&conjunct) {
+        Some(inner) if !is_fallible(inner, schema) => inner.clone(),
+        _ => conjunct,
+    }
 }

@@ -1,14 +1,15 @@
 //! DataFusion plans, evaluates and answers: the one place that configures it so that it behaves as PostgreSQL 15.
 //!
-//! In the order a query takes: [`spelling`] rewrites the parsed query, [`engine`] plans it with [`operators`], [`cast`],
-//! [`sql_types`] and [`functions`]; [`params`] types and binds parameters; [`pushdown`] and [`fallible`] keep optimization
-//! from moving errors; [`output`] says what comes out. [`compile`] and [`evaluate`] run single expressions for views and
+//! In the order a query takes: `spelling` rewrites the parsed query, [`engine`] plans it with `operators`, `cast`,
+//! [`sql_types`] and [`functions`]; [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
+//! from moving errors; [`output`] says what comes out, `assign` fits values to columns. [`compile`] and [`evaluate`] run single expressions for views and
 //! DML, [`execute`] whole plans for SELECT. [`errors`] puts everything that goes wrong into PostgreSQL's words.
 //!
 //! Knows no catalog, no session and no storage: tables come through [`engine::Resolver`]. Views, SELECT, DML and the
 //! oracle all go through here, so that one expression has one meaning.
 
 mod arithmetic;
+pub mod assign;
 pub mod cast;
 mod coercion;
 pub mod compile;
@@ -19,6 +20,7 @@ pub mod execute;
 mod fallible;
 pub mod functions;
 pub mod live_scan;
+mod moments;
 mod operators;
 pub mod output;
 pub mod params;
@@ -30,6 +32,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+pub use assign::assign;
 pub use compile::{compile, compile_with, refuse_volatile, volatile_function};
 pub use engine::{Engine, EngineOptions, Resolver};
 pub use evaluate::{Evaluated, Filtered, evaluate, filter};

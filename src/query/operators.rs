@@ -18,7 +18,7 @@ use super::arithmetic::{self, Operation};
 use super::cast::{CAST_PREFIX, cast_expr};
 use super::errors::{to_datafusion, undefined_operator};
 use super::functions;
-use super::sql_types::{interval, mark_of, numeric, pg_name, plain};
+use super::sql_types::{canonical, canonical_field, interval, mark_of, numeric, pg_name, plain};
 use crate::error::Result;
 
 /// Resolves operators as PostgreSQL does.
@@ -26,12 +26,20 @@ use crate::error::Result;
 pub(super) struct PgOperators;
 
 impl ExprPlanner for PgOperators {
-    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> DfResult<PlannerResult<RawBinaryExpr>> {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> DfResult<PlannerResult<RawBinaryExpr>> {
         let left = Side::of(expr.left, schema)?;
         let right = Side::of(expr.right, schema)?;
         match resolve(&expr.op, left, right).map_err(to_datafusion)? {
             Resolved::Planned(planned) => Ok(PlannerResult::Planned(planned)),
-            Resolved::Left(left, right) => Ok(PlannerResult::Original(RawBinaryExpr { op: expr.op, left, right })),
+            Resolved::Left(left, right) => Ok(PlannerResult::Original(RawBinaryExpr {
+                op: expr.op,
+                left,
+                right,
+            })),
         }
     }
 }
@@ -46,8 +54,28 @@ struct Side {
 impl Side {
     fn of(expr: Expr, schema: &DFSchema) -> DfResult<Side> {
         let untyped = is_untyped(&expr);
-        let field = if untyped { plain(DataType::Utf8) } else { expr.to_field(schema)?.1 };
-        Ok(Side { expr, field, untyped })
+        if untyped {
+            return Ok(Side {
+                expr,
+                field: plain(DataType::Utf8),
+                untyped,
+            });
+        }
+        let field = expr.to_field(schema)?.1;
+        // DataFusion's own functions give unsigned integers and nanoseconds: operators only know the stored forms.
+        if !field.data_type().is_null() && canonical(field.data_type()) != *field.data_type() {
+            let field: FieldRef = Arc::new(canonical_field(&field));
+            return Ok(Side {
+                expr: cast_expr(expr, &field).map_err(to_datafusion)?,
+                field,
+                untyped,
+            });
+        }
+        Ok(Side {
+            expr,
+            field,
+            untyped,
+        })
     }
 
     fn data_type(&self) -> &DataType {
@@ -56,17 +84,23 @@ impl Side {
 
     /// What messages call it.
     fn name(&self) -> String {
-        if self.untyped { "unknown".to_owned() } else { pg_name(&self.field) }
+        if self.untyped {
+            "unknown".to_owned()
+        } else {
+            pg_name(&self.field)
+        }
     }
 
     fn cast(self, target: &FieldRef) -> Result<Expr> {
         if let Expr::Placeholder(placeholder) = &self.expr
             && placeholder.field.is_none()
         {
-            let typed = Placeholder::new_with_field(placeholder.id.clone(), Some(Arc::clone(target)));
+            let typed =
+                Placeholder::new_with_field(placeholder.id.clone(), Some(Arc::clone(target)));
             return Ok(Expr::Placeholder(typed));
         }
-        if self.data_type() == target.data_type() && mark_of(&self.field) == mark_of(target) && !self.untyped {
+        let same_mark = mark_of(target).is_none_or(|mark| mark_of(&self.field) == Some(mark));
+        if self.data_type() == target.data_type() && same_mark && !self.untyped {
             return Ok(self.expr);
         }
         cast_expr(self.expr, target)
@@ -92,7 +126,9 @@ fn resolve(op: &BinaryOperator, left: Side, right: Side) -> Result<Resolved> {
     use BinaryOperator as B;
     Ok(Resolved::Planned(match op {
         B::Plus => arithmetic(Operation::Add, left, right)?,
-        B::Minus if mark_of(&left.field) == Some("jsonb") => return Ok(Resolved::Left(left.expr, right.expr)),
+        B::Minus if mark_of(&left.field) == Some("jsonb") => {
+            return Ok(Resolved::Left(left.expr, right.expr));
+        }
         B::Minus => arithmetic(Operation::Subtract, left, right)?,
         B::Multiply => arithmetic(Operation::Multiply, left, right)?,
         B::Divide => arithmetic(Operation::Divide, left, right)?,
@@ -107,12 +143,16 @@ fn resolve(op: &BinaryOperator, left: Side, right: Side) -> Result<Resolved> {
         B::Or => logical(Operator::Or, left, right)?,
         B::StringConcat => return concat(left, right),
         B::PGExp => power(left, right)?,
-        B::Arrow | B::LongArrow | B::HashArrow | B::HashLongArrow | B::AtArrow | B::ArrowAt | B::Question => {
-            match functions::json::operator(op, &left.field, &right.field) {
-                Some(function) => function.call(vec![left.expr, right.expr]),
-                None => return Ok(Resolved::Left(left.expr, right.expr)),
-            }
-        }
+        B::Arrow
+        | B::LongArrow
+        | B::HashArrow
+        | B::HashLongArrow
+        | B::AtArrow
+        | B::ArrowAt
+        | B::Question => match functions::json::operator(op, &left.field, &right.field) {
+            Some(function) => function.call(vec![left.expr, right.expr]),
+            None => return Ok(Resolved::Left(left.expr, right.expr)),
+        },
         _ => return Ok(Resolved::Left(left.expr, right.expr)),
     }))
 }
@@ -127,7 +167,10 @@ fn logical(op: Operator, left: Side, right: Side) -> Result<Expr> {
         if !side.untyped && !matches!(side.data_type(), DataType::Boolean | DataType::Null) {
             return Err(crate::error::Error::new(
                 crate::error::SqlState::DATATYPE_MISMATCH,
-                format!("argument of {op} must be type boolean, not type {}", side.name()),
+                format!(
+                    "argument of {op} must be type boolean, not type {}",
+                    side.name()
+                ),
             ));
         }
     }
@@ -161,16 +204,28 @@ fn numbers(left: &FieldRef, right: &FieldRef) -> Option<(FieldRef, FieldRef)> {
         4 => plain(DataType::Float32),
         _ => plain(DataType::Float64),
     };
-    let common = if l == r { l } else if l.max(r) >= 4 { 5 } else { l.max(r) };
+    let common = if l == r {
+        l
+    } else if l.max(r) >= 4 {
+        5
+    } else {
+        l.max(r)
+    };
     Some((unified(common, left), unified(common, right)))
 }
 
 fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
 }
 
 fn is_moment(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_))
+    matches!(
+        data_type,
+        DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_)
+    )
 }
 
 fn arithmetic(operation: Operation, left: Side, right: Side) -> Result<Expr> {
@@ -192,16 +247,26 @@ fn operand_types(operation: Operation, left: &Side, right: &Side) -> Option<(Fie
             .then(|| (plain(T::Int32), plain(T::Int32)));
     }
     if left.untyped || right.untyped {
-        let known = if left.untyped { &right.field } else { &left.field };
+        let known = if left.untyped {
+            &right.field
+        } else {
+            &left.field
+        };
         let other = match (known.data_type(), operation) {
             // `timestamp - '...'` subtracts a timestamp, `timestamp + '...'` adds an interval.
             (T::Timestamp(..) | T::Date32 | T::Time64(_), Operation::Subtract) => Arc::clone(known),
             (t, _) if is_moment(t) => plain(interval()),
             (T::Interval(_), Operation::Multiply | Operation::Divide) => plain(T::Float64),
-            (T::Decimal128(..), _) => super::sql_types::marked(numeric(super::sql_types::NUMERIC_SCALE), "numeric"),
+            (T::Decimal128(..), _) => {
+                super::sql_types::marked(numeric(super::sql_types::NUMERIC_SCALE), "numeric")
+            }
             _ => Arc::clone(known),
         };
-        return Some(if left.untyped { (other, Arc::clone(known)) } else { (Arc::clone(known), other) });
+        return Some(if left.untyped {
+            (other, Arc::clone(known))
+        } else {
+            (Arc::clone(known), other)
+        });
     }
     if let Some(pair) = numbers(&left.field, &right.field) {
         return Some(pair);
@@ -223,7 +288,11 @@ fn operand_types(operation: Operation, left: &Side, right: &Side) -> Option<(Fie
 /// The type in which two dates or timestamps meet.
 fn later_moment(left: &DataType, right: &DataType) -> FieldRef {
     let zoned = |t: &DataType| matches!(t, DataType::Timestamp(_, Some(_)));
-    plain(if zoned(left) || zoned(right) { super::sql_types::timestamptz() } else { super::sql_types::timestamp() })
+    plain(if zoned(left) || zoned(right) {
+        super::sql_types::timestamptz()
+    } else {
+        super::sql_types::timestamp()
+    })
 }
 
 /// The type in which two operands are compared; `None` where PostgreSQL has no such comparison.
@@ -240,19 +309,27 @@ pub(super) fn comparison_type(left: &FieldRef, right: &FieldRef) -> Option<Field
         });
     }
     match (l, r) {
-        _ if mark_of(left) != mark_of(right) && mark_of(left).or(mark_of(right)) == Some("jsonb") => None,
+        _ if mark_of(left) != mark_of(right)
+            && mark_of(left).or(mark_of(right)) == Some("jsonb") =>
+        {
+            None
+        }
         (l, r) if is_text(l) && is_text(r) => Some(plain(T::Utf8)),
         (T::Null, _) => Some(Arc::clone(right)),
         (_, T::Null) => Some(Arc::clone(left)),
         (l, r) if l == r => Some(Arc::clone(left)),
         (T::Date32 | T::Timestamp(..), T::Date32 | T::Timestamp(..)) => Some(later_moment(l, r)),
-        (T::Interval(_) | T::Duration(_), T::Interval(_) | T::Duration(_)) => Some(plain(interval())),
+        (T::Interval(_) | T::Duration(_), T::Interval(_) | T::Duration(_)) => {
+            Some(plain(interval()))
+        }
         (T::List(a), T::List(b)) => {
             let item = comparison_type(a, b)?;
             let item = super::sql_types::renamed(&item, "item", true);
             Some(plain(T::List(Arc::new(item))))
         }
-        (T::Struct(_), T::Struct(_)) | (T::Dictionary(..), _) | (_, T::Dictionary(..)) => Some(Arc::clone(left)),
+        (T::Struct(_), T::Struct(_)) | (T::Dictionary(..), _) | (_, T::Dictionary(..)) => {
+            Some(Arc::clone(left))
+        }
         _ => None,
     }
 }
@@ -270,6 +347,12 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
         (true, DataType::Decimal128(_, scale)) => plain(numeric(*scale)),
         _ => target,
     };
+    if let DataType::Interval(_) = target.data_type() {
+        // Intervals compare by their length, not field by field: a month is thirty days.
+        let length =
+            |side: Side| Ok(functions::datetime::interval_length().call(vec![side.cast(&target)?]));
+        return Ok(binary(length(left)?, op, length(right)?));
+    }
     Ok(binary(left.cast(&target)?, op, right.cast(&target)?))
 }
 
@@ -277,7 +360,9 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
 fn literal_target(literal: &Side, known: &FieldRef) -> FieldRef {
     match (&literal.expr, known.data_type()) {
         (Expr::Literal(ScalarValue::Utf8(Some(text)), _), DataType::Decimal128(_, scale)) => {
-            let written = text.split_once('.').map_or(0, |(_, fraction)| fraction.trim().len().min(37) as i8);
+            let written = text
+                .split_once('.')
+                .map_or(0, |(_, fraction)| fraction.trim().len().min(37) as i8);
             plain(numeric(written.max(*scale)))
         }
         _ => Arc::clone(known),
@@ -291,13 +376,20 @@ fn concat(left: Side, right: Side) -> Result<Resolved> {
         return Ok(Resolved::Left(left.expr, right.expr));
     }
     if !(is_text(left.data_type()) || is_text(right.data_type()) || left.untyped || right.untyped) {
-        if matches!((left.data_type(), right.data_type()), (DataType::Binary, DataType::Binary)) {
+        if matches!(
+            (left.data_type(), right.data_type()),
+            (DataType::Binary, DataType::Binary)
+        ) {
             return Ok(Resolved::Left(left.expr, right.expr));
         }
         return Err(undefined_operator(&left.name(), "||", &right.name()));
     }
     let text = plain(DataType::Utf8);
-    Ok(Resolved::Planned(binary(left.cast(&text)?, Operator::StringConcat, right.cast(&text)?)))
+    Ok(Resolved::Planned(binary(
+        left.cast(&text)?,
+        Operator::StringConcat,
+        right.cast(&text)?,
+    )))
 }
 
 /// `^` is a power of doubles, or of numerics where both are.

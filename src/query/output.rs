@@ -42,5 +42,8 @@ pub fn canonicalise(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(cast_expr(column, &target)?.alias_qualified(qualifier.cloned(), field.name()))
         })
         .collect::<Result<Vec<Expr>>>()?;
-    LogicalPlanBuilder::from(plan).project(exprs).and_then(LogicalPlanBuilder::build).map_err(from_datafusion)
+    LogicalPlanBuilder::from(plan)
+        .project(exprs)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(from_datafusion)
 }

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ParamValues, ScalarValue};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::errors::from_datafusion;
 use crate::error::{Error, Result, SqlState};
@@ -16,8 +17,16 @@ use crate::error::{Error, Result, SqlState};
 ///
 /// A gap (`$2` without `$1`) is 42P18, as PostgreSQL cannot tell the missing one's type.
 pub fn prepare_params(plan: &LogicalPlan, given: &[Option<FieldRef>]) -> Result<Vec<FieldRef>> {
-    let found = plan.get_parameter_fields().map_err(from_datafusion)?;
-    let highest = found.keys().filter_map(|id| number_of(id)).max().unwrap_or(0).max(given.len());
+    let mut found = plan.get_parameter_fields().map_err(from_datafusion)?;
+    for id in row_counts(plan)? {
+        found.insert(id, Some(Arc::new(Field::new("", DataType::Int64, true))));
+    }
+    let highest = found
+        .keys()
+        .filter_map(|id| number_of(id))
+        .max()
+        .unwrap_or(0)
+        .max(given.len());
     (1..=highest)
         .map(|number| {
             let told = given.get(number - 1).cloned().flatten();
@@ -35,6 +44,23 @@ pub fn prepare_params(plan: &LogicalPlan, given: &[Option<FieldRef>]) -> Result<
         .collect()
 }
 
+/// The parameters that stand for a LIMIT or an OFFSET.
+fn row_counts(plan: &LogicalPlan) -> Result<Vec<String>> {
+    let mut ids = vec![];
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                if let Expr::Placeholder(placeholder) = expr.as_ref() {
+                    ids.push(placeholder.id.clone());
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(from_datafusion)?;
+    Ok(ids)
+}
+
 fn number_of(id: &str) -> Option<usize> {
     id.strip_prefix('$')?.parse().ok()
 }
@@ -49,15 +75,23 @@ fn renamed(field: &FieldRef) -> FieldRef {
 /// The plan with `$1`, `$2` ... replaced by values of the types [`prepare_params`] gave. Too few values are 08P01.
 pub fn bind_params(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
     let names = plan.get_parameter_names().map_err(from_datafusion)?;
-    let needed = names.iter().filter_map(|id| number_of(id)).max().unwrap_or(0);
+    let needed = names
+        .iter()
+        .filter_map(|id| number_of(id))
+        .max()
+        .unwrap_or(0);
     if values.len() < needed {
         return Err(Error::new(
             SqlState::PROTOCOL_VIOLATION,
-            format!("bind message supplies {} parameters, but the statement requires {needed}", values.len()),
+            format!(
+                "bind message supplies {} parameters, but the statement requires {needed}",
+                values.len()
+            ),
         ));
     }
     if needed == 0 {
         return Ok(plan);
     }
-    plan.with_param_values(ParamValues::from(values)).map_err(from_datafusion)
+    plan.with_param_values(ParamValues::from(values))
+        .map_err(from_datafusion)
 }

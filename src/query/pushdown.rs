@@ -11,11 +11,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result as DfResult};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Distinct, Expr, Filter, Join, JoinType, LogicalPlan, Projection, TableProviderFilterPushDown, TableScan,
+    Aggregate, Distinct, Expr, Filter, Join, JoinType, LogicalPlan, Projection,
+    TableProviderFilterPushDown, TableScan, Union,
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::fallible::is_fallible;
+use super::fallible::{is_fallible, reguard, release};
 
 /// The optimizer rule.
 #[derive(Debug)]
@@ -30,7 +31,11 @@ impl OptimizerRule for PushDown {
         Some(ApplyOrder::TopDown)
     }
 
-    fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _config: &dyn OptimizerConfig,
+    ) -> DfResult<Transformed<LogicalPlan>> {
         match plan {
             LogicalPlan::Filter(filter) => push_filter(filter),
             LogicalPlan::Join(join) if join.filter.is_some() => push_join_condition(join),
@@ -41,12 +46,23 @@ impl OptimizerRule for PushDown {
 
 /// Whether a conjunct may be evaluated for more rows than before.
 fn is_movable(conjunct: &Expr, schema: &DFSchema) -> bool {
-    !conjunct.is_volatile() && !conjunct.contains_scalar_subquery() && !has_subquery(conjunct) && !is_fallible(conjunct, schema)
+    !conjunct.is_volatile()
+        && !conjunct.contains_scalar_subquery()
+        && !has_subquery(conjunct)
+        && !is_fallible(conjunct, schema)
 }
 
 fn has_subquery(expr: &Expr) -> bool {
-    expr.exists(|e| Ok(matches!(e, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::OuterReferenceColumn(..))))
-        .unwrap_or(true)
+    expr.exists(|e| {
+        Ok(matches!(
+            e,
+            Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+        ))
+    })
+    .unwrap_or(true)
 }
 
 fn with_filter(conjuncts: Vec<Expr>, input: LogicalPlan) -> LogicalPlan {
@@ -61,7 +77,10 @@ fn push_filter(filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     }
     let schema = Arc::clone(filter.input.schema());
-    let conjuncts = split_conjunction_owned(filter.predicate.clone());
+    let conjuncts: Vec<Expr> = split_conjunction_owned(filter.predicate.clone())
+        .into_iter()
+        .map(|conjunct| release(conjunct, &schema))
+        .collect();
     match filter.input.as_ref() {
         LogicalPlan::Filter(inner) => {
             let mut all = split_conjunction_owned(inner.predicate.clone());
@@ -70,11 +89,16 @@ fn push_filter(filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
                     all.push(conjunct);
                 }
             }
-            let merged = Filter::new(conjunction(all).expect("a filter has a predicate"), Arc::clone(&inner.input));
+            let merged = Filter::new(
+                conjunction(all).expect("a filter has a predicate"),
+                Arc::clone(&inner.input),
+            );
             let pushed = push_filter(merged)?;
             Ok(Transformed::yes(pushed.data))
         }
-        LogicalPlan::Projection(projection) => push_through_projection(conjuncts, projection, filter.clone()),
+        LogicalPlan::Projection(projection) => {
+            push_through_projection(conjuncts, projection, filter.clone())
+        }
         LogicalPlan::SubqueryAlias(alias) => {
             let names = renaming(&alias.schema, alias.input.schema());
             let predicate = substitute(filter.predicate.clone(), &names)?;
@@ -84,48 +108,83 @@ fn push_filter(filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
         }
         LogicalPlan::Sort(sort) => {
             let mut sort = sort.clone();
-            sort.input = Arc::new(LogicalPlan::Filter(Filter::new(filter.predicate, sort.input)));
+            sort.input = Arc::new(LogicalPlan::Filter(Filter::new(
+                filter.predicate,
+                sort.input,
+            )));
             Ok(Transformed::yes(LogicalPlan::Sort(sort)))
         }
         LogicalPlan::Distinct(Distinct::All(input)) => {
-            let pushed = LogicalPlan::Filter(Filter::new(filter.predicate.clone(), Arc::clone(input)));
-            Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(pushed)))))
+            let pushed =
+                LogicalPlan::Filter(Filter::new(filter.predicate.clone(), Arc::clone(input)));
+            Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(
+                Arc::new(pushed),
+            ))))
         }
-        LogicalPlan::Union(union) => {
-            let mut union = union.clone();
-            let inputs = union.inputs.iter().map(|input| {
-                let names = renaming(&union.schema, input.schema());
-                let predicate = substitute(filter.predicate.clone(), &names)?;
-                Ok(Arc::new(LogicalPlan::Filter(Filter::new(predicate, Arc::clone(input)))))
-            });
-            union.inputs = inputs.collect::<DfResult<Vec<_>>>()?;
-            Ok(Transformed::yes(LogicalPlan::Union(union)))
-        }
+        LogicalPlan::Union(union) => push_into_union(union.clone(), filter.predicate),
         LogicalPlan::Aggregate(aggregate) => {
-            let keys: HashMap<Column, Expr> = aggregate
-                .schema
-                .iter()
-                .zip(&aggregate.group_expr)
-                .map(|((qualifier, field), expr)| (Column::new(qualifier.cloned(), field.name()), expr.clone().unalias()))
-                .collect();
-            let sets = aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_)));
-            let movable = |conjunct: &Expr| {
-                let columns = conjunct.column_refs();
-                !sets && !columns.is_empty() && columns.iter().all(|c| keys.contains_key(*c)) && is_movable(conjunct, &schema)
-            };
-            let (down, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(movable);
-            if down.is_empty() {
-                return Ok(Transformed::no(LogicalPlan::Filter(filter)));
-            }
-            let down = down.into_iter().map(|c| substitute(c, &keys)).collect::<DfResult<Vec<_>>>()?;
-            let mut aggregate = aggregate.clone();
-            aggregate.input = Arc::new(with_filter(down, Arc::unwrap_or_clone(aggregate.input)));
-            Ok(Transformed::yes(with_filter(stay, LogicalPlan::Aggregate(aggregate))))
+            push_through_aggregate(conjuncts, aggregate, filter.clone())
         }
         LogicalPlan::Join(join) => push_through_join(conjuncts, join.clone(), filter.clone()),
         LogicalPlan::TableScan(scan) => push_into_scan(conjuncts, scan.clone(), filter.clone()),
         _ => Ok(Transformed::no(LogicalPlan::Filter(filter))),
     }
+}
+
+fn push_into_union(mut union: Union, predicate: Expr) -> DfResult<Transformed<LogicalPlan>> {
+    let inputs = union.inputs.iter().map(|input| {
+        let names = renaming(&union.schema, input.schema());
+        let predicate = substitute(predicate.clone(), &names)?;
+        Ok(Arc::new(LogicalPlan::Filter(Filter::new(
+            predicate,
+            Arc::clone(input),
+        ))))
+    });
+    union.inputs = inputs.collect::<DfResult<Vec<_>>>()?;
+    Ok(Transformed::yes(LogicalPlan::Union(union)))
+}
+
+/// Conjuncts on group keys alone drop whole groups, so they may as well drop those groups' rows.
+fn push_through_aggregate(
+    conjuncts: Vec<Expr>,
+    aggregate: &Aggregate,
+    filter: Filter,
+) -> DfResult<Transformed<LogicalPlan>> {
+    let keys: HashMap<Column, Expr> = aggregate
+        .schema
+        .columns()
+        .into_iter()
+        .zip(
+            aggregate
+                .group_expr
+                .iter()
+                .map(|expr| expr.clone().unalias()),
+        )
+        .collect();
+    let sets = aggregate
+        .group_expr
+        .iter()
+        .any(|e| matches!(e, Expr::GroupingSet(_)));
+    let movable = |conjunct: &Expr| {
+        let columns = conjunct.column_refs();
+        let on_keys = !columns.is_empty() && columns.iter().all(|c| keys.contains_key(*c));
+        !sets && on_keys && is_movable(conjunct, &aggregate.schema)
+    };
+    let (down, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(movable);
+    if down.is_empty() {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    }
+    let schema = Arc::clone(aggregate.input.schema());
+    let down = down
+        .into_iter()
+        .map(|conjunct| reguard(substitute(conjunct, &keys)?, &schema))
+        .collect::<DfResult<Vec<_>>>()?;
+    let mut aggregate = aggregate.clone();
+    aggregate.input = Arc::new(with_filter(down, Arc::unwrap_or_clone(aggregate.input)));
+    Ok(Transformed::yes(with_filter(
+        stay,
+        LogicalPlan::Aggregate(aggregate),
+    )))
 }
 
 /// The columns of a renaming node as columns of its input, by position.
@@ -150,7 +209,11 @@ fn substitute(expr: Expr, names: &HashMap<Column, Expr>) -> DfResult<Expr> {
 }
 
 /// A conjunct crosses a projection as long as what it refers to is computed from the row alone and only once.
-fn push_through_projection(conjuncts: Vec<Expr>, projection: &Projection, filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
+fn push_through_projection(
+    conjuncts: Vec<Expr>,
+    projection: &Projection,
+    filter: Filter,
+) -> DfResult<Transformed<LogicalPlan>> {
     let definitions: HashMap<Column, Expr> = projection
         .schema
         .columns()
@@ -162,7 +225,9 @@ fn push_through_projection(conjuncts: Vec<Expr>, projection: &Projection, filter
             definitions.get(*column).is_none_or(|definition| {
                 definition.is_volatile()
                     || definition.contains_scalar_subquery()
-                    || definition.exists(|e| Ok(matches!(e, Expr::Unnest(_)))).unwrap_or(true)
+                    || definition
+                        .exists(|e| Ok(matches!(e, Expr::Unnest(_))))
+                        .unwrap_or(true)
             })
         })
     };
@@ -173,19 +238,26 @@ fn push_through_projection(conjuncts: Vec<Expr>, projection: &Projection, filter
     let schema = Arc::clone(projection.input.schema());
     let down = down
         .into_iter()
-        .map(|conjunct| super::fallible::reguard(substitute(conjunct, &definitions)?, &schema))
+        .map(|conjunct| reguard(substitute(conjunct, &definitions)?, &schema))
         .collect::<DfResult<Vec<_>>>()?;
     let mut projection = projection.clone();
     projection.input = Arc::new(with_filter(down, Arc::unwrap_or_clone(projection.input)));
-    Ok(Transformed::yes(with_filter(stay, LogicalPlan::Projection(projection))))
+    Ok(Transformed::yes(with_filter(
+        stay,
+        LogicalPlan::Projection(projection),
+    )))
 }
 
 /// Whether rows of (left, right) that a filter above the join would drop may be dropped before it.
 fn preserved(join_type: JoinType) -> (bool, bool) {
     match join_type {
         JoinType::Inner => (true, true),
-        JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => (true, false),
-        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => (false, true),
+        JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+            (true, false)
+        }
+        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+            (false, true)
+        }
         JoinType::Full => (false, false),
     }
 }
@@ -195,7 +267,11 @@ fn refers_only_to(conjunct: &Expr, schema: &DFSchema) -> bool {
     !columns.is_empty() && columns.iter().all(|column| schema.has_column(column))
 }
 
-fn push_through_join(conjuncts: Vec<Expr>, mut join: Join, filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
+fn push_through_join(
+    conjuncts: Vec<Expr>,
+    mut join: Join,
+    filter: Filter,
+) -> DfResult<Transformed<LogicalPlan>> {
     let (left_kept, right_kept) = preserved(join.join_type);
     let (mut left, mut right, mut condition, mut stay) = (vec![], vec![], vec![], vec![]);
     for conjunct in conjuncts {
@@ -204,7 +280,8 @@ fn push_through_join(conjuncts: Vec<Expr>, mut join: Join, filter: Filter) -> Df
             left.push(conjunct);
         } else if movable && right_kept && refers_only_to(&conjunct, join.right.schema()) {
             right.push(conjunct);
-        } else if movable && join.join_type == JoinType::Inner && !conjunct.column_refs().is_empty() {
+        } else if movable && join.join_type == JoinType::Inner && !conjunct.column_refs().is_empty()
+        {
             condition.push(conjunct);
         } else {
             stay.push(conjunct);
@@ -229,7 +306,12 @@ fn push_join_condition(mut join: Join) -> DfResult<Transformed<LogicalPlan>> {
     };
     let schema = join.left.schema().join(join.right.schema())?;
     let (mut left, mut right, mut stay) = (vec![], vec![], vec![]);
-    for conjunct in join.filter.take().map_or_else(Vec::new, split_conjunction_owned) {
+    for conjunct in join
+        .filter
+        .take()
+        .map_or_else(Vec::new, split_conjunction_owned)
+    {
+        let conjunct = release(conjunct, &schema);
         let movable = is_movable(&conjunct, &schema) && !join.null_aware;
         if movable && left_free && refers_only_to(&conjunct, join.left.schema()) {
             left.push(conjunct);
@@ -247,10 +329,17 @@ fn push_join_condition(mut join: Join) -> DfResult<Transformed<LogicalPlan>> {
 }
 
 /// Offers infallible conjuncts to the table; it may use them exactly, as a hint, or not at all.
-fn push_into_scan(conjuncts: Vec<Expr>, mut scan: TableScan, filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
+fn push_into_scan(
+    conjuncts: Vec<Expr>,
+    mut scan: TableScan,
+    filter: Filter,
+) -> DfResult<Transformed<LogicalPlan>> {
     let schema = Arc::clone(&scan.projected_schema);
-    let (offered, mut stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(|c| is_movable(c, &schema));
-    let answers = scan.source.supports_filters_pushdown(&offered.iter().collect::<Vec<_>>())?;
+    let (offered, mut stay): (Vec<Expr>, Vec<Expr>) =
+        conjuncts.into_iter().partition(|c| is_movable(c, &schema));
+    let answers = scan
+        .source
+        .supports_filters_pushdown(&offered.iter().collect::<Vec<_>>())?;
     let mut kept = vec![];
     let mut changed = false;
     for (conjunct, answer) in offered.into_iter().zip(answers) {
@@ -268,5 +357,8 @@ fn push_into_scan(conjuncts: Vec<Expr>, mut scan: TableScan, filter: Filter) -> 
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     }
     kept.append(&mut stay);
-    Ok(Transformed::yes(with_filter(kept, LogicalPlan::TableScan(scan))))
+    Ok(Transformed::yes(with_filter(
+        kept,
+        LogicalPlan::TableScan(scan),
+    )))
 }

@@ -9,15 +9,20 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select,
-    SelectItem, SetExpr, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound,
-    WindowType,
+    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName,
+    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    TableWithJoins, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
+    WindowFrameBound, WindowType,
 };
+
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
 
 use super::arithmetic::Operation;
 use super::cast::CAST_PREFIX;
 use super::operators::integer_cast_name;
+use crate::error::{Error, Result, SqlState};
 
 /// Ends the visible part of a column name that had to be made unique inside a plan.
 const UNIQUE_MARK: char = '\u{1}';
@@ -27,14 +32,20 @@ pub fn visible_name(name: &str) -> &str {
     name.split(UNIQUE_MARK).next().unwrap_or(name)
 }
 
-/// Rewrites a query in place.
-pub(super) fn rewrite(query: &mut Query) {
-    let _ = query.visit(&mut Speller { depth: 0 });
+/// Rewrites a query in place. Two relations of one name in a FROM are 42712.
+pub(super) fn rewrite(query: &mut Query) -> Result<()> {
+    match query.visit(&mut Speller { depth: 0 }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
 }
 
 /// Rewrites a single expression in place, as for defaults and other expressions without a query.
-pub(super) fn rewrite_expr(expr: &mut Expr) {
-    let _ = expr.visit(&mut Speller { depth: 0 });
+pub(super) fn rewrite_expr(expr: &mut Expr) -> Result<()> {
+    match expr.visit(&mut Speller { depth: 0 }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
 }
 
 struct Speller {
@@ -43,24 +54,35 @@ struct Speller {
 }
 
 impl VisitorMut for Speller {
-    type Break = ();
+    type Break = Error;
 
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Error> {
         self.depth += 1;
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         name_columns(&mut select.projection, self.depth == 1);
-        ControlFlow::Continue(())
+        for item in &mut select.projection {
+            if let SelectItem::ExprWithAlias { expr, .. } = item {
+                let _ = expr.visit(&mut SelectListForms { depth: 0 });
+            }
+        }
+        match repeated_relation(&select.from) {
+            Some(name) => ControlFlow::Break(Error::new(
+                SqlState::DUPLICATE_ALIAS,
+                format!("table name \"{name}\" specified more than once"),
+            )),
+            None => ControlFlow::Continue(()),
+        }
     }
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         respell(expr);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
             exprs.iter_mut().for_each(keep_position);
         }
@@ -70,17 +92,21 @@ impl VisitorMut for Speller {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth -= 1;
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(exprs) = &mut order_by.kind
         {
-            exprs.iter_mut().for_each(|order| keep_position(&mut order.expr));
+            exprs
+                .iter_mut()
+                .for_each(|order| keep_position(&mut order.expr));
         }
         match &mut query.limit_clause {
             Some(LimitClause::LimitOffset { limit, offset, .. }) => {
                 limit.iter_mut().for_each(keep_position);
-                offset.iter_mut().for_each(|offset| keep_position(&mut offset.value));
+                offset
+                    .iter_mut()
+                    .for_each(|offset| keep_position(&mut offset.value));
             }
             Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
                 keep_position(offset);
@@ -95,6 +121,116 @@ impl VisitorMut for Speller {
     }
 }
 
+/// Forms that DataFusion plans only elsewhere: EXISTS becomes `(SELECT count(*) > 0 FROM ...)`, generate_series a set of rows.
+struct SelectListForms {
+    depth: usize,
+}
+
+impl VisitorMut for SelectListForms {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Exists { subquery, negated } if self.depth == 0 => {
+                let comparison = if *negated { "=" } else { ">" };
+                *expr = Expr::Subquery(counting(subquery.as_ref().clone(), comparison));
+            }
+            Expr::Function(function)
+                if self.depth == 0 && is_named(function, "generate_series") =>
+            {
+                *expr = call("unnest", vec![take(expr)]);
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `SELECT count(*) > 0 FROM ...`: of the query's own FROM and WHERE where nothing else decides how many rows it has,
+/// which can be decorrelated, else of the whole query.
+fn counting(query: Query, comparison: &str) -> Box<Query> {
+    let template = format!("SELECT count(*) {comparison} 0 FROM (SELECT 1) AS \"exists\"");
+    let mut statements =
+        Parser::parse_sql(&PostgreSqlDialect {}, &template).expect("the template is SQL");
+    let Some(Statement::Query(mut outer)) = statements.pop() else {
+        unreachable!("the template is a query")
+    };
+    let SetExpr::Select(select) = outer.body.as_mut() else {
+        unreachable!("the template is a SELECT")
+    };
+    match query.body.as_ref() {
+        SetExpr::Select(inner)
+            if query.with.is_none() && query.limit_clause.is_none() && has_plain_rows(inner) =>
+        {
+            select.from.clone_from(&inner.from);
+            select.selection.clone_from(&inner.selection);
+        }
+        _ => {
+            if let Some(TableFactor::Derived { subquery, .. }) =
+                select.from.first_mut().map(|from| &mut from.relation)
+            {
+                **subquery = query;
+            }
+        }
+    }
+    outer
+}
+
+/// Whether a SELECT has a row for each row of FROM that satisfies WHERE.
+fn has_plain_rows(select: &Select) -> bool {
+    let ungrouped =
+        matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let plain = select.projection.iter().all(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            matches!(
+                expr,
+                Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_)
+            )
+        }
+        _ => true,
+    });
+    ungrouped && plain && select.having.is_none() && !select.from.is_empty()
+}
+
+/// A name under which two relations of one FROM can be referred to.
+fn repeated_relation(from: &[TableWithJoins]) -> Option<String> {
+    let mut names = HashSet::new();
+    from.iter()
+        .flat_map(|item| {
+            std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
+        })
+        .filter_map(relation_name)
+        .find(|name| !names.insert(name.clone()))
+}
+
+fn relation_name(relation: &TableFactor) -> Option<String> {
+    match relation {
+        TableFactor::Table {
+            alias: Some(alias), ..
+        }
+        | TableFactor::Derived {
+            alias: Some(alias), ..
+        } => Some(folded(&alias.name)),
+        TableFactor::Table {
+            name,
+            alias: None,
+            args: None,
+            ..
+        } if name.0.len() == 1 => name.0[0].as_ident().map(folded),
+        _ => None,
+    }
+}
+
 /// Undoes the typing of a bare number.
 fn keep_position(expr: &mut Expr) {
     if let Some(number) = typed_number(expr) {
@@ -104,11 +240,15 @@ fn keep_position(expr: &mut Expr) {
 
 /// The digits of a number that was typed here.
 fn typed_number(expr: &Expr) -> Option<String> {
-    let Expr::Function(function) = expr else { return None };
+    let Expr::Function(function) = expr else {
+        return None;
+    };
     if function.name.0.first()?.as_ident()?.value != integer_cast_name() {
         return None;
     }
-    let FunctionArguments::List(list) = &function.args else { return None };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
     match list.args.as_slice() {
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
             Value::Number(number, _) => Some(number.clone()),
@@ -118,13 +258,42 @@ fn typed_number(expr: &Expr) -> Option<String> {
     }
 }
 
+/// The text of a number that was typed as numeric here.
+fn open_numeric_text(expr: &Expr) -> Option<String> {
+    let Expr::Function(function) = expr else {
+        return None;
+    };
+    if function.name.0.first()?.as_ident()?.value != format!("{CAST_PREFIX}numeric") {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
+            Value::SingleQuotedString(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    let args = args
+        .into_iter()
+        .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
+        .collect();
     Expr::Function(Function {
-        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('"', name))]),
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote(
+            '"', name,
+        ))]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
         filter: None,
         null_treatment: None,
         over: None,
@@ -154,10 +323,20 @@ fn respell(expr: &mut Expr) {
                 *expr = typed;
             }
         }
-        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, array: false, format: None } => {
-            *expr = cast(&data_type.to_string(), take(inner));
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr: inner,
+            data_type,
+            array: false,
+            format: None,
+        } => {
+            // The text of a number survives into types that hold more digits than numeric does.
+            let inner = open_numeric_text(inner).map_or_else(|| take(inner), string);
+            *expr = cast(&data_type.to_string(), inner);
         }
-        Expr::TypedString(TypedString { data_type, value, .. }) => {
+        Expr::TypedString(TypedString {
+            data_type, value, ..
+        }) => {
             *expr = cast(&data_type.to_string(), Expr::Value(value.clone()));
         }
         Expr::Interval(interval) => {
@@ -165,23 +344,70 @@ fn respell(expr: &mut Expr) {
                 *expr = cast("interval", string(text));
             }
         }
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: inner,
+        } => {
             *expr = match typed_number(inner).or_else(|| plain_number(inner)) {
-                Some(number) => number_literal(&format!("-{number}"))
-                    .unwrap_or_else(|| Expr::Value(Value::Number(format!("-{number}"), false).into())),
+                Some(number) => number_literal(&format!("-{number}")).unwrap_or_else(|| {
+                    Expr::Value(Value::Number(format!("-{number}"), false).into())
+                }),
                 None => call(Operation::Negate.function_name(), vec![take(inner)]),
             };
         }
-        Expr::Between { expr: value, negated, low, high } => {
-            let (value, low, high) = (take(value), take(low), take(high));
-            *expr = between(value, *negated, low, high);
+        Expr::BinaryOp { .. } | Expr::InList { .. } | Expr::Between { .. } => {
+            respell_comparison(expr)
         }
-        Expr::Extract { field, expr: inner, .. } => {
+        Expr::Extract {
+            field, expr: inner, ..
+        } => {
             let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
             *expr = call("extract", vec![string(field), take(inner)]);
         }
-        Expr::AtTimeZone { timestamp, time_zone } => *expr = call("timezone", vec![take(time_zone), take(timestamp)]),
-        Expr::Function(function) => respell_function(function),
+        Expr::AtTimeZone {
+            timestamp,
+            time_zone,
+        } => *expr = call("timezone", vec![take(time_zone), take(timestamp)]),
+        Expr::Function(function) => {
+            respell_function(function);
+            if let Some(operator) = operator_call(function) {
+                *expr = operator;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Comparisons that stand for several.
+fn respell_comparison(expr: &mut Expr) {
+    match expr {
+        Expr::BinaryOp { left, op, right } => {
+            if let (Expr::Tuple(left), Expr::Tuple(right)) = (left.as_ref(), right.as_ref())
+                && let Some(compared) = compare_rows(left, op, right)
+            {
+                *expr = compared;
+            }
+        }
+        Expr::InList {
+            expr: row,
+            list,
+            negated,
+        } => {
+            if let Expr::Tuple(row) = row.as_ref()
+                && let Some(compared) = row_in_rows(row, list, *negated)
+            {
+                *expr = compared;
+            }
+        }
+        Expr::Between {
+            expr: value,
+            negated,
+            low,
+            high,
+        } => {
+            let (value, low, high) = (take(value), take(low), take(high));
+            *expr = between(value, *negated, low, high);
+        }
         _ => {}
     }
 }
@@ -201,16 +427,27 @@ fn number_literal(number: &str) -> Option<Expr> {
     let digits = number.replace('_', "");
     let whole = !digits.contains(['.', 'e', 'E']);
     if whole && digits.parse::<i32>().is_ok() {
-        return Some(call(&integer_cast_name(), vec![Expr::Value(Value::Number(digits, false).into())]));
+        return Some(call(
+            &integer_cast_name(),
+            vec![Expr::Value(Value::Number(digits, false).into())],
+        ));
     }
     if (whole && digits.parse::<i64>().is_ok()) || digits.ends_with('.') && digits.len() < 18 {
         return None;
     }
-    if whole || digits.contains(['e', 'E']) { Some(cast("numeric", string(digits))) } else { None }
+    if whole || digits.contains(['e', 'E']) {
+        Some(cast("numeric", string(digits)))
+    } else {
+        None
+    }
 }
 
 fn between(value: Expr, negated: bool, low: Expr, high: Expr) -> Expr {
-    let op = |left: Expr, op: BinaryOperator, right: Expr| Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) };
+    let op = |left: Expr, op: BinaryOperator, right: Expr| Expr::BinaryOp {
+        left: Box::new(left),
+        op,
+        right: Box::new(right),
+    };
     let both = if negated {
         op(
             op(value.clone(), BinaryOperator::Lt, low),
@@ -239,9 +476,84 @@ fn interval_text(interval: &Interval) -> Option<String> {
     })
 }
 
+fn is_named(function: &Function, name: &str) -> bool {
+    match function.name.0.as_slice() {
+        [part] => part.as_ident().is_some_and(|ident| folded(ident) == name),
+        _ => false,
+    }
+}
+
+/// Comparisons of rows, part by part: `(a, b) = (1, 2)` is `a = 1 AND b = 2`.
+fn compare_rows(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
+    let (joined, each) = match op {
+        BinaryOperator::Eq => (BinaryOperator::And, BinaryOperator::Eq),
+        BinaryOperator::NotEq => (BinaryOperator::Or, BinaryOperator::NotEq),
+        _ => return None,
+    };
+    if left.len() != right.len() {
+        return None;
+    }
+    let pairs = left.iter().zip(right).map(|(l, r)| Expr::BinaryOp {
+        left: Box::new(l.clone()),
+        op: each.clone(),
+        right: Box::new(r.clone()),
+    });
+    let all = pairs.reduce(|l, r| Expr::BinaryOp {
+        left: Box::new(l),
+        op: joined.clone(),
+        right: Box::new(r),
+    })?;
+    Some(Expr::Nested(Box::new(all)))
+}
+
+/// `(a, b) IN ((1, 2), (3, 4))` as comparisons; `None` unless every item is a row of the same length.
+fn row_in_rows(row: &[Expr], list: &[Expr], negated: bool) -> Option<Expr> {
+    let (op, joined) = if negated {
+        (BinaryOperator::NotEq, BinaryOperator::And)
+    } else {
+        (BinaryOperator::Eq, BinaryOperator::Or)
+    };
+    let tests = list.iter().map(|item| match item {
+        Expr::Tuple(other) => compare_rows(row, &op, other),
+        _ => None,
+    });
+    let tests = tests.collect::<Option<Vec<Expr>>>()?;
+    let all = tests.into_iter().reduce(|l, r| Expr::BinaryOp {
+        left: Box::new(l),
+        op: joined.clone(),
+        right: Box::new(r),
+    })?;
+    Some(Expr::Nested(Box::new(all)))
+}
+
+/// `mod(a, b)` is `a % b`, with the operator's types.
+fn operator_call(function: &mut Function) -> Option<Expr> {
+    if !is_named(function, "mod") {
+        return None;
+    }
+    let FunctionArguments::List(list) = &mut function.args else {
+        return None;
+    };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(left)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(right)),
+    ] = list.args.as_mut_slice()
+    else {
+        return None;
+    };
+    let (left, right) = (Box::new(take(left)), Box::new(take(right)));
+    Some(Expr::Nested(Box::new(Expr::BinaryOp {
+        left,
+        op: BinaryOperator::Modulo,
+        right,
+    })))
+}
+
 fn respell_function(function: &mut Function) {
     let qualified = function.name.0.len() == 2
-        && function.name.0[0].as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case("pg_catalog"));
+        && function.name.0[0]
+            .as_ident()
+            .is_some_and(|i| i.value.eq_ignore_ascii_case("pg_catalog"));
     if qualified {
         function.name.0.remove(0);
     }
@@ -250,7 +562,9 @@ fn respell_function(function: &mut Function) {
     {
         let bounds = [Some(&mut frame.start_bound), frame.end_bound.as_mut()];
         for bound in bounds.into_iter().flatten() {
-            if let WindowFrameBound::Preceding(Some(expr)) | WindowFrameBound::Following(Some(expr)) = bound {
+            if let WindowFrameBound::Preceding(Some(expr))
+            | WindowFrameBound::Following(Some(expr)) = bound
+            {
                 keep_position(expr);
             }
         }
@@ -260,13 +574,21 @@ fn respell_function(function: &mut Function) {
 /// Gives unnamed result columns the names PostgreSQL gives them. Names that recur are made unique for the plan; at the
 /// top, where nothing refers to the columns, that includes columns that a wildcard may bring as well.
 fn name_columns(items: &mut [SelectItem], top: bool) {
-    let wildcard = items.iter().any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let wildcard = items.iter().any(|i| {
+        matches!(
+            i,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
+    });
     let mut taken: HashSet<String> = HashSet::new();
     for item in items.iter_mut() {
         let (name, column) = match item {
             SelectItem::UnnamedExpr(expr) => {
                 let column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-                (figure_name(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name), column)
+                (
+                    figure_name(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name),
+                    column,
+                )
             }
             SelectItem::ExprWithAlias { alias, .. } => {
                 let name = folded(alias);
@@ -281,10 +603,17 @@ fn name_columns(items: &mut [SelectItem], top: bool) {
         if column && !recurs && !(wildcard && top) {
             continue;
         }
-        let alias = if recurs || (wildcard && top) { unique(&name, &mut taken) } else { name };
+        let alias = if recurs || (wildcard && top) {
+            unique(&name, &mut taken)
+        } else {
+            name
+        };
         if let SelectItem::UnnamedExpr(expr) = item {
             // A qualified column keeps its qualifier unless its name recurs in the same list.
-            *item = SelectItem::ExprWithAlias { expr: take(expr), alias: Ident::with_quote('"', alias) };
+            *item = SelectItem::ExprWithAlias {
+                expr: take(expr),
+                alias: Ident::with_quote('"', alias),
+            };
         }
     }
 }
@@ -301,7 +630,11 @@ fn unique(name: &str, taken: &mut HashSet<String>) -> String {
 }
 
 fn folded(ident: &Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+    if ident.quote_style.is_some() {
+        ident.value.clone()
+    } else {
+        ident.value.to_lowercase()
+    }
 }
 
 /// The name PostgreSQL derives for an expression, and whether it is a strong one that a cast around it keeps.
@@ -310,16 +643,27 @@ fn figure_name(expr: &Expr) -> Option<(String, bool)> {
     match expr {
         Expr::Identifier(ident) => Some((folded(ident), true)),
         Expr::CompoundIdentifier(idents) => idents.last().map(|ident| (folded(ident), true)),
-        Expr::Function(function) => function.name.0.last()?.as_ident().map(|ident| (folded(ident), true)),
+        Expr::Function(function) => function
+            .name
+            .0
+            .last()?
+            .as_ident()
+            .map(|ident| (folded(ident), true)),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure_name(inner),
         Expr::CompoundFieldAccess { root, .. } => figure_name(root),
-        Expr::Cast { expr: inner, data_type, .. } => match figure_name(inner) {
+        Expr::Cast {
+            expr: inner,
+            data_type,
+            ..
+        } => match figure_name(inner) {
             Some((name, true)) => Some((name, true)),
             _ => Some((type_name(data_type), false)),
         },
         Expr::TypedString(typed) => Some((type_name(&typed.data_type), false)),
         Expr::Interval(_) => Some(("interval".to_owned(), false)),
-        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some(("bool".to_owned(), false)),
+        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => {
+            Some(("bool".to_owned(), false))
+        }
         Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure_name) {
             Some((name, true)) => Some((name, true)),
             _ => Some(("case".to_owned(), false)),
@@ -369,8 +713,15 @@ fn type_name(data_type: &DataType) -> String {
         T::Varchar(_) | T::CharVarying(_) | T::CharacterVarying(_) => "varchar".into(),
         T::Char(_) | T::Character(_) => "bpchar".into(),
         T::Timestamp(_, zone) => {
-            let zoned = matches!(zone, sqlparser::ast::TimezoneInfo::Tz | sqlparser::ast::TimezoneInfo::WithTimeZone);
-            if zoned { "timestamptz".into() } else { "timestamp".into() }
+            let zoned = matches!(
+                zone,
+                sqlparser::ast::TimezoneInfo::Tz | sqlparser::ast::TimezoneInfo::WithTimeZone
+            );
+            if zoned {
+                "timestamptz".into()
+            } else {
+                "timestamp".into()
+            }
         }
         T::Interval { .. } => "interval".into(),
         T::Array(

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    TypeSignature, Volatility,
 };
 
 use crate::error::{Error, SqlState};
@@ -20,7 +21,10 @@ pub(crate) fn undefined(name: &str) -> Arc<ScalarUDF> {
 
 /// A function whose every call fails with `error`.
 pub(crate) fn refused(name: &str, error: Error) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Missing::new(name, Some((error.code.0, error.message)))))
+    Arc::new(ScalarUDF::from(Missing::new(
+        name,
+        Some((error.code.0, error.message)),
+    )))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -32,9 +36,15 @@ struct Missing {
 
 impl Missing {
     fn new(name: &str, error: Option<(&'static str, String)>) -> Missing {
-        let signature =
-            Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::VariadicAny], Volatility::Immutable);
-        Missing { name: name.to_owned(), error, signature }
+        let signature = Signature::one_of(
+            vec![TypeSignature::Nullary, TypeSignature::VariadicAny],
+            Volatility::Immutable,
+        );
+        Missing {
+            name: name.to_owned(),
+            error,
+            signature,
+        }
     }
 
     fn error(&self, arguments: &[String]) -> Error {
@@ -55,7 +65,10 @@ impl ScalarUDFImpl for Missing {
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        let names: Vec<String> = types.iter().map(crate::query::sql_types::pg_type_name).collect();
+        let names: Vec<String> = types
+            .iter()
+            .map(crate::query::sql_types::pg_type_name)
+            .collect();
         Err(to_datafusion(self.error(&names)))
     }
 

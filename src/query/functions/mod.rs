@@ -10,18 +10,35 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 use super::arithmetic::{self, Operation};
 
+mod aggregates;
+pub(super) mod datetime;
+mod exact_sum;
 pub(super) mod json;
 pub(super) mod math;
 pub(super) mod missing;
+mod values;
 
 /// Every scalar function, ours last so that they win over DataFusion's.
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let mut functions = SessionStateDefaults::default_scalar_functions();
+    // Names that PostgreSQL has for functions of DataFusion's.
+    functions.push(Arc::new(
+        datafusion::functions::math::signum()
+            .as_ref()
+            .clone()
+            .with_aliases(["sign"]),
+    ));
     functions.extend(Operation::ALL.map(arithmetic::function));
+    functions.extend(datetime::all());
+    functions.extend(json::all());
+    functions.extend(math::all());
+    functions.extend(values::all());
     functions
 }
 
 /// Every aggregate function, ours last.
 pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
-    SessionStateDefaults::default_aggregate_functions()
+    let mut functions = SessionStateDefaults::default_aggregate_functions();
+    functions.extend(aggregates::all());
+    functions
 }

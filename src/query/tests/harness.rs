@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
 use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, provider_as_source};
@@ -15,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result, SqlState};
 use crate::query::errors::from_parser;
-use crate::query::sql_types::{numeric, plain};
 use crate::query::{Engine, EngineOptions, Resolver, canonicalise, text};
 
 /// t(a int, b int, c bigint, d double precision, s text, n numeric(10,2)), u(id int, v int), empty(x int).
@@ -26,23 +27,63 @@ pub(super) fn t_batch() -> RecordBatch {
     let n = arrow_cast::cast(&numbers, &DataType::Decimal128(10, 2)).unwrap();
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("a", numbers),
-        ("b", Arc::new(Int32Array::from(vec![Some(0), Some(1), Some(2), Some(0)]))),
-        ("c", Arc::new(Int64Array::from(vec![Some(i64::MAX), Some(5), None, Some(7)]))),
-        ("d", Arc::new(Float64Array::from(vec![Some(1.5), Some(2.5), Some(0.0), None]))),
-        ("s", Arc::new(StringArray::from(vec![Some("1"), Some("two"), None, Some("4")]))),
+        (
+            "b",
+            Arc::new(Int32Array::from(vec![Some(0), Some(1), Some(2), Some(0)])),
+        ),
+        (
+            "c",
+            Arc::new(Int64Array::from(vec![
+                Some(i64::MAX),
+                Some(5),
+                None,
+                Some(7),
+            ])),
+        ),
+        (
+            "d",
+            Arc::new(Float64Array::from(vec![
+                Some(1.5),
+                Some(2.5),
+                Some(0.0),
+                None,
+            ])),
+        ),
+        (
+            "s",
+            Arc::new(StringArray::from(vec![
+                Some("1"),
+                Some("two"),
+                None,
+                Some("4"),
+            ])),
+        ),
         ("n", n),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+    RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .unwrap()
 }
 
 fn u_batch() -> RecordBatch {
-    let schema = Schema::new(vec![Field::new("id", DataType::Int32, true), Field::new("v", DataType::Int32, true)]);
-    let columns: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(vec![2, 3])), Arc::new(Int32Array::from(vec![20, 30]))];
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::Int32, true),
+        Field::new("v", DataType::Int32, true),
+    ]);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from(vec![2, 3])),
+        Arc::new(Int32Array::from(vec![20, 30])),
+    ];
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
 
 fn empty_batch() -> RecordBatch {
-    RecordBatch::new_empty(Arc::new(Schema::new(vec![Field::new("x", DataType::Int32, true)])))
+    RecordBatch::new_empty(Arc::new(Schema::new(vec![Field::new(
+        "x",
+        DataType::Int32,
+        true,
+    )])))
 }
 
 impl Resolver for Tables {
@@ -52,7 +93,10 @@ impl Resolver for Tables {
             "u" => u_batch(),
             "empty" => empty_batch(),
             name => {
-                return Err(Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")));
+                return Err(Error::new(
+                    SqlState::UNDEFINED_TABLE,
+                    format!("relation \"{name}\" does not exist"),
+                ));
             }
         };
         let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
@@ -65,7 +109,8 @@ impl Resolver for Tables {
 }
 
 pub(super) fn engine() -> Engine {
-    static ENGINE: std::sync::LazyLock<Engine> = std::sync::LazyLock::new(|| Engine::new(EngineOptions::default()).unwrap());
+    static ENGINE: std::sync::LazyLock<Engine> =
+        std::sync::LazyLock::new(|| Engine::new(EngineOptions::default()).unwrap());
     ENGINE.clone()
 }
 
@@ -87,7 +132,10 @@ pub(super) fn plan_with(sql: &str, params: &[Option<FieldRef>]) -> Result<Logica
 
 pub(super) fn run_plan(plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
     let plan = engine().optimize_batch(canonicalise(plan)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(engine().collect(&plan, CancellationToken::new()))
 }
 
@@ -101,12 +149,27 @@ pub(super) fn rows(sql: &str) -> Result<String> {
             .fields()
             .iter()
             .zip(batch.columns())
-            .map(|(field, column)| if column.data_type().is_null() { Ok(Arc::clone(column)) } else { text::to_text(column, field, "UTC") })
+            .map(|(field, column)| match column.data_type() {
+                DataType::Boolean => {
+                    let shown = column
+                        .as_boolean()
+                        .iter()
+                        .map(|v| v.map(|v| if v { "t" } else { "f" }));
+                    Ok(Arc::new(shown.collect::<StringArray>()) as ArrayRef)
+                }
+                _ => text::to_text(column, field, "UTC"),
+            })
             .collect::<Result<_>>()?;
         for row in 0..batch.num_rows() {
             let cells: Vec<&str> = columns
                 .iter()
-                .map(|column| if column.is_null(row) { "∅" } else { column.as_string::<i32>().value(row) })
+                .map(|column| {
+                    if column.is_null(row) {
+                        "∅"
+                    } else {
+                        column.as_string::<i32>().value(row)
+                    }
+                })
                 .collect();
             lines.push(cells.join("|"));
         }
@@ -120,9 +183,4 @@ pub(super) fn outcome(sql: &str) -> String {
         Ok(text) => text,
         Err(error) => format!("{} {}", error.code, error.message),
     }
-}
-
-#[allow(dead_code)]
-pub(super) fn numeric_field(scale: i8) -> FieldRef {
-    plain(numeric(scale))
 }
