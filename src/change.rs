@@ -7,7 +7,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array,
+};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
@@ -99,10 +101,15 @@ impl ChangeBatch {
             [] => Ok(ChangeBatch::default()),
             [one] => Ok((*one).clone()),
             [first, ..] => {
-                debug_assert!(parts.iter().all(|p| p.kind == first.kind), "kinds do not mix in one batch");
+                debug_assert!(
+                    parts.iter().all(|p| p.kind == first.kind),
+                    "kinds do not mix in one batch"
+                );
                 let batches = parts.iter().map(|p| p.rows());
-                let batch = arrow_select::concat::concat_batches(first.rows().schema_ref(), batches)?;
-                let weights: Vec<i64> = parts.iter().flat_map(|p| p.weights.iter().copied()).collect();
+                let batch =
+                    arrow_select::concat::concat_batches(first.rows().schema_ref(), batches)?;
+                let weights: Vec<i64> =
+                    parts.iter().flat_map(|p| p.weights.iter().copied()).collect();
                 Ok(ChangeBatch { batch: Some(batch), weights: weights.into(), kind: first.kind })
             }
         }
@@ -126,7 +133,11 @@ pub fn take_rows(batch: &RecordBatch, indices: &[u32]) -> Result<RecordBatch, Ar
 }
 
 /// A record batch of `rows` rows, also when there are no columns to count them by.
-pub fn batch_of(schema: SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch, ArrowError> {
+pub fn batch_of(
+    schema: SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, ArrowError> {
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema, columns, &options)
 }
@@ -159,10 +170,14 @@ pub fn error_schema() -> SchemaRef {
 
 /// Errors as a change batch of [`Kind::Errors`].
 pub fn errors_batch(errors: &[RowError]) -> ChangeBatch {
-    let text = |f: fn(&RowError) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(errors.iter().map(f))) };
-    let poison: ArrayRef = Arc::new(BooleanArray::from(errors.iter().map(|e| e.poison).collect::<Vec<_>>()));
+    let text = |f: fn(&RowError) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(errors.iter().map(f)))
+    };
+    let poison: ArrayRef =
+        Arc::new(BooleanArray::from(errors.iter().map(|e| e.poison).collect::<Vec<_>>()));
     let columns = vec![text(|e| &e.sqlstate), text(|e| &e.message), text(|e| &e.payload), poison];
-    let batch = RecordBatch::try_new(error_schema(), columns).expect("columns match the error schema");
+    let batch =
+        RecordBatch::try_new(error_schema(), columns).expect("columns match the error schema");
     let weights: Vec<i64> = errors.iter().map(|e| e.weight).collect();
     ChangeBatch { batch: Some(batch), weights: weights.into(), kind: Kind::Errors }
 }

@@ -57,25 +57,31 @@ impl wire::Meter for Meter {
 }
 
 async fn bind(address: &ListenAddress) -> Result<TcpListener, String> {
-    TcpListener::bind(address.addresses()).await.map_err(|error| format!("could not listen on {address}: {error}"))
+    TcpListener::bind(address.addresses())
+        .await
+        .map_err(|error| format!("could not listen on {address}: {error}"))
 }
 
 impl Running {
     /// Binds both listeners, starts the engine and begins to accept.
     pub async fn start(config: &ServerConfig) -> Result<Running, String> {
-        let (listener, http_listener) = (bind(&config.listen).await?, bind(&config.http_listen).await?);
+        let (listener, http_listener) =
+            (bind(&config.listen).await?, bind(&config.http_listen).await?);
         let local = |listener: &TcpListener| listener.local_addr().map_err(|e| e.to_string());
         let (address, http_address) = (local(&listener)?, local(&http_listener)?);
-        std::fs::create_dir_all(&config.data_dir)
-            .map_err(|e| format!("could not create the data directory {}: {e}", config.data_dir.display()))?;
-        let server = Server::start(config.workers, config.memory_limit_bytes).map_err(|e| e.to_string())?;
+        std::fs::create_dir_all(&config.data_dir).map_err(|e| {
+            format!("could not create the data directory {}: {e}", config.data_dir.display())
+        })?;
+        let server =
+            Server::start(config.workers, config.memory_limit_bytes).map_err(|e| e.to_string())?;
         let metrics = Metrics::new(server.memory.clone());
         let readiness = Readiness::default();
         let stop = CancellationToken::new();
         let state = HttpState { metrics: metrics.clone(), readiness: readiness.clone() };
         let http = tokio::spawn(crate::http::serve(http_listener, state, stop.clone()));
         let meter = Arc::new(Meter(metrics.clone()));
-        let wire = tokio::spawn(wire::serve(listener, server.clone(), stop.clone(), SESSIONS_MAX, meter));
+        let wire =
+            tokio::spawn(wire::serve(listener, server.clone(), stop.clone(), SESSIONS_MAX, meter));
         tokio::spawn(observe(server.clone(), metrics, stop.clone()));
         readiness.set(Phase::Ready);
         Ok(Running { server, address, http_address, stop, wire, http })
@@ -83,7 +89,12 @@ impl Running {
 
     /// How clients reach the server.
     pub fn url(&self) -> String {
-        format!("postgres://{}@{}/{}", crate::catalog::OWNER, self.address, crate::catalog::DATABASE)
+        format!(
+            "postgres://{}@{}/{}",
+            crate::catalog::OWNER,
+            self.address,
+            crate::catalog::DATABASE
+        )
     }
 
     /// Lets running statements go, then stops the engine.
@@ -138,8 +149,10 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
 
 fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before: &mut Seen) {
     let counters = &live.counters;
-    let (rows_in, rows_out) = (counters.rows_in.load(Ordering::Relaxed), counters.rows_out.load(Ordering::Relaxed));
-    let (rows, bytes) = (counters.rows.load(Ordering::Relaxed), counters.state_bytes.load(Ordering::Relaxed));
+    let (rows_in, rows_out) =
+        (counters.rows_in.load(Ordering::Relaxed), counters.rows_out.load(Ordering::Relaxed));
+    let (rows, bytes) =
+        (counters.rows.load(Ordering::Relaxed), counters.state_bytes.load(Ordering::Relaxed));
     metrics.dead_letters(&live.name).standing.set(counters.errors.load(Ordering::Relaxed));
     match kind {
         ObjectKind::MaterializedView { .. } => {
@@ -183,8 +196,9 @@ fn observe_source(metrics: &Metrics, name: &str, status: &SourceStatus, before: 
 
 /// Starts logging to standard error; `RUST_LOG` decides what, warnings and our own news by default.
 pub fn start_logs(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,tidewater=info,tidewater_connectors=info"));
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("warn,tidewater=info,tidewater_connectors=info")
+    });
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.try_init(),
@@ -217,7 +231,8 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
 
 /// Ctrl-C or SIGTERM.
 pub async fn asked_to_stop() {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
     let terminated = async {
         match &mut terminate {
             Some(signal) => {

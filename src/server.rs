@@ -31,7 +31,8 @@ impl Server {
             ..EngineOptions::default()
         };
         let catalog = Arc::new(Catalog::new());
-        let coordinator = Coordinator::start(catalog.clone(), workers, memory.clone(), Box::new(MemoryLog))?;
+        let coordinator =
+            Coordinator::start(catalog.clone(), workers, memory.clone(), Box::new(MemoryLog))?;
         let queries = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers.max(1))
             .thread_name("query")

@@ -100,7 +100,11 @@ pub trait Source: Send + Sync {
 
     /// A reader over some splits. `columns` are the indices of the columns that somebody uses: the others may come
     /// as nulls, though every message is still checked against all of them.
-    fn reader(&self, ranges: Vec<SplitRange>, columns: &[usize]) -> Result<Box<dyn SourceReader>, ConnectorError>;
+    fn reader(
+        &self,
+        ranges: Vec<SplitRange>,
+        columns: &[usize],
+    ) -> Result<Box<dyn SourceReader>, ConnectorError>;
 }
 
 /// Reads splits; owned by one thread. Dropping it stops reading.
@@ -109,7 +113,11 @@ pub trait SourceReader: Send {
     ///
     /// A retriable error (broker down) is returned once per cause and poll may be called again: the reader reconnects
     /// by itself and goes on at its position. Other errors are final.
-    fn poll(&mut self, wait: Duration, rows_max: usize) -> Result<Option<SourceBatch>, ConnectorError>;
+    fn poll(
+        &mut self,
+        wait: Duration,
+        rows_max: usize,
+    ) -> Result<Option<SourceBatch>, ConnectorError>;
 
     /// Adds a split found later.
     fn add(&mut self, range: SplitRange) -> Result<(), ConnectorError>;

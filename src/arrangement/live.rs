@@ -110,7 +110,8 @@ impl LiveTable {
     /// rows so far are left out.
     pub fn versions(&self, epoch: Epoch) -> Vec<Version> {
         debug_assert!(self.complete() >= epoch, "read of an epoch that is not complete");
-        let at = |shard: &Shard| shard.versions.lock().iter().rev().find(|v| v.epoch <= epoch).cloned();
+        let at =
+            |shard: &Shard| shard.versions.lock().iter().rev().find(|v| v.epoch <= epoch).cloned();
         self.shards.iter().filter_map(at).collect()
     }
 
@@ -207,7 +208,8 @@ impl ReadClock {
     /// Pins the epoch of a read: the newest that is complete at hand (`complete`), but never before the floor.
     pub fn pin(self: &Arc<Self>, complete: Epoch) -> Pin {
         let mut state = self.state.lock();
-        let epoch = if complete == Epoch(u64::MAX) { state.floor } else { state.floor.max(complete) };
+        let epoch =
+            if complete == Epoch(u64::MAX) { state.floor } else { state.floor.max(complete) };
         state.floor = epoch;
         *state.pins.entry(epoch).or_insert(0) += 1;
         Pin { clock: self.clone(), epoch }

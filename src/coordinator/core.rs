@@ -70,7 +70,12 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(shared: Arc<Shared>, workers: Workers, requests: Receiver<Request>, log: Box<dyn EpochLog>) -> Core {
+    pub fn new(
+        shared: Arc<Shared>,
+        workers: Workers,
+        requests: Receiver<Request>,
+        log: Box<dyn EpochLog>,
+    ) -> Core {
         Core {
             shared,
             workers,
@@ -165,7 +170,8 @@ impl Core {
     /// Epochs closed that some table or source has not applied.
     fn in_flight(&self) -> u64 {
         let live = self.shared.live.load();
-        let working = self.bases.iter().filter_map(|id| live.get(id)).filter(|l| l.failure().is_none());
+        let working =
+            self.bases.iter().filter_map(|id| live.get(id)).filter(|l| l.failure().is_none());
         let complete = working.map(|l| l.complete().0).min().unwrap_or(u64::MAX);
         self.open.prev().0.saturating_sub(complete)
     }
@@ -195,7 +201,9 @@ impl Core {
         for (n, write) in pending.into_iter().enumerate() {
             let mut behind = false;
             for (table, _) in &write.writes {
-                behind |= *lag.entry(*table).or_insert_with(|| self.lag_behind(*table) > WRITE_LAG_EPOCHS);
+                behind |= *lag
+                    .entry(*table)
+                    .or_insert_with(|| self.lag_behind(*table) > WRITE_LAG_EPOCHS);
             }
             if behind || n >= EPOCH_WRITES {
                 self.pending.push(write);
@@ -278,7 +286,8 @@ impl Core {
             let Some(source) = self.sources.get_mut(&id) else { continue };
             let taken = source.take();
             if !taken.changes.is_empty() || !taken.errors.is_empty() {
-                let offsets = source.offsets.iter().map(|(split, offset)| (id, split.clone(), *offset));
+                let offsets =
+                    source.offsets.iter().map(|(split, offset)| (id, split.clone(), *offset));
                 self.record.offsets.extend(offsets);
                 self.dirty = true;
                 self.workers.send(Command::Feed(id, [taken.changes, taken.errors].concat()));
@@ -295,9 +304,10 @@ impl Core {
         let message = format!("source \"{}\" has failed: {reason}", source.name);
         source.fail(reason);
         if let Some(live) = self.live(id) {
-            live.fail(Error::new(SqlState::CONNECTION_EXCEPTION, message).with_hint(
-                "Mend the cause, then drop the source and create it again.",
-            ));
+            live.fail(
+                Error::new(SqlState::CONNECTION_EXCEPTION, message)
+                    .with_hint("Mend the cause, then drop the source and create it again."),
+            );
         }
     }
 
@@ -343,7 +353,10 @@ impl Core {
                 false
             }
             Step::Failed(reason) => {
-                live.fail(Error::new(SqlState::CONNECTION_EXCEPTION, format!("could not read earlier rows: {reason}")));
+                live.fail(Error::new(
+                    SqlState::CONNECTION_EXCEPTION,
+                    format!("could not read earlier rows: {reason}"),
+                ));
                 false
             }
         }
@@ -394,7 +407,10 @@ impl Core {
     fn check_inputs(&self, plan: &Node) -> Result<()> {
         for id in plan.imports() {
             let live = self.live(id).ok_or_else(|| {
-                Error::new(SqlState::UNDEFINED_TABLE, "a relation that the view reads has been dropped meanwhile")
+                Error::new(
+                    SqlState::UNDEFINED_TABLE,
+                    "a relation that the view reads has been dropped meanwhile",
+                )
             })?;
             if let Some(error) = live.failure() {
                 return Err(error.clone());
@@ -414,13 +430,24 @@ impl Core {
         self.shared.live.store(Arc::new(map));
     }
 
-    fn new_live(&self, create: &Create, key: Option<Vec<usize>>, append_only: bool) -> Arc<LiveTable> {
+    fn new_live(
+        &self,
+        create: &Create,
+        key: Option<Vec<usize>>,
+        append_only: bool,
+    ) -> Arc<LiveTable> {
         let (name, schema) = (create.name.clone(), create.schema.clone());
         let (workers, progress) = (self.workers.count(), self.shared.progress.clone());
         Arc::new(LiveTable::new(name, schema, key, append_only, workers, progress))
     }
 
-    fn create_base(&mut self, create: &Create, key: Option<Vec<usize>>, stored: bool, stream: Option<Stream>) {
+    fn create_base(
+        &mut self,
+        create: &Create,
+        key: Option<Vec<usize>>,
+        stored: bool,
+        stream: Option<Stream>,
+    ) {
         let live = self.new_live(create, key.clone(), !stored);
         let upsert = stream.as_ref().is_some_and(|stream| stream.upsert);
         let (object, schema) = (create.id, create.schema.clone());
@@ -511,12 +538,16 @@ impl Core {
         }
         self.failures_seen = failures;
         let live = self.shared.live.load_full();
-        let failed: Vec<ObjectId> = live.iter().filter(|(_, l)| l.failure().is_some()).map(|(id, _)| *id).collect();
+        let failed: Vec<ObjectId> =
+            live.iter().filter(|(_, l)| l.failure().is_some()).map(|(id, _)| *id).collect();
         for id in failed {
             let Some(error) = live.get(&id).and_then(|l| l.failure()) else { continue };
             for reader in self.readers.get(&id).cloned().unwrap_or_default() {
-                let Some(reader) = live.get(&reader).filter(|l| l.failure().is_none()) else { continue };
-                let message = format!("\"{}\" depends on what has failed: {}", reader.name, error.message);
+                let Some(reader) = live.get(&reader).filter(|l| l.failure().is_none()) else {
+                    continue;
+                };
+                let message =
+                    format!("\"{}\" depends on what has failed: {}", reader.name, error.message);
                 reader.fail(Error { message, ..error.clone() });
             }
             self.stop_object(id);

@@ -46,9 +46,14 @@ pub struct Stream {
 pub enum Runtime {
     /// Nothing: a plain view.
     None,
-    Table { key: Option<Vec<usize>>, stream: Option<Stream> },
+    Table {
+        key: Option<Vec<usize>>,
+        stream: Option<Stream>,
+    },
     Source(Stream),
-    View { plan: Arc<Node> },
+    View {
+        plan: Arc<Node>,
+    },
 }
 
 /// An object to create: its catalog entry and what runs behind it.

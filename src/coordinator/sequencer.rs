@@ -52,7 +52,14 @@ impl Sequencer {
             check_not_null(live, rows)?;
         }
         if live.key_is_unique && !live.key.is_empty() {
-            inserts = self.check_keys(table, live, write.deletes.as_ref(), inserts, write.skip_conflicts, epoch)?;
+            inserts = self.check_keys(
+                table,
+                live,
+                write.deletes.as_ref(),
+                inserts,
+                write.skip_conflicts,
+                epoch,
+            )?;
         }
         let deleted = write.deletes.as_ref().map_or(0, RecordBatch::num_rows);
         let rows = inserts.as_ref().map_or(deleted, RecordBatch::num_rows);
@@ -131,7 +138,8 @@ impl Overlay {
     fn rows(&mut self, live: &LiveTable, rows: &RecordBatch) -> Result<Vec<OwnedRow>> {
         let failed = |e: arrow_schema::ArrowError| Error::internal(e.to_string());
         if self.converter.is_none() {
-            let fields = live.key.iter().map(|&k| SortField::new(live.schema.field(k).data_type().clone()));
+            let fields =
+                live.key.iter().map(|&k| SortField::new(live.schema.field(k).data_type().clone()));
             self.converter = Some(RowConverter::new(fields.collect()).map_err(failed)?);
         }
         let converter = self.converter.as_ref().expect("made above");
@@ -165,9 +173,11 @@ fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize) -> Error {
     let message = format!("duplicate key value violates unique constraint \"{}_pkey\"", live.name);
     let error = Error::new(SqlState::UNIQUE_VIOLATION, message);
     match values {
-        Ok(values) => {
-            error.with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
-        }
+        Ok(values) => error.with_detail(format!(
+            "Key ({})=({}) already exists.",
+            names.join(", "),
+            values.join(", ")
+        )),
         Err(_) => error,
     }
 }

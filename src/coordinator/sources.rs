@@ -11,7 +11,9 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use tidewater_connectors::contract::{ErrorKind, Source, SourceBatch, SourceOffset, SplitId, SplitRange, SplitStart};
+use tidewater_connectors::contract::{
+    ErrorKind, Source, SourceBatch, SourceOffset, SplitId, SplitRange, SplitStart,
+};
 
 use super::Stream;
 use crate::catalog::ObjectId;
@@ -103,18 +105,32 @@ impl SharedSource {
         if self.failed {
             return;
         }
-        let ranges = self.offsets.iter().map(|(split, from)| SplitRange { split: split.clone(), from: *from, until: None });
+        let ranges = self.offsets.iter().map(|(split, from)| SplitRange {
+            split: split.clone(),
+            from: *from,
+            until: None,
+        });
         let columns = self.columns.iter().copied().collect();
-        self.reader = Some(Reader::start(&self.name, self.stream.source.clone(), ranges.collect(), columns, wake.clone()));
+        self.reader = Some(Reader::start(
+            &self.name,
+            self.stream.source.clone(),
+            ranges.collect(),
+            columns,
+            wake.clone(),
+        ));
         self.status.set("running", None);
         if self.watch.is_none() {
-            self.watch = Some(Watch::start(self.stream.source.clone(), self.status.clone(), wake.clone()));
+            self.watch =
+                Some(Watch::start(self.stream.source.clone(), self.status.clone(), wake.clone()));
         }
     }
 
     /// Splits that have appeared since are read from their start.
     fn adopt_splits(&mut self) {
-        let Some(found) = self.watch.as_ref().and_then(|watch| watch.found.try_iter().last()) else { return };
+        let Some(found) = self.watch.as_ref().and_then(|watch| watch.found.try_iter().last())
+        else {
+            return;
+        };
         for SplitStart { split, start } in found {
             if self.offsets.contains_key(&split) {
                 continue;
@@ -134,7 +150,10 @@ impl SharedSource {
         let mut taken = Taken::default();
         let mut rows = 0;
         while rows < EPOCH_ROWS && self.held == 0 {
-            let Some(Ok(event)) = self.reader.as_ref().map(|reader| reader.events.try_recv()) else { break };
+            let Some(Ok(event)) = self.reader.as_ref().map(|reader| reader.events.try_recv())
+            else {
+                break;
+            };
             match event {
                 Event::Batch(batch) => {
                     rows += batch.rows.num_rows();
@@ -172,7 +191,10 @@ impl SharedSource {
             taken.errors.push(errors_of(&batch.split, &batch.rejected));
             if self.stream.fail_on_error {
                 let first = &batch.rejected[0];
-                taken.failure = Some(format!("{} (split {}, offset {})", first.reason, batch.split, first.offset));
+                taken.failure = Some(format!(
+                    "{} (split {}, offset {})",
+                    first.reason, batch.split, first.offset
+                ));
             }
         }
         if batch.rows.num_rows() > 0 {
@@ -257,7 +279,12 @@ pub enum Step {
 }
 
 impl Backfill {
-    pub fn new(view: ObjectId, source: ObjectId, shared: &SharedSource, columns: BTreeSet<usize>) -> Backfill {
+    pub fn new(
+        view: ObjectId,
+        source: ObjectId,
+        shared: &SharedSource,
+        columns: BTreeSet<usize>,
+    ) -> Backfill {
         let columns = columns.into_iter().collect();
         Backfill { view, source, columns, offsets: shared.starts.clone(), round: None, last: false }
     }
@@ -275,7 +302,9 @@ impl Backfill {
                 Ok(Event::Batch(batch)) => {
                     count += batch.rows.num_rows();
                     self.offsets.insert(batch.split.clone(), batch.end);
-                    if batch.finished || round.until.get(&batch.split).is_some_and(|until| batch.end >= *until) {
+                    if batch.finished
+                        || round.until.get(&batch.split).is_some_and(|until| batch.end >= *until)
+                    {
                         round.unfinished.remove(&batch.split);
                     }
                     if batch.rows.num_rows() > 0 {
@@ -319,7 +348,13 @@ impl Backfill {
         let until = shared.offsets.clone();
         let unfinished = ranges.iter().map(|r| r.split.clone()).collect();
         let name = format!("fill {}", shared.name);
-        let reader = Reader::start(&name, shared.stream.source.clone(), ranges, self.columns.clone(), wake.clone());
+        let reader = Reader::start(
+            &name,
+            shared.stream.source.clone(),
+            ranges,
+            self.columns.clone(),
+            wake.clone(),
+        );
         self.round = Some(Round { reader, until, unfinished });
         true
     }

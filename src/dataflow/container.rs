@@ -45,7 +45,9 @@ impl ContainerBytes for ChangeBatch {
             .write_all(&(encoded.len() as u64).to_le_bytes())
             .and_then(|()| writer.write_all(&kind.to_le_bytes()))
             .and_then(|()| writer.write_all(&encoded))
-            .and_then(|()| writer.write_all(&padding[..encoded.len().next_multiple_of(8) - encoded.len()]));
+            .and_then(|()| {
+                writer.write_all(&padding[..encoded.len().next_multiple_of(8) - encoded.len()])
+            });
         written.expect("the channel has room for what length_in_bytes announced");
     }
 }
@@ -71,11 +73,13 @@ fn decode(bytes: &[u8]) -> ChangeBatch {
     if length == 0 {
         return ChangeBatch::default();
     }
-    let batch: RecordBatch = arrow::ipc::reader::StreamReader::try_new(&bytes[16..16 + length], None)
-        .and_then(|mut reader| reader.next().expect("one batch was written"))
-        .expect("bytes come from our own encoder over a reliable channel");
+    let batch: RecordBatch =
+        arrow::ipc::reader::StreamReader::try_new(&bytes[16..16 + length], None)
+            .and_then(|mut reader| reader.next().expect("one batch was written"))
+            .expect("bytes come from our own encoder over a reliable channel");
     let width = batch.num_columns() - 1;
-    let weights: ScalarBuffer<i64> = batch.column(width).as_primitive::<Int64Type>().values().clone();
+    let weights: ScalarBuffer<i64> =
+        batch.column(width).as_primitive::<Int64Type>().values().clone();
     let rows = batch.project(&(0..width).collect::<Vec<_>>()).expect("columns exist");
     let kind = match kind {
         0 => Kind::Rows,
@@ -141,5 +145,6 @@ impl Distributor<ChangeBatch> for HashDistributor {
         *change = ChangeBatch::default();
     }
 
-    fn flush<T: Clone, P: Push<Message<T, ChangeBatch>>>(&mut self, _time: &T, _pushers: &mut [P]) {}
+    fn flush<T: Clone, P: Push<Message<T, ChangeBatch>>>(&mut self, _time: &T, _pushers: &mut [P]) {
+    }
 }

@@ -18,13 +18,13 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
 use super::container::{HashDistributor, RouteTable};
-use crate::operators::join::{Join, Versions, poisoned};
-use crate::operators::{Operator, Output};
 use crate::arrangement::Arrangement;
 use crate::arrangement::live::LiveTable;
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
+use crate::operators::join::{Join, Versions, poisoned};
+use crate::operators::{Operator, Output};
 
 /// Batches processed in one activation before other dataflows get their turn.
 const FUEL_BATCHES: usize = 64;
@@ -75,7 +75,10 @@ impl Context {
         false
     }
 
-    fn pact(&self, key: Vec<usize>) -> DistributorPact<impl FnOnce(usize) -> HashDistributor + 'static> {
+    fn pact(
+        &self,
+        key: Vec<usize>,
+    ) -> DistributorPact<impl FnOnce(usize) -> HashDistributor + 'static> {
         let table = self.table.clone();
         DistributorPact(move |peers: usize| HashDistributor::new(key, table, peers))
     }
@@ -134,7 +137,10 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                     output.session(&time).give_container(&mut change);
                 } else if !change.is_empty() {
                     let queued = queue.entry(*time.time());
-                    let queued = queued.or_insert_with(|| Queued { cap: time.retain(port), batches: VecDeque::new() });
+                    let queued = queued.or_insert_with(|| Queued {
+                        cap: time.retain(port),
+                        batches: VecDeque::new(),
+                    });
                     queued.batches.push_back(change);
                 }
             });
@@ -188,8 +194,10 @@ pub fn arrange<'s>(
     as_of: u64,
 ) -> (Changes<'s>, Arranged) {
     let arrangement = Arrangement::new(schema, key.clone());
-    let arranged =
-        Arranged { arrangement: Rc::new(RefCell::new(arrangement)), hold: Rc::new(Cell::new(as_of.saturating_sub(1))) };
+    let arranged = Arranged {
+        arrangement: Rc::new(RefCell::new(arrangement)),
+        hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
+    };
     let (mine, context_) = (arranged.clone(), context.clone());
     let pact = context.pact(key);
     let stream = stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
@@ -202,7 +210,11 @@ pub fn arrange<'s>(
                 if change.is_errors() {
                     output.session(&time).give_container(&mut change);
                 } else if !change.is_empty() {
-                    queue.entry(*time.time()).or_insert_with(|| (time.retain(port), vec![])).1.push(change);
+                    queue
+                        .entry(*time.time())
+                        .or_insert_with(|| (time.retain(port), vec![]))
+                        .1
+                        .push(change);
                 }
             });
             let below = closed_below(frontier);
@@ -241,57 +253,76 @@ pub fn join<'s>(
 ) -> Changes<'s> {
     let context = context.clone();
     let ((left, l), (right, r)) = (left, right);
-    left.binary_frontier::<_, Builder, _, _, _, _>(right, Pipeline, Pipeline, "join", move |cap, _info| {
-        drop(cap);
-        type Pending = (Capability<u64>, [Vec<ChangeBatch>; 2]);
-        let mut queue: BTreeMap<u64, Pending> = BTreeMap::new();
-        move |(left, left_frontier), (right, right_frontier), output| {
-            let port = output.output_index();
-            let mut take = |side: usize, time: timely::dataflow::operators::InputCapability<u64>, data: &mut ChangeBatch| {
-                let mut change = std::mem::take(data);
-                if change.is_errors() {
-                    if poisons[side] {
-                        let kind = change.kind;
-                        change = poisoned(&change);
-                        change.kind = kind;
+    left.binary_frontier::<_, Builder, _, _, _, _>(
+        right,
+        Pipeline,
+        Pipeline,
+        "join",
+        move |cap, _info| {
+            drop(cap);
+            type Pending = (Capability<u64>, [Vec<ChangeBatch>; 2]);
+            let mut queue: BTreeMap<u64, Pending> = BTreeMap::new();
+            move |(left, left_frontier), (right, right_frontier), output| {
+                let port = output.output_index();
+                let mut take = |side: usize,
+                                time: timely::dataflow::operators::InputCapability<u64>,
+                                data: &mut ChangeBatch| {
+                    let mut change = std::mem::take(data);
+                    if change.is_errors() {
+                        if poisons[side] {
+                            let kind = change.kind;
+                            change = poisoned(&change);
+                            change.kind = kind;
+                        }
+                        output.session(&time).give_container(&mut change);
+                    } else {
+                        let pending = queue
+                            .entry(*time.time())
+                            .or_insert_with(|| (time.retain(port), Default::default()));
+                        pending.1[side].push(change);
                     }
-                    output.session(&time).give_container(&mut change);
-                } else {
-                    let pending = queue.entry(*time.time()).or_insert_with(|| (time.retain(port), Default::default()));
-                    pending.1[side].push(change);
+                };
+                left.for_each(|time, data| take(0, time, data));
+                right.for_each(|time, data| take(1, time, data));
+                let below = closed_below(left_frontier).min(closed_below(right_frontier));
+                while let Some(entry) = queue.first_entry() {
+                    if *entry.key() >= below {
+                        break;
+                    }
+                    let (epoch, (cap, [dl, dr])) = entry.remove_entry();
+                    let mut out = Output::default();
+                    context.guard("join", || {
+                        let concat = |parts: &[ChangeBatch]| {
+                            ChangeBatch::concat(parts).map_err(|e| Error::internal(e.to_string()))
+                        };
+                        let versions = |side: &Arranged| {
+                            let arrangement = side.arrangement.borrow();
+                            let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
+                            Versions {
+                                prev: arrangement.snapshot(prev),
+                                now: arrangement.snapshot(now),
+                            }
+                        };
+                        core.epoch(
+                            &concat(&dl)?,
+                            &concat(&dr)?,
+                            &versions(&l),
+                            &versions(&r),
+                            &mut out,
+                        )
+                    });
+                    for mut change in out.batches {
+                        output.session(&cap).give_container(&mut change);
+                    }
                 }
-            };
-            left.for_each(|time, data| take(0, time, data));
-            right.for_each(|time, data| take(1, time, data));
-            let below = closed_below(left_frontier).min(closed_below(right_frontier));
-            while let Some(entry) = queue.first_entry() {
-                if *entry.key() >= below {
-                    break;
-                }
-                let (epoch, (cap, [dl, dr])) = entry.remove_entry();
-                let mut out = Output::default();
-                context.guard("join", || {
-                    let concat = |parts: &[ChangeBatch]| {
-                        ChangeBatch::concat(parts).map_err(|e| Error::internal(e.to_string()))
-                    };
-                    let versions = |side: &Arranged| {
-                        let arrangement = side.arrangement.borrow();
-                        let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
-                        Versions { prev: arrangement.snapshot(prev), now: arrangement.snapshot(now) }
-                    };
-                    core.epoch(&concat(&dl)?, &concat(&dr)?, &versions(&l), &versions(&r), &mut out)
-                });
-                for mut change in out.batches {
-                    output.session(&cap).give_container(&mut change);
+                if below != u64::MAX {
+                    for side in [&l, &r] {
+                        side.hold.set(side.hold.get().max(below.saturating_sub(1)));
+                    }
                 }
             }
-            if below != u64::MAX {
-                for side in [&l, &r] {
-                    side.hold.set(side.hold.get().max(below.saturating_sub(1)));
-                }
-            }
-        }
-    })
+        },
+    )
 }
 
 /// The end of an object's dataflow: `step` gets the complete epochs with their changes, and the first epoch that is
@@ -320,7 +351,9 @@ fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
     let mut queue: BTreeMap<u64, Vec<ChangeBatch>> = BTreeMap::new();
     let mut done = 0;
     stream.sink(pact, name, move |(input, frontier)| {
-        input.for_each(|time, data| queue.entry(*time.time()).or_default().push(std::mem::take(data)));
+        input.for_each(|time, data| {
+            queue.entry(*time.time()).or_default().push(std::mem::take(data))
+        });
         let below = closed_below(frontier);
         if below <= done {
             return;

@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 
 use arrow_array::cast::AsArray;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::Scope;
+use timely::dataflow::operators::generic::operator::source;
 use timely::scheduling::Activator;
 
 use super::command::HubSpec;
@@ -21,9 +21,9 @@ use super::glue::{self, Changes};
 use crate::arrangement::live::{LiveTable, ReadClock, Version};
 use crate::arrangement::{Arrangement, Snapshot};
 use crate::change::{ChangeBatch, Kind, error_schema};
-use crate::operators::consolidate::consolidate;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
+use crate::operators::consolidate::consolidate;
 
 /// Slices of a snapshot handed to a new subscriber in one activation: bounds how long it holds the worker.
 const HYDRATION_SLICES: usize = 2;
@@ -91,7 +91,8 @@ impl Hub {
 
     /// Applies one complete epoch and queues it for subscribers.
     fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()> {
-        let (errors, rows): (Vec<_>, Vec<_>) = changes.into_iter().partition(ChangeBatch::is_errors);
+        let (errors, rows): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(ChangeBatch::is_errors);
         let counters = &self.live.counters;
         let taken: usize = rows.iter().map(ChangeBatch::len).sum();
         counters.rows_in.fetch_add(taken as u64, Ordering::Relaxed);
@@ -127,7 +128,9 @@ impl Hub {
             let poison = batch.rows().column(3).as_boolean().clone();
             let chosen: Vec<u32> = match batch.kind {
                 Kind::Rows | Kind::Errors => (0..batch.len() as u32).collect(),
-                Kind::Inherited => (0..batch.len() as u32).filter(|&i| poison.value(i as usize)).collect(),
+                Kind::Inherited => {
+                    (0..batch.len() as u32).filter(|&i| poison.value(i as usize)).collect()
+                }
             };
             for &row in &chosen {
                 let weight = batch.weights[row as usize];
@@ -160,15 +163,26 @@ impl Hub {
         if change.is_empty() {
             return Ok(vec![]);
         }
-        let arrangement = self.rows.as_ref().ok_or_else(|| Error::internal("an upsert fold keeps its rows"))?;
-        crate::operators::upsert::fold(&change, arrangement.key(), &arrangement.snapshot(Epoch(self.applied)))
+        let arrangement =
+            self.rows.as_ref().ok_or_else(|| Error::internal("an upsert fold keeps its rows"))?;
+        crate::operators::upsert::fold(
+            &change,
+            arrangement.key(),
+            &arrangement.snapshot(Epoch(self.applied)),
+        )
     }
 
     /// Everything below `below` is complete: publishes it and tells subscribers.
     fn advance(&mut self, below: u64, changed: bool) {
         let complete = Epoch(below.saturating_sub(1)).min(Epoch(u64::MAX - 2));
         self.holds.retain(|hold| hold.strong_count() > 0);
-        let held = self.holds.iter().filter_map(Weak::upgrade).map(|hold| hold.get()).min().unwrap_or(u64::MAX);
+        let held = self
+            .holds
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|hold| hold.get())
+            .min()
+            .unwrap_or(u64::MAX);
         let oldest = Epoch(self.clock.oldest().0.min(held).min(self.applied));
         if let Some(rows) = &mut self.rows {
             rows.advance(complete);
@@ -261,54 +275,58 @@ pub fn import<'s>(
     let subscription = hub.borrow_mut().subscribe(attached.then_some(first));
     let mut hold = Some(hub.borrow_mut().hold(as_of));
     let (mine, hub) = (subscription.clone(), Rc::downgrade(hub));
-    let stream = source::<u64, CapacityContainerBuilder<ChangeBatch>, _, _>(scope, "import", move |mut cap, info| {
-        cap.downgrade(&as_of);
-        mine.borrow_mut().activator = Some(scope.activator_for(info.address));
-        let mut cap = Some(cap);
-        let mut hydration: Option<Hydration> = None;
-        let mut hydrated = false;
-        move |output| {
-            let mut queue = mine.borrow_mut();
-            if queue.closed {
-                cap = None;
-            }
-            let Some(c) = cap.as_mut() else { return };
-            if !hydrated {
-                if queue.frontier <= as_of {
-                    return;
+    let stream = source::<u64, CapacityContainerBuilder<ChangeBatch>, _, _>(
+        scope,
+        "import",
+        move |mut cap, info| {
+            cap.downgrade(&as_of);
+            mine.borrow_mut().activator = Some(scope.activator_for(info.address));
+            let mut cap = Some(cap);
+            let mut hydration: Option<Hydration> = None;
+            let mut hydrated = false;
+            move |output| {
+                let mut queue = mine.borrow_mut();
+                if queue.closed {
+                    cap = None;
                 }
-                let state = hydration.get_or_insert_with(|| start_hydration(&hub, as_of));
-                for _ in 0..HYDRATION_SLICES {
-                    match state.slice(&columns) {
-                        Some(mut change) => output.session(&*c).give_container(&mut change),
-                        None => {
-                            hydrated = true;
-                            drop(hold.take());
-                            break;
+                let Some(c) = cap.as_mut() else { return };
+                if !hydrated {
+                    if queue.frontier <= as_of {
+                        return;
+                    }
+                    let state = hydration.get_or_insert_with(|| start_hydration(&hub, as_of));
+                    for _ in 0..HYDRATION_SLICES {
+                        match state.slice(&columns) {
+                            Some(mut change) => output.session(&*c).give_container(&mut change),
+                            None => {
+                                hydrated = true;
+                                drop(hold.take());
+                                break;
+                            }
                         }
                     }
+                    if !hydrated {
+                        queue.activator.as_ref().expect("set above").activate();
+                        return;
+                    }
+                    hydration = None;
                 }
-                if !hydrated {
-                    queue.activator.as_ref().expect("set above").activate();
-                    return;
+                while let Some((epoch, change)) = queue.items.pop_front() {
+                    if queue.from.is_some_and(|from| epoch >= from) {
+                        let mut change = project(&change, &columns);
+                        output.session(&c.delayed(&epoch)).give_container(&mut change);
+                    }
                 }
-                hydration = None;
+                if queue.frontier > *c.time() {
+                    if queue.frontier == u64::MAX {
+                        cap = None;
+                    } else {
+                        c.downgrade(&queue.frontier);
+                    }
+                }
             }
-            while let Some((epoch, change)) = queue.items.pop_front() {
-                if queue.from.is_some_and(|from| epoch >= from) {
-                    let mut change = project(&change, &columns);
-                    output.session(&c.delayed(&epoch)).give_container(&mut change);
-                }
-            }
-            if queue.frontier > *c.time() {
-                if queue.frontier == u64::MAX {
-                    cap = None;
-                } else {
-                    c.downgrade(&queue.frontier);
-                }
-            }
-        }
-    });
+        },
+    );
     (stream, subscription)
 }
 

@@ -5,21 +5,21 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::operators::Input;
+use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, Stream};
 
 use super::glue::{self, Changes, Context, Route};
 use super::hub::{self, HubRef, Subscription};
+use crate::catalog::ObjectId;
+use crate::change::ChangeBatch;
+use crate::error::Result;
 use crate::operators::Operator;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::distinct::Distinct;
 use crate::operators::join::Join;
 use crate::operators::project::{Filter, Project};
 use crate::operators::top_n::TopN;
-use crate::catalog::ObjectId;
-use crate::change::ChangeBatch;
-use crate::error::Result;
 use crate::plan::{Node, Op};
 
 pub type FeedHandle = timely::dataflow::InputHandle<u64, CapacityContainerBuilder<ChangeBatch>>;
@@ -67,20 +67,52 @@ impl Rendering<'_> {
             }
             Op::Aggregate { groups, calls } => {
                 let input_schema = node.inputs[0].schema.clone();
-                let core = Aggregate::new(input_schema, groups.clone(), calls.clone(), schema, append_only)?;
+                let core = Aggregate::new(
+                    input_schema,
+                    groups.clone(),
+                    calls.clone(),
+                    schema,
+                    append_only,
+                )?;
                 // A global aggregate has its one row also when there is nothing to count; one worker has it.
                 let first = (groups.is_empty() && self.owns_empty_key()).then_some(self.as_of);
                 let core: Box<dyn Operator> = Box::new(core);
                 glue::unary(one(), Route::Key(groups.clone()), &context, "aggregate", core, first)
             }
             Op::TopN { partition, order, limit, offset } => {
-                let core = TopN::new(schema, partition.clone(), order.clone(), *limit, *offset, append_only)?;
-                glue::unary(one(), Route::Key(partition.clone()), &context, "top_n", Box::new(core), None)
+                let core = TopN::new(
+                    schema,
+                    partition.clone(),
+                    order.clone(),
+                    *limit,
+                    *offset,
+                    append_only,
+                )?;
+                glue::unary(
+                    one(),
+                    Route::Key(partition.clone()),
+                    &context,
+                    "top_n",
+                    Box::new(core),
+                    None,
+                )
             }
             Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
                 let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
-                let left = glue::arrange(one(), schemas[0].clone(), left_keys.clone(), &context, self.as_of);
-                let right = glue::arrange(one(), schemas[1].clone(), right_keys.clone(), &context, self.as_of);
+                let left = glue::arrange(
+                    one(),
+                    schemas[0].clone(),
+                    left_keys.clone(),
+                    &context,
+                    self.as_of,
+                );
+                let right = glue::arrange(
+                    one(),
+                    schemas[1].clone(),
+                    right_keys.clone(),
+                    &context,
+                    self.as_of,
+                );
                 let keys = [left_keys.clone(), right_keys.clone()];
                 let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
                 glue::join(left, right, core, [kind.poisons(0), kind.poisons(1)], &context)
@@ -94,15 +126,22 @@ impl Rendering<'_> {
         self.context.table[crate::hash::bucket(hashes[0])] == self.worker
     }
 
-    fn import<'s>(&mut self, scope: Scope<'s, u64>, object: ObjectId, columns: &[usize]) -> Changes<'s> {
+    fn import<'s>(
+        &mut self,
+        scope: Scope<'s, u64>,
+        object: ObjectId,
+        columns: &[usize],
+    ) -> Changes<'s> {
         let hub = &self.hubs[&object];
         let attached = !self.backfill.contains(&object);
-        let (stream, subscription) = hub::import(scope, hub, self.as_of, columns.to_vec(), attached);
+        let (stream, subscription) =
+            hub::import(scope, hub, self.as_of, columns.to_vec(), attached);
         self.subscriptions.push((object, subscription));
         if attached {
             return stream;
         }
-        let (mut feed, earlier): (FeedHandle, Stream<'s, u64, ChangeBatch>) = scope.new_input::<ChangeBatch>();
+        let (mut feed, earlier): (FeedHandle, Stream<'s, u64, ChangeBatch>) =
+            scope.new_input::<ChangeBatch>();
         feed.advance_to(self.as_of);
         self.feeds.push((object, columns.to_vec(), feed));
         glue::union(scope, vec![stream, earlier])
@@ -111,16 +150,20 @@ impl Rendering<'_> {
     /// Constant rows come from one worker, in the epoch of the installation.
     fn values<'s>(&self, scope: Scope<'s, u64>, rows: ChangeBatch) -> Changes<'s> {
         let (as_of, mine) = (self.as_of, self.worker == 0);
-        source::<u64, CapacityContainerBuilder<ChangeBatch>, _, _>(scope, "values", move |cap, _info| {
-            let mut once = Some((cap, rows));
-            move |output| {
-                if let Some((cap, mut rows)) = once.take()
-                    && mine
-                    && !rows.is_empty()
-                {
-                    output.session(&cap.delayed(&as_of)).give_container(&mut rows);
+        source::<u64, CapacityContainerBuilder<ChangeBatch>, _, _>(
+            scope,
+            "values",
+            move |cap, _info| {
+                let mut once = Some((cap, rows));
+                move |output| {
+                    if let Some((cap, mut rows)) = once.take()
+                        && mine
+                        && !rows.is_empty()
+                    {
+                        output.session(&cap.delayed(&as_of)).give_container(&mut rows);
+                    }
                 }
-            }
-        })
+            },
+        )
     }
 }

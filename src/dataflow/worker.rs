@@ -37,7 +37,8 @@ pub struct Workers {
 
 impl Workers {
     pub fn start(workers: usize, clock: Arc<ReadClock>) -> Result<Workers> {
-        let channels: Vec<(Sender<Command>, Receiver<Command>)> = (0..workers).map(|_| unbounded()).collect();
+        let channels: Vec<(Sender<Command>, Receiver<Command>)> =
+            (0..workers).map(|_| unbounded()).collect();
         let receivers: Vec<Receiver<Command>> = channels.iter().map(|c| c.1.clone()).collect();
         let threads: Arc<Mutex<Vec<Option<Thread>>>> = Arc::new(Mutex::new(vec![None; workers]));
         let config = match workers {
@@ -50,7 +51,8 @@ impl Workers {
             register.lock()[index] = Some(std::thread::current());
             Loop::new(worker.index(), worker.peers(), clock.clone()).run(worker, &receivers[index]);
         });
-        let guards = guards.map_err(|e| Error::internal(format!("could not start workers: {e}")))?;
+        let guards =
+            guards.map_err(|e| Error::internal(format!("could not start workers: {e}")))?;
         while threads.lock().iter().any(Option::is_none) {
             std::thread::yield_now();
         }
@@ -66,7 +68,9 @@ impl Workers {
     /// wake anybody.
     pub fn send(&mut self, command: Command) {
         match command {
-            Command::Feed(object, batches) => self.deal(batches, |part| Command::Feed(object, part)),
+            Command::Feed(object, batches) => {
+                self.deal(batches, |part| Command::Feed(object, part))
+            }
             Command::FeedView(view, source, batches) => {
                 self.deal(batches, |part| Command::FeedView(view, source, part))
             }
@@ -222,7 +226,8 @@ impl Loop {
             hub::into_hub(stream, Self::route(&spec.hub), &rendering.context, hub.clone());
             Ok::<(), Error>(())
         });
-        let installed = Installed { subscriptions: rendering.subscriptions, feeds: rendering.feeds };
+        let installed =
+            Installed { subscriptions: rendering.subscriptions, feeds: rendering.feeds };
         if let Err(error) = rendered {
             // Planning has checked the plan: what fails here fails on every worker in the same way.
             spec.hub.live.fail(error);
@@ -256,4 +261,3 @@ impl Installed {
         }
     }
 }
-

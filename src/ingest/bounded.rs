@@ -62,11 +62,19 @@ impl TableProvider for BoundedScan {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let columns =
+            projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);
         let (source, starts) = (self.source.clone(), self.starts.clone());
         let part = SourcePart { source, starts, columns, schema: schema.clone() };
-        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![Arc::new(part)], None, vec![], false, limit)?))
+        Ok(Arc::new(StreamingTableExec::try_new(
+            schema,
+            vec![Arc::new(part)],
+            None,
+            vec![],
+            false,
+            limit,
+        )?))
     }
 }
 
@@ -92,9 +100,12 @@ impl PartitionStream for SourcePart {
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let mut stream = RecordBatchReceiverStreamBuilder::new(self.schema.clone(), 2);
         let sender = stream.tx();
-        let (source, starts, columns) = (self.source.clone(), self.starts.clone(), self.columns.clone());
+        let (source, starts, columns) =
+            (self.source.clone(), self.starts.clone(), self.columns.clone());
         stream.spawn_blocking(move || {
-            read(source.as_ref(), &starts, &columns, |batch| sender.blocking_send(Ok(batch)).is_ok())
+            read(source.as_ref(), &starts, &columns, |batch| {
+                sender.blocking_send(Ok(batch)).is_ok()
+            })
         });
         stream.build()
     }

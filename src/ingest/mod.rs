@@ -14,7 +14,9 @@ use std::time::Duration;
 use arrow_array::Array;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
-use tidewater_connectors::contract::{ConnectorError, ErrorKind, Rejected, Source, SourceBatch, SplitId, SplitRange};
+use tidewater_connectors::contract::{
+    ConnectorError, ErrorKind, Rejected, Source, SourceBatch, SplitId, SplitRange,
+};
 
 use crate::change::{ChangeBatch, RowError, errors_batch};
 
@@ -84,7 +86,13 @@ pub struct Reader {
 
 impl Reader {
     /// Starts reading `ranges`; `wake` is unparked whenever an event was queued.
-    pub fn start(name: &str, source: Arc<dyn Source>, ranges: Vec<SplitRange>, columns: Vec<usize>, wake: Thread) -> Reader {
+    pub fn start(
+        name: &str,
+        source: Arc<dyn Source>,
+        ranges: Vec<SplitRange>,
+        columns: Vec<usize>,
+        wake: Thread,
+    ) -> Reader {
         let (sender, events) = bounded(CHANNEL_BATCHES);
         let (control, added) = unbounded();
         let stop = Arc::new(AtomicBool::new(false));
@@ -178,7 +186,9 @@ impl Job {
                     self.wake.unpark();
                     return true;
                 }
-                Err(SendTimeoutError::Timeout(back)) if !self.stop.load(Ordering::Relaxed) => event = back,
+                Err(SendTimeoutError::Timeout(back)) if !self.stop.load(Ordering::Relaxed) => {
+                    event = back
+                }
                 Err(_) => return false,
             }
         }
@@ -191,7 +201,8 @@ pub fn rows_of(batch: &SourceBatch) -> ChangeBatch {
         None => ChangeBatch::inserts(batch.rows.clone()),
         Some(deletes) => {
             let delete = |row: usize| deletes.is_valid(row) && deletes.value(row);
-            let weights: Vec<i64> = (0..batch.rows.num_rows()).map(|row| if delete(row) { -1 } else { 1 }).collect();
+            let weights: Vec<i64> =
+                (0..batch.rows.num_rows()).map(|row| if delete(row) { -1 } else { 1 }).collect();
             ChangeBatch::new(batch.rows.clone(), weights)
         }
     }

@@ -118,7 +118,9 @@ impl Join {
                 self.pairs(Side::Left, left, &r.now, true, out)?;
                 self.pairs(Side::Right, right, &l.prev, true, out)?;
             }
-            JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark if self.condition.is_some() => {
+            JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark
+                if self.condition.is_some() =>
+            {
                 self.pairs(Side::Left, left, &r.now, false, out)?;
                 self.pairs(Side::Right, right, &l.prev, false, out)?;
             }
@@ -171,7 +173,8 @@ impl Join {
             let mut pairs = Pairs::default();
             other.probe(&keys, &hashes, &mut pairs.probe, &mut pairs.stored);
             if let Some(may) = self.may_match(&keys, slice.num_rows()) {
-                let kept: Vec<usize> = (0..pairs.probe.len()).filter(|&i| may[pairs.probe[i] as usize]).collect();
+                let kept: Vec<usize> =
+                    (0..pairs.probe.len()).filter(|&i| may[pairs.probe[i] as usize]).collect();
                 pairs.stored = kept.iter().map(|&i| pairs.stored[i]).collect();
                 pairs.probe = kept.iter().map(|&i| pairs.probe[i]).collect();
             }
@@ -183,7 +186,14 @@ impl Join {
     }
 
     /// Left ++ right columns of some pairs.
-    fn pair_batch(&self, side: Side, rows: &RecordBatch, other: &Snapshot, probe: &[u32], stored: &[u32]) -> Result<RecordBatch> {
+    fn pair_batch(
+        &self,
+        side: Side,
+        rows: &RecordBatch,
+        other: &Snapshot,
+        probe: &[u32],
+        stored: &[u32],
+    ) -> Result<RecordBatch> {
         let mine = take_rows(rows, probe).map_err(failed)?.columns().to_vec();
         let theirs = other.gather(stored)?;
         let columns = match side {
@@ -194,15 +204,25 @@ impl Join {
     }
 
     /// The pairs of a delta with the other side. Emits them (when `rows` is set) and the errors of the condition.
-    fn pairs(&self, side: Side, delta: &ChangeBatch, other: &Snapshot, rows: bool, out: &mut Output) -> Result<()> {
+    fn pairs(
+        &self,
+        side: Side,
+        delta: &ChangeBatch,
+        other: &Snapshot,
+        rows: bool,
+        out: &mut Output,
+    ) -> Result<()> {
         let Some(batch) = &delta.batch else { return Ok(()) };
         self.probe(side, batch, other, &mut |slice, pairs, first| {
-            for (probe, stored) in pairs.probe.chunks(PAIRS_MAX).zip(pairs.stored.chunks(PAIRS_MAX)) {
-                let weights: Vec<i64> = probe.iter().map(|&p| delta.weights[first + p as usize]).collect();
+            for (probe, stored) in pairs.probe.chunks(PAIRS_MAX).zip(pairs.stored.chunks(PAIRS_MAX))
+            {
+                let weights: Vec<i64> =
+                    probe.iter().map(|&p| delta.weights[first + p as usize]).collect();
                 let pair = self.pair_batch(side, slice, other, probe, stored)?;
                 let Some(condition) = &self.condition else {
                     let columns = pair.columns().to_vec();
-                    let pair = batch_of(self.schema.clone(), columns, pair.num_rows()).map_err(failed)?;
+                    let pair =
+                        batch_of(self.schema.clone(), columns, pair.num_rows()).map_err(failed)?;
                     out.push(ChangeBatch::new(pair, weights));
                     continue;
                 };
@@ -215,10 +235,13 @@ impl Join {
                     out.push(errors);
                 }
                 if rows {
-                    let kept: Vec<u32> = (0..mask.len() as u32).filter(|&i| mask.value(i as usize)).collect();
-                    let kept_weights: Vec<i64> = kept.iter().map(|&i| weights[i as usize]).collect();
+                    let kept: Vec<u32> =
+                        (0..mask.len() as u32).filter(|&i| mask.value(i as usize)).collect();
+                    let kept_weights: Vec<i64> =
+                        kept.iter().map(|&i| weights[i as usize]).collect();
                     let columns = take_rows(&pair, &kept).map_err(failed)?.columns().to_vec();
-                    let batch = batch_of(self.schema.clone(), columns, kept.len()).map_err(failed)?;
+                    let batch =
+                        batch_of(self.schema.clone(), columns, kept.len()).map_err(failed)?;
                     out.push(ChangeBatch::new(batch, kept_weights));
                 }
             }
@@ -240,7 +263,8 @@ impl Join {
             return Ok(matched);
         };
         self.probe(side, rows, other, &mut |slice, pairs, first| {
-            for (probe, stored) in pairs.probe.chunks(PAIRS_MAX).zip(pairs.stored.chunks(PAIRS_MAX)) {
+            for (probe, stored) in pairs.probe.chunks(PAIRS_MAX).zip(pairs.stored.chunks(PAIRS_MAX))
+            {
                 let pair = self.pair_batch(side, slice, other, probe, stored)?;
                 let mask = filter(condition, &pair)?.keep;
                 for (&p, m) in probe.iter().zip(mask.values().iter()) {
@@ -266,10 +290,13 @@ impl Join {
             let matched = self.matched(side, rows, &other.now)?;
             self.emit_existence(side, rows, &delta.weights, &matched, out)?;
         }
-        let Some(touched) = self.touched(side, other_delta, &mine.prev, other)? else { return Ok(()) };
+        let Some(touched) = self.touched(side, other_delta, &mine.prev, other)? else {
+            return Ok(());
+        };
         let before = self.matched(side, &touched, &other.prev)?;
         let after = self.matched(side, &touched, &other.now)?;
-        let flipped: Vec<u32> = (0..before.len() as u32).filter(|&i| before[i as usize] != after[i as usize]).collect();
+        let flipped: Vec<u32> =
+            (0..before.len() as u32).filter(|&i| before[i as usize] != after[i as usize]).collect();
         if flipped.is_empty() {
             return Ok(());
         }
@@ -280,14 +307,22 @@ impl Join {
     }
 
     /// The rows of `mine` that share a key with a change of the other side, each once.
-    fn touched(&self, side: Side, other_delta: &ChangeBatch, mine: &Snapshot, other: &Versions) -> Result<Option<RecordBatch>> {
+    fn touched(
+        &self,
+        side: Side,
+        other_delta: &ChangeBatch,
+        mine: &Snapshot,
+        other: &Versions,
+    ) -> Result<Option<RecordBatch>> {
         let Some(mut changed) = other_delta.batch.clone() else { return Ok(None) };
         let other_side = if side == Side::Left { Side::Right } else { Side::Left };
         if self.condition.is_none() {
             // Without a condition a key's rows flip together, and only when the key appears or disappears.
             let before = self.key_present(other_side, &changed, &other.prev);
             let after = self.key_present(other_side, &changed, &other.now);
-            let flips: Vec<u32> = (0..before.len() as u32).filter(|&i| before[i as usize] != after[i as usize]).collect();
+            let flips: Vec<u32> = (0..before.len() as u32)
+                .filter(|&i| before[i as usize] != after[i as usize])
+                .collect();
             changed = take_rows(&changed, &flips).map_err(failed)?;
         }
         let mut stored: Vec<u32> = vec![];
@@ -301,7 +336,9 @@ impl Join {
             return Ok(None);
         }
         let columns = mine.gather(&stored)?;
-        batch_of(self.schemas[side as usize].clone(), columns, stored.len()).map(Some).map_err(failed)
+        batch_of(self.schemas[side as usize].clone(), columns, stored.len())
+            .map(Some)
+            .map_err(failed)
     }
 
     fn key_present(&self, side: Side, rows: &RecordBatch, snapshot: &Snapshot) -> Vec<bool> {
@@ -313,20 +350,29 @@ impl Join {
         present
     }
 
-    fn emit_existence(&self, side: Side, rows: &RecordBatch, weights: &[i64], matched: &[bool], out: &mut Output) -> Result<()> {
+    fn emit_existence(
+        &self,
+        side: Side,
+        rows: &RecordBatch,
+        weights: &[i64],
+        matched: &[bool],
+        out: &mut Output,
+    ) -> Result<()> {
         let wanted = match self.kind {
             JoinKind::Inner => return Ok(()),
             JoinKind::LeftMark => {
                 let mut columns = rows.columns().to_vec();
                 columns.push(Arc::new(BooleanArray::from(matched.to_vec())));
-                let batch = batch_of(self.schema.clone(), columns, rows.num_rows()).map_err(failed)?;
+                let batch =
+                    batch_of(self.schema.clone(), columns, rows.num_rows()).map_err(failed)?;
                 out.push(ChangeBatch::new(batch, weights.to_vec()));
                 return Ok(());
             }
             JoinKind::LeftSemi => true,
             JoinKind::LeftAnti | JoinKind::Left | JoinKind::Right | JoinKind::Full => false,
         };
-        let kept: Vec<u32> = (0..matched.len() as u32).filter(|&i| matched[i as usize] == wanted).collect();
+        let kept: Vec<u32> =
+            (0..matched.len() as u32).filter(|&i| matched[i as usize] == wanted).collect();
         if kept.is_empty() {
             return Ok(());
         }
@@ -334,7 +380,9 @@ impl Join {
         let mine = take_rows(rows, &kept).map_err(failed)?.columns().to_vec();
         let columns = match (self.kind, side) {
             (JoinKind::LeftSemi | JoinKind::LeftAnti, _) => mine,
-            (_, Side::Left) => mine.into_iter().chain(nulls(&self.schemas[1], kept.len())).collect(),
+            (_, Side::Left) => {
+                mine.into_iter().chain(nulls(&self.schemas[1], kept.len())).collect()
+            }
             (_, Side::Right) => nulls(&self.schemas[0], kept.len()).chain(mine).collect(),
         };
         let batch = batch_of(self.schema.clone(), columns, kept.len()).map_err(failed)?;
@@ -352,6 +400,7 @@ pub fn poisoned(errors: &ChangeBatch) -> ChangeBatch {
     let Some(batch) = &errors.batch else { return ChangeBatch::default() };
     let mut columns = batch.columns().to_vec();
     columns[3] = Arc::new(BooleanArray::from(vec![true; batch.num_rows()]));
-    let batch = RecordBatch::try_new(batch.schema(), columns).expect("the error schema is unchanged");
+    let batch =
+        RecordBatch::try_new(batch.schema(), columns).expect("the error schema is unchanged");
     ChangeBatch { batch: Some(batch), weights: errors.weights.clone(), kind: errors.kind }
 }

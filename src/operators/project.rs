@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 use arrow_schema::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::row_text::row_text;
 use super::{Operator, Output};
 use crate::change::{ChangeBatch, RowError, batch_of, errors_batch};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
-use super::row_text::row_text;
 use crate::query::evaluate::{evaluate, filter};
 
 /// Computes columns.
@@ -26,7 +26,11 @@ pub struct Filter {
 }
 
 /// Error rows for those that failed, readable as JSON in the payload.
-pub fn row_errors(rows: &RecordBatch, weights: &[i64], failures: Vec<(usize, Error)>) -> ChangeBatch {
+pub fn row_errors(
+    rows: &RecordBatch,
+    weights: &[i64],
+    failures: Vec<(usize, Error)>,
+) -> ChangeBatch {
     let errors: Vec<RowError> = failures
         .into_iter()
         .map(|(row, error)| RowError {

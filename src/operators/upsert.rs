@@ -19,7 +19,8 @@ pub fn fold(change: &ChangeBatch, key: &[usize], before: &Snapshot) -> Result<Ve
     let rows = change.rows();
     let columns: Vec<ArrayRef> = key.iter().map(|&k| rows.column(k).clone()).collect();
     let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
-    let encoded = RowConverter::new(fields).and_then(|c| c.convert_columns(&columns)).map_err(failed)?;
+    let encoded =
+        RowConverter::new(fields).and_then(|c| c.convert_columns(&columns)).map_err(failed)?;
     let mut last: HashMap<OwnedRow, u32> = HashMap::new();
     for row in 0..rows.num_rows() {
         last.insert(encoded.row(row).owned(), row as u32);
@@ -31,8 +32,10 @@ pub fn fold(change: &ChangeBatch, key: &[usize], before: &Snapshot) -> Result<Ve
     hash_columns(keys.columns(), keys.num_rows(), &mut hashes);
     let (mut probe, mut stored) = (vec![], vec![]);
     before.probe(keys.columns(), &hashes, &mut probe, &mut stored);
-    let old = batch_of(before.schema().clone(), before.gather(&stored)?, stored.len()).map_err(failed)?;
-    let set: Vec<u32> = touched.into_iter().filter(|&row| change.weights[row as usize] > 0).collect();
+    let old =
+        batch_of(before.schema().clone(), before.gather(&stored)?, stored.len()).map_err(failed)?;
+    let set: Vec<u32> =
+        touched.into_iter().filter(|&row| change.weights[row as usize] > 0).collect();
     let new = take_rows(rows, &set).map_err(failed)?;
     Ok(vec![ChangeBatch::deletes(old), ChangeBatch::inserts(new)])
 }

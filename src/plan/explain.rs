@@ -52,12 +52,17 @@ fn title(node: &Node) -> String {
         Op::Aggregate { groups, calls } => {
             let calls = list(calls.iter().map(|call| call.return_field.name()));
             let groups = input.map(|schema| names(schema, groups)).unwrap_or_default();
-            if groups.is_empty() { format!("Aggregate: {calls}") } else { format!("Aggregate by ({groups}): {calls}") }
+            if groups.is_empty() {
+                format!("Aggregate: {calls}")
+            } else {
+                format!("Aggregate by ({groups}): {calls}")
+            }
         }
         Op::Join { kind, left_keys, right_keys, condition, .. } => {
             let left = names(&node.inputs[0].schema, left_keys);
             let right = names(&node.inputs[1].schema, right_keys);
-            let on = if left.is_empty() { String::new() } else { format!(" on ({left}) = ({right})") };
+            let on =
+                if left.is_empty() { String::new() } else { format!(" on ({left}) = ({right})") };
             let condition = condition.as_ref().map(|c| format!(" where {c}")).unwrap_or_default();
             format!("{kind:?} join{on}{condition}")
         }
@@ -65,10 +70,20 @@ fn title(node: &Node) -> String {
             let column = |c: usize| node.schema.field(c).name().clone();
             let keys = order.iter().map(|k| {
                 let direction = if k.descending { " desc" } else { "" };
-                let nulls = if k.nulls_first == k.descending { "" } else if k.nulls_first { " nulls first" } else { " nulls last" };
+                let nulls = if k.nulls_first == k.descending {
+                    ""
+                } else if k.nulls_first {
+                    " nulls first"
+                } else {
+                    " nulls last"
+                };
                 format!("{}{direction}{nulls}", column(k.column))
             });
-            let by = if partition.is_empty() { String::new() } else { format!(" by ({})", names(&node.schema, partition)) };
+            let by = if partition.is_empty() {
+                String::new()
+            } else {
+                format!(" by ({})", names(&node.schema, partition))
+            };
             let limit = limit.map_or("all".to_owned(), |limit| limit.to_string());
             format!("TopN{by}: order ({}), limit {limit}, offset {offset}", list(keys))
         }
@@ -93,11 +108,19 @@ fn keeps_values(call: &AggregateCall, append_only: bool) -> bool {
 fn state_of(node: &Node) -> Option<String> {
     let append_only = node.inputs.iter().all(|input| input.properties.append_only);
     match &node.op {
-        Op::Import { .. } | Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union => None,
+        Op::Import { .. }
+        | Op::Values { .. }
+        | Op::Project { .. }
+        | Op::Filter { .. }
+        | Op::Union => None,
         Op::Distinct => Some("one entry per distinct row".to_owned()),
         Op::Aggregate { calls, .. } => {
             let keeps_values = calls.iter().any(|call| keeps_values(call, append_only));
-            let what = if keeps_values { "accumulators and values per group" } else { "accumulators per group" };
+            let what = if keeps_values {
+                "accumulators and values per group"
+            } else {
+                "accumulators per group"
+            };
             Some(what.to_owned())
         }
         Op::Join { .. } => Some("both inputs".to_owned()),

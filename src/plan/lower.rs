@@ -10,7 +10,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, JoinType, NullEquality};
 use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, Projection, SkipType, SortExpr, TableSource,
+    Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, Projection, SkipType, SortExpr,
+    TableSource,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -18,8 +19,10 @@ use datafusion::physical_expr::expressions::Column;
 use super::properties;
 use super::stream_plan::{JoinKind, Node, Op, Properties, SortKey};
 use crate::catalog::ObjectId;
-use crate::operators::aggregate::{AggregateCall, AggregateFunction, RecomputedFunction, UdafArgument};
 use crate::error::{Error, Result};
+use crate::operators::aggregate::{
+    AggregateCall, AggregateFunction, RecomputedFunction, UdafArgument,
+};
 use crate::query::compile::compile;
 use crate::query::errors::from_datafusion;
 
@@ -61,10 +64,9 @@ pub fn lower(plan: &LogicalPlan) -> Result<Node> {
         }
         LogicalPlan::Aggregate(a) => aggregate(a),
         LogicalPlan::Distinct(Distinct::All(input)) => Ok(distinct(lower(input)?)),
-        LogicalPlan::Distinct(Distinct::On(_)) => Err(not_maintained(
-            "DISTINCT ON",
-            "Use GROUP BY with min or max, or a plain view.",
-        )),
+        LogicalPlan::Distinct(Distinct::On(_)) => {
+            Err(not_maintained("DISTINCT ON", "Use GROUP BY with min or max, or a plain view."))
+        }
         LogicalPlan::Join(j) => join(j),
         LogicalPlan::Union(u) => union(&u.inputs, arrow_schema(&u.schema)),
         LogicalPlan::TableScan(scan) => table_scan(scan),
@@ -102,7 +104,8 @@ pub fn lower(plan: &LogicalPlan) -> Result<Node> {
 
 /// The refusal of a construct that has no incremental operator yet.
 fn not_maintained(construct: &str, instead: &str) -> Error {
-    Error::unsupported(format!("{construct} is not maintained in a materialized view")).with_hint(instead)
+    Error::unsupported(format!("{construct} is not maintained in a materialized view"))
+        .with_hint(instead)
 }
 
 fn arrow_schema(schema: &DFSchema) -> SchemaRef {
@@ -120,7 +123,10 @@ fn filter(input: Node, predicate: Arc<dyn PhysicalExpr>) -> Node {
 
 fn project(input: Node, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Node {
     let identity = exprs.len() == input.schema.fields().len()
-        && exprs.iter().enumerate().all(|(i, e)| e.downcast_ref::<Column>().is_some_and(|c| c.index() == i));
+        && exprs
+            .iter()
+            .enumerate()
+            .all(|(i, e)| e.downcast_ref::<Column>().is_some_and(|c| c.index() == i));
     if identity && schema.fields() == input.schema.fields() {
         return input;
     }
@@ -149,7 +155,8 @@ fn union(inputs: &[Arc<LogicalPlan>], schema: SchemaRef) -> Result<Node> {
 fn empty(one_row: bool, schema: SchemaRef) -> Result<Node> {
     let rows = crate::change::batch_of(Arc::new(Schema::empty()), vec![], usize::from(one_row))
         .map_err(|e| Error::internal(e.to_string()))?;
-    let rows = if schema.fields().is_empty() { rows } else { arrow_array::RecordBatch::new_empty(schema) };
+    let rows =
+        if schema.fields().is_empty() { rows } else { arrow_array::RecordBatch::new_empty(schema) };
     Ok(constant(rows))
 }
 
@@ -179,7 +186,9 @@ fn values(v: &datafusion::logical_expr::Values) -> Result<Node> {
     }
     let columns = columns
         .iter()
-        .map(|parts| arrow_select::concat::concat(&parts.iter().map(|a| a.as_ref()).collect::<Vec<_>>()))
+        .map(|parts| {
+            arrow_select::concat::concat(&parts.iter().map(|a| a.as_ref()).collect::<Vec<_>>())
+        })
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|e| Error::internal(e.to_string()))?;
     let rows = crate::change::batch_of(schema, columns, v.values.len())
@@ -189,12 +198,16 @@ fn values(v: &datafusion::logical_expr::Values) -> Result<Node> {
 
 fn table_scan(scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
     let Some(source) = scan.source.downcast_ref::<ObjectSource>() else {
-        return Err(Error::internal(format!("{} cannot be read in a materialized view", scan.table_name)));
+        return Err(Error::internal(format!(
+            "{} cannot be read in a materialized view",
+            scan.table_name
+        )));
     };
     let object = source.facts.clone();
     let all = || (0..object.schema.fields().len()).collect::<Vec<_>>();
     let columns = scan.projection.clone().unwrap_or_else(all);
-    let schema = Arc::new(object.schema.project(&columns).map_err(|e| Error::internal(e.to_string()))?);
+    let schema =
+        Arc::new(object.schema.project(&columns).map_err(|e| Error::internal(e.to_string()))?);
     let position = |c: &usize| columns.iter().position(|x| x == c);
     let keys = object.properties.keys.iter();
     let keys = keys.filter_map(|k| k.iter().map(position).collect::<Option<Vec<_>>>()).collect();
@@ -213,16 +226,22 @@ fn table_scan(scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
 
 fn limit(l: &Limit) -> Result<Node> {
     let constant = || not_maintained("LIMIT with an expression", "Use a constant.");
-    let SkipType::Literal(offset) = l.get_skip_type().map_err(from_datafusion)? else { return Err(constant()) };
-    let FetchType::Literal(fetch) = l.get_fetch_type().map_err(from_datafusion)? else { return Err(constant()) };
+    let SkipType::Literal(offset) = l.get_skip_type().map_err(from_datafusion)? else {
+        return Err(constant());
+    };
+    let FetchType::Literal(fetch) = l.get_fetch_type().map_err(from_datafusion)? else {
+        return Err(constant());
+    };
     match l.input.as_ref() {
         // The optimizer tells the sort how many rows are wanted (offset included): the limit alone decides.
         LogicalPlan::Sort(s) => top_n(&s.input, &s.expr, fetch, offset),
         // Projections keep order: the sort below them is the one that the limit is about.
         LogicalPlan::Projection(p) if sorted_below(&p.input) => {
-            let moved = Limit { skip: l.skip.clone(), fetch: l.fetch.clone(), input: p.input.clone() };
+            let moved =
+                Limit { skip: l.skip.clone(), fetch: l.fetch.clone(), input: p.input.clone() };
             let input = limit(&moved)?;
-            let exprs = p.expr.iter().map(|e| compile(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+            let exprs =
+                p.expr.iter().map(|e| compile(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
             Ok(project(input, exprs, arrow_schema(&p.schema)))
         }
         LogicalPlan::SubqueryAlias(a) if sorted_below(&a.input) => {
@@ -323,7 +342,13 @@ fn aggregate(a: &Aggregate) -> Result<Node> {
             true => AggregateFunction::CountStar,
             false => aggregate_function(call, &mut args, &mut place)?,
         };
-        calls.push(AggregateCall { function, args, filter, distinct: call.params.distinct, return_field });
+        calls.push(AggregateCall {
+            function,
+            args,
+            filter,
+            distinct: call.params.distinct,
+            return_field,
+        });
     }
     let input = lower(&a.input)?;
     let mut compiled = vec![];
@@ -380,13 +405,17 @@ fn aggregate_function(
     });
     let order = order.collect();
     let ignore_nulls = call.params.null_treatment == Some(NullTreatment::IgnoreNulls);
-    let function = RecomputedFunction { function: call.func.clone(), arguments, order, ignore_nulls };
+    let function =
+        RecomputedFunction { function: call.func.clone(), arguments, order, ignore_nulls };
     Ok(AggregateFunction::Udaf(Arc::new(function)))
 }
 
 fn join(j: &Join) -> Result<Node> {
     if j.null_aware {
-        return Err(not_maintained("NOT IN over a subquery", "Use NOT EXISTS, which is maintained."));
+        return Err(not_maintained(
+            "NOT IN over a subquery",
+            "Use NOT EXISTS, which is maintained.",
+        ));
     }
     let (kind, swapped) = match j.join_type {
         JoinType::Inner => (JoinKind::Inner, false),
@@ -407,7 +436,8 @@ fn join(j: &Join) -> Result<Node> {
     let (left_node, left_keys) = with_columns(lower(left)?, &left_exprs, left.schema())?;
     let (right_node, right_keys) = with_columns(lower(right)?, &right_exprs, right.schema())?;
     for (l, r) in left_keys.iter().zip(&right_keys) {
-        let (l, r) = (left_node.schema.field(*l).data_type(), right_node.schema.field(*r).data_type());
+        let (l, r) =
+            (left_node.schema.field(*l).data_type(), right_node.schema.field(*r).data_type());
         if l != r {
             return Err(Error::internal(format!("join keys of different types: {l} and {r}")));
         }
@@ -420,7 +450,17 @@ fn join(j: &Join) -> Result<Node> {
         .transpose()?;
     let nulls_match = matches!(j.null_equality, NullEquality::NullEqualsNull);
     joined(
-        JoinParts { kind, left_node, right_node, left_keys, right_keys, nulls_match, condition, left_width, right_width },
+        JoinParts {
+            kind,
+            left_node,
+            right_node,
+            left_keys,
+            right_keys,
+            nulls_match,
+            condition,
+            left_width,
+            right_width,
+        },
         arrow_schema(&j.schema),
     )
 }
@@ -471,7 +511,10 @@ fn joined(j: JoinParts, schema: SchemaRef) -> Result<Node> {
     for (i, &at) in kept.iter().enumerate() {
         fields[at] = schema.fields()[i].clone();
     }
-    let fields = fields.into_iter().map(|f| Arc::new(f.as_ref().clone().with_nullable(true))).collect::<Vec<_>>();
+    let fields = fields
+        .into_iter()
+        .map(|f| Arc::new(f.as_ref().clone().with_nullable(true)))
+        .collect::<Vec<_>>();
     let wide_schema = if added { Arc::new(Schema::new(fields)) } else { schema.clone() };
     let op = Op::Join {
         kind: j.kind,
@@ -480,11 +523,13 @@ fn joined(j: JoinParts, schema: SchemaRef) -> Result<Node> {
         nulls_match: j.nulls_match,
         condition: j.condition,
     };
-    let node = Node { op, inputs: vec![j.left_node, j.right_node], schema: wide_schema, properties };
+    let node =
+        Node { op, inputs: vec![j.left_node, j.right_node], schema: wide_schema, properties };
     if !added {
         return Ok(node);
     }
-    let exprs = kept.iter().enumerate().map(|(i, &at)| column(schema.field(i).name(), at)).collect();
+    let exprs =
+        kept.iter().enumerate().map(|(i, &at)| column(schema.field(i).name(), at)).collect();
     Ok(project(node, exprs, schema))
 }
 
@@ -503,7 +548,9 @@ fn join_condition(
     }
     let moved = compiled.transform(|e| {
         Ok(match e.downcast_ref::<Column>() {
-            Some(c) if c.index() >= left_width => Transformed::yes(column(c.name(), c.index() + extra)),
+            Some(c) if c.index() >= left_width => {
+                Transformed::yes(column(c.name(), c.index() + extra))
+            }
             _ => Transformed::no(e),
         })
     });

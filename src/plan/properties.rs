@@ -14,12 +14,14 @@ pub fn project(input: &Properties, exprs: &[Arc<dyn PhysicalExpr>]) -> Propertie
     let position = |column: &usize| {
         exprs.iter().position(|e| e.downcast_ref::<Column>().is_some_and(|c| c.index() == *column))
     };
-    let keys = input.keys.iter().filter_map(|key| key.iter().map(position).collect::<Option<Vec<_>>>());
+    let keys =
+        input.keys.iter().filter_map(|key| key.iter().map(position).collect::<Option<Vec<_>>>());
     Properties { append_only: input.append_only, keys: keys.collect() }
 }
 
 pub fn distinct(input: &Properties, columns: usize) -> Properties {
-    let keys = if input.keys.is_empty() { vec![(0..columns).collect()] } else { input.keys.clone() };
+    let keys =
+        if input.keys.is_empty() { vec![(0..columns).collect()] } else { input.keys.clone() };
     Properties { append_only: input.append_only, keys }
 }
 
@@ -40,14 +42,19 @@ pub fn join(
     right_keys: &[usize],
     left_width: usize,
 ) -> Properties {
-    let unique = |p: &Properties, on: &[usize]| p.keys.iter().any(|k| k.iter().all(|c| on.contains(c)));
+    let unique =
+        |p: &Properties, on: &[usize]| p.keys.iter().any(|k| k.iter().all(|c| on.contains(c)));
     let (left_unique, right_unique) = (unique(left, left_keys), unique(right, right_keys));
     let shifted = |key: &Vec<usize>| key.iter().map(|c| c + left_width).collect::<Vec<_>>();
     let mut keys = vec![];
     let append_only = match kind {
         JoinKind::LeftSemi => left.append_only && right.append_only,
         JoinKind::Inner => left.append_only && right.append_only,
-        JoinKind::Left | JoinKind::Right | JoinKind::Full | JoinKind::LeftAnti | JoinKind::LeftMark => false,
+        JoinKind::Left
+        | JoinKind::Right
+        | JoinKind::Full
+        | JoinKind::LeftAnti
+        | JoinKind::LeftMark => false,
     };
     match kind {
         JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark => keys = left.keys.clone(),

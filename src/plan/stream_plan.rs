@@ -34,17 +34,30 @@ pub struct Properties {
 #[derive(Clone, Debug)]
 pub enum Op {
     /// The changes of a table, source or view, from the rows as of installation on.
-    Import { object: ObjectId, name: String, columns: Vec<usize> },
+    Import {
+        object: ObjectId,
+        name: String,
+        columns: Vec<usize>,
+    },
     /// Constant rows, inserted in the first epoch.
-    Values { rows: RecordBatch },
-    Project { exprs: Vec<Arc<dyn PhysicalExpr>> },
-    Filter { predicate: Arc<dyn PhysicalExpr> },
+    Values {
+        rows: RecordBatch,
+    },
+    Project {
+        exprs: Vec<Arc<dyn PhysicalExpr>>,
+    },
+    Filter {
+        predicate: Arc<dyn PhysicalExpr>,
+    },
     /// Bag union of inputs with the same columns.
     Union,
     /// Each row once.
     Distinct,
     /// One row a group: the group columns, then the calls' results.
-    Aggregate { groups: Vec<usize>, calls: Vec<AggregateCall> },
+    Aggregate {
+        groups: Vec<usize>,
+        calls: Vec<AggregateCall>,
+    },
     /// Two inputs matched on key columns and, where given, a further condition over left ++ right columns.
     Join {
         kind: JoinKind,
@@ -55,7 +68,12 @@ pub enum Op {
         condition: Option<Arc<dyn PhysicalExpr>>,
     },
     /// The first `limit` rows after `offset` of each partition.
-    TopN { partition: Vec<usize>, order: Vec<SortKey>, limit: Option<usize>, offset: usize },
+    TopN {
+        partition: Vec<usize>,
+        order: Vec<SortKey>,
+        limit: Option<usize>,
+        offset: usize,
+    },
 }
 
 impl Node {

@@ -81,15 +81,10 @@ impl Operation {
 /// The function that computes `operation`; its operands are of equal type, or a date, time or interval combination.
 pub fn function(operation: Operation) -> Arc<ScalarUDF> {
     static FUNCTIONS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
-        Operation::ALL
-            .iter()
-            .map(|o| Arc::new(ScalarUDF::from(Arithmetic::new(*o))))
-            .collect()
+        Operation::ALL.iter().map(|o| Arc::new(ScalarUDF::from(Arithmetic::new(*o)))).collect()
     });
-    let index = Operation::ALL
-        .iter()
-        .position(|o| *o == operation)
-        .expect("ALL has every operation");
+    let index =
+        Operation::ALL.iter().position(|o| *o == operation).expect("ALL has every operation");
     Arc::clone(&FUNCTIONS[index])
 }
 
@@ -154,10 +149,7 @@ struct Arithmetic {
 impl Arithmetic {
     fn new(operation: Operation) -> Arithmetic {
         let operands = if operation == Operation::Negate { 1 } else { 2 };
-        Arithmetic {
-            operation,
-            signature: Signature::any(operands, Volatility::Immutable),
-        }
+        Arithmetic { operation, signature: Signature::any(operands, Volatility::Immutable) }
     }
 }
 
@@ -182,10 +174,8 @@ impl ScalarUDFImpl for Arithmetic {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
-        let (left, right) = (
-            &args.arg_fields[0],
-            args.arg_fields.last().expect("operators have operands"),
-        );
+        let (left, right) =
+            (&args.arg_fields[0], args.arg_fields.last().expect("operators have operands"));
         let Some(data_type) = result_type(self.operation, left.data_type(), right.data_type())
         else {
             return Err(to_datafusion(undefined_operator(
@@ -197,15 +187,8 @@ impl ScalarUDFImpl for Arithmetic {
         // A numeric without precision stays one, so that its trailing zeros are still not shown.
         let open = matches!(data_type, DataType::Decimal128(..))
             && self.operation != Operation::Divide
-            && args
-                .arg_fields
-                .iter()
-                .any(|f| mark_of(f) == Some("numeric"));
-        Ok(if open {
-            marked(data_type, "numeric")
-        } else {
-            plain(data_type)
-        })
+            && args.arg_fields.iter().any(|f| mark_of(f) == Some("numeric"));
+        Ok(if open { marked(data_type, "numeric") } else { plain(data_type) })
     }
 
     fn is_strict(&self) -> bool {
@@ -214,15 +197,8 @@ impl ScalarUDFImpl for Arithmetic {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let result_type = args.return_field.data_type();
-        let scalar = args
-            .args
-            .iter()
-            .all(|a| matches!(a, ColumnarValue::Scalar(_)));
-        let operands = args
-            .args
-            .iter()
-            .map(Operand::of)
-            .collect::<DfResult<Vec<_>>>()?;
+        let scalar = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+        let operands = args.args.iter().map(Operand::of).collect::<DfResult<Vec<_>>>()?;
         let rows = if scalar { 1 } else { args.number_rows };
         let result = match operands.as_slice() {
             [one] => negate(one, rows),
@@ -247,14 +223,8 @@ pub(super) struct Operand {
 impl Operand {
     fn of(value: &ColumnarValue) -> DfResult<Operand> {
         Ok(match value {
-            ColumnarValue::Array(array) => Operand {
-                array: Arc::clone(array),
-                scalar: false,
-            },
-            ColumnarValue::Scalar(value) => Operand {
-                array: value.to_array()?,
-                scalar: true,
-            },
+            ColumnarValue::Array(array) => Operand { array: Arc::clone(array), scalar: false },
+            ColumnarValue::Scalar(value) => Operand { array: value.to_array()?, scalar: true },
         })
     }
 
@@ -399,76 +369,58 @@ fn numerics(
         return Err(Error::internal("numeric arithmetic has a numeric result"));
     };
     let larger = left_scale.max(right_scale);
-    let (left_factor, right_factor) = (
-        power_of_ten(larger - left_scale),
-        power_of_ten(larger - right_scale),
-    );
+    let (left_factor, right_factor) =
+        (power_of_ten(larger - left_scale), power_of_ten(larger - right_scale));
     let compute = |l: i128, r: i128| -> Result<i128> {
         let (l, r) = (i256::from_i128(l), i256::from_i128(r));
         // The factors are at most 10^38 and the operands below 10^38: nothing here leaves 256 bits.
         let value = match operation {
-            Operation::Add => l
-                .wrapping_mul(left_factor)
-                .wrapping_add(r.wrapping_mul(right_factor)),
-            Operation::Subtract => l
-                .wrapping_mul(left_factor)
-                .wrapping_sub(r.wrapping_mul(right_factor)),
-            Operation::Multiply => round_quotient(
-                l.wrapping_mul(r),
-                power_of_ten(left_scale + right_scale - scale),
-            ),
+            Operation::Add => {
+                l.wrapping_mul(left_factor).wrapping_add(r.wrapping_mul(right_factor))
+            }
+            Operation::Subtract => {
+                l.wrapping_mul(left_factor).wrapping_sub(r.wrapping_mul(right_factor))
+            }
+            Operation::Multiply => {
+                round_quotient(l.wrapping_mul(r), power_of_ten(left_scale + right_scale - scale))
+            }
             Operation::Divide | Operation::Modulo if r == i256::ZERO => {
                 return Err(division_by_zero());
             }
             Operation::Divide => quotient(l, r, scale + right_scale - left_scale)?,
-            Operation::Modulo => l
-                .wrapping_mul(left_factor)
-                .wrapping_rem(r.wrapping_mul(right_factor)),
+            Operation::Modulo => {
+                l.wrapping_mul(left_factor).wrapping_rem(r.wrapping_mul(right_factor))
+            }
             Operation::Negate => return Err(Error::internal("negation has one operand")),
         };
         bounded(value)
     };
     let values =
         combine::<Decimal128Type, Decimal128Type, Decimal128Type>(left, right, rows, compute)?;
-    Ok(Arc::new(
-        values
-            .with_precision_and_scale(*precision, *scale)
-            .map_err(from_arrow)?,
-    ))
+    Ok(Arc::new(values.with_precision_and_scale(*precision, *scale).map_err(from_arrow)?))
 }
 
 /// `left / right` with `shift` more fraction digits, rounded half away from zero.
 fn quotient(left: i256, right: i256, shift: i8) -> Result<i256> {
     if shift >= 0 {
-        let scaled = left
-            .checked_mul(power_of_ten(shift))
-            .ok_or_else(numeric_overflow)?;
+        let scaled = left.checked_mul(power_of_ten(shift)).ok_or_else(numeric_overflow)?;
         Ok(round_quotient(scaled, right))
     } else {
         Ok(round_quotient(
             left,
-            right
-                .checked_mul(power_of_ten(-shift))
-                .ok_or_else(numeric_overflow)?,
+            right.checked_mul(power_of_ten(-shift)).ok_or_else(numeric_overflow)?,
         ))
     }
 }
 
 /// `dividend / divisor` rounded half away from zero; the divisor is not zero.
 pub(super) fn round_quotient(dividend: i256, divisor: i256) -> i256 {
-    let (whole, rest) = (
-        dividend.wrapping_div(divisor),
-        dividend.wrapping_rem(divisor),
-    );
+    let (whole, rest) = (dividend.wrapping_div(divisor), dividend.wrapping_rem(divisor));
     let rest = rest.wrapping_abs();
     // The rest is smaller than the divisor, so this comparison stands for `2 * rest >= divisor` without doubling.
     if rest != i256::ZERO && rest >= divisor.wrapping_abs().wrapping_sub(rest) {
         let negative = (dividend < i256::ZERO) != (divisor < i256::ZERO);
-        if negative {
-            whole.wrapping_sub(i256::ONE)
-        } else {
-            whole.wrapping_add(i256::ONE)
-        }
+        if negative { whole.wrapping_sub(i256::ONE) } else { whole.wrapping_add(i256::ONE) }
     } else {
         whole
     }
@@ -476,18 +428,13 @@ pub(super) fn round_quotient(dividend: i256, divisor: i256) -> i256 {
 
 /// Ten to a small power; zero and negative powers are one.
 pub(super) fn power_of_ten(exponent: i8) -> i256 {
-    (0..exponent).fold(i256::ONE, |power, _| {
-        power.wrapping_mul(i256::from_i128(10))
-    })
+    (0..exponent).fold(i256::ONE, |power, _| power.wrapping_mul(i256::from_i128(10)))
 }
 
 /// The value if it has at most 38 digits.
 pub(super) fn bounded(value: i256) -> Result<i128> {
     const LIMIT: i128 = 10_i128.pow(NUMERIC_PRECISION as u32);
-    value
-        .to_i128()
-        .filter(|v| -LIMIT < *v && *v < LIMIT)
-        .ok_or_else(numeric_overflow)
+    value.to_i128().filter(|v| -LIMIT < *v && *v < LIMIT).ok_or_else(numeric_overflow)
 }
 
 /// A fallible function of two operands, row by row; NULL where one is NULL.

@@ -21,10 +21,9 @@ pub fn assign(expr: Expr, schema: &DFSchema, column: &Field) -> Result<Expr> {
     let target: FieldRef = Arc::new(renamed(column, "", true));
     if is_untyped(&expr) {
         return match expr {
-            Expr::Placeholder(placeholder) => Ok(Expr::Placeholder(Placeholder::new_with_field(
-                placeholder.id,
-                Some(target),
-            ))),
+            Expr::Placeholder(placeholder) => {
+                Ok(Expr::Placeholder(Placeholder::new_with_field(placeholder.id, Some(target))))
+            }
             literal if is_character(&target) => assignment_cast(literal, &target),
             literal => cast_expr(literal, &target),
         };

@@ -60,20 +60,14 @@ pub(super) fn cast_named(expr: Expr, target: &FieldRef, name: Option<&str>) -> R
     {
         return Ok(folded);
     }
-    let name = name.map_or_else(
-        || format!("{CAST_PREFIX}{}", cast_name(target)),
-        str::to_owned,
-    );
+    let name = name.map_or_else(|| format!("{CAST_PREFIX}{}", cast_name(target)), str::to_owned);
     Ok(ScalarUDF::from(CastTo::new(name, Arc::clone(target))).call(vec![expr]))
 }
 
 /// The cast of an assignment: text too long for its column is 22001.
 pub(super) fn assignment_cast(expr: Expr, target: &FieldRef) -> Result<Expr> {
     let name = format!("assign:{}", cast_name(target));
-    let function = CastTo {
-        strict: true,
-        ..CastTo::new(name, Arc::clone(target))
-    };
+    let function = CastTo { strict: true, ..CastTo::new(name, Arc::clone(target)) };
     Ok(ScalarUDF::from(function).call(vec![expr]))
 }
 
@@ -110,12 +104,7 @@ pub(super) struct CastTo {
 
 impl CastTo {
     fn new(name: String, target: FieldRef) -> CastTo {
-        CastTo {
-            name,
-            target,
-            strict: false,
-            signature: Signature::any(1, Volatility::Immutable),
-        }
+        CastTo { name, target, strict: false, signature: Signature::any(1, Volatility::Immutable) }
     }
 
     pub(super) fn target(&self) -> &FieldRef {
@@ -146,12 +135,7 @@ impl ScalarUDFImpl for CastTo {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let zone = args
-            .config_options
-            .execution
-            .time_zone
-            .as_deref()
-            .unwrap_or("UTC");
+        let zone = args.config_options.execution.time_zone.as_deref().unwrap_or("UTC");
         let (source, target) = (&args.arg_fields[0], &args.return_field);
         let strict = self.strict && matches!(mark_of(target), Some("varchar" | "bpchar"));
         let cast = |array: &ArrayRef| {
@@ -167,19 +151,14 @@ impl ScalarUDFImpl for CastTo {
             }
             ColumnarValue::Scalar(value) => {
                 let array = cast(&value.to_array()?).map_err(to_datafusion)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                    &array, 0,
-                )?))
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
             }
         }
     }
 }
 
 fn is_text(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null
-    )
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null)
 }
 
 fn is_integer(data_type: &DataType) -> bool {
@@ -197,11 +176,7 @@ fn resolve(
     if !exists(source, target) {
         return Err(Error::new(
             SqlState::CANNOT_COERCE,
-            format!(
-                "cannot cast type {} to {}",
-                pg_name(source),
-                pg_name(target)
-            ),
+            format!("cannot cast type {} to {}", pg_name(source), pg_name(target)),
         ));
     }
     if !matches!(to, DataType::Decimal128(..)) || mark_of(target) != Some("numeric") {
@@ -225,9 +200,7 @@ fn resolve(
 fn scale_of_text(text: &str) -> i8 {
     let text = text.trim().to_ascii_lowercase();
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let digits = mantissa
-        .split_once('.')
-        .map_or(0, |(_, fraction)| fraction.len() as i64);
+    let digits = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len() as i64);
     let exponent: i64 = exponent.parse().unwrap_or(0);
     (digits - exponent).clamp(0, 37) as i8
 }
@@ -302,12 +275,7 @@ pub(super) fn cast_array(
     match (from, to) {
         _ if from == to && mark_of(source) == mark_of(target) => Ok(Arc::clone(array)),
         (_, T::Utf8) if is_text(from) && mark_of(target).is_none() => arrow(array, to),
-        (_, T::Utf8)
-            if matches!(
-                mark_of(target),
-                Some("varchar" | "bpchar" | "name" | "char")
-            ) =>
-        {
+        (_, T::Utf8) if matches!(mark_of(target), Some("varchar" | "bpchar" | "name" | "char")) => {
             let text = if is_text(from) {
                 arrow(array, &T::Utf8)?
             } else {
@@ -353,10 +321,7 @@ pub(super) fn cast_array(
 
 /// A written cast to `varchar(n)` or `char(n)` cuts what is longer, without an error.
 fn truncate(array: &ArrayRef, target: &FieldRef) -> Result<ArrayRef> {
-    let length = target
-        .metadata()
-        .get(TYPMOD_KEY)
-        .and_then(|n| n.parse::<usize>().ok());
+    let length = target.metadata().get(TYPMOD_KEY).and_then(|n| n.parse::<usize>().ok());
     let text = array.as_string::<i32>();
     let bpchar = mark_of(target) == Some("bpchar");
     let Some(length) = length else {
@@ -365,11 +330,7 @@ fn truncate(array: &ArrayRef, target: &FieldRef) -> Result<ArrayRef> {
     let cut = text.iter().map(|value| {
         value.map(|value| {
             let kept: String = value.chars().take(length).collect();
-            if bpchar {
-                format!("{kept:<length$}")
-            } else {
-                kept
-            }
+            if bpchar { format!("{kept:<length$}") } else { kept }
         })
     });
     Ok(Arc::new(cut.collect::<arrow_array::StringArray>()))
@@ -377,10 +338,7 @@ fn truncate(array: &ArrayRef, target: &FieldRef) -> Result<ArrayRef> {
 
 fn date_to_timestamp(array: &ArrayRef) -> Result<ArrayRef> {
     arrow(array, &super::sql_types::timestamp()).map_err(|_| {
-        Error::new(
-            SqlState::DATETIME_FIELD_OVERFLOW,
-            "date out of range for timestamp",
-        )
+        Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp")
     })
 }
 
@@ -412,10 +370,7 @@ fn cast_list(array: &ArrayRef, item: &FieldRef, target: &FieldRef, zone: &str) -
 
 /// Arrow's own cast, raising instead of yielding NULL.
 fn arrow(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
-    let options = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
+    let options = CastOptions { safe: false, ..CastOptions::default() };
     arrow_cast::cast_with_options(array, to, &options).map_err(from_arrow)
 }
 
@@ -458,11 +413,7 @@ fn narrow_float(array: &ArrayRef) -> Result<ArrayRef> {
             let narrow = value as f32;
             let lost =
                 (narrow.is_infinite() && value.is_finite()) || (narrow == 0.0 && value != 0.0);
-            let kind = if narrow == 0.0 {
-                "underflow"
-            } else {
-                "overflow"
-            };
+            let kind = if narrow == 0.0 { "underflow" } else { "overflow" };
             if lost {
                 Err(Error::new(
                     SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
@@ -477,42 +428,30 @@ fn narrow_float(array: &ArrayRef) -> Result<ArrayRef> {
 
 /// PostgreSQL goes by the fifteen (for real six) significant digits a float surely has.
 fn float_to_numeric(array: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
-    let digits = if matches!(array.data_type(), DataType::Float32) {
-        5
-    } else {
-        14
-    };
+    let digits = if matches!(array.data_type(), DataType::Float32) { 5 } else { 14 };
     let wide = arrow(array, &DataType::Float64)?;
     let converted: PrimitiveArray<Decimal128Type> =
         wide.as_primitive::<Float64Type>().try_unary(|value| {
             if !value.is_finite() {
                 let name = if value.is_nan() { "NaN" } else { "infinity" };
-                return Err(Error::unsupported(format!(
-                    "cannot convert {name} to numeric"
-                )));
+                return Err(Error::unsupported(format!("cannot convert {name} to numeric")));
             }
             decimal_of(&format!("{value:.digits$e}"), precision, scale)
         })?;
-    Ok(Arc::new(
-        converted
-            .with_precision_and_scale(precision, scale)
-            .map_err(from_arrow)?,
-    ))
+    Ok(Arc::new(converted.with_precision_and_scale(precision, scale).map_err(from_arrow)?))
 }
 
 /// `d.ddde±x` as an integer of 10^-scale, rounded half away from zero.
 fn decimal_of(text: &str, precision: u8, scale: i8) -> Result<i128> {
-    let (mantissa, exponent) = text
-        .split_once('e')
-        .ok_or_else(|| Error::internal("no exponent in a formatted float"))?;
+    let (mantissa, exponent) =
+        text.split_once('e').ok_or_else(|| Error::internal("no exponent in a formatted float"))?;
     let fraction = mantissa.split_once('.').map_or(0, |(_, f)| f.len() as i32);
     let digits: i128 = mantissa
         .replace('.', "")
         .parse()
         .map_err(|_| Error::internal("no digits in a formatted float"))?;
-    let exponent: i32 = exponent
-        .parse()
-        .map_err(|_| Error::internal("no exponent in a formatted float"))?;
+    let exponent: i32 =
+        exponent.parse().map_err(|_| Error::internal("no exponent in a formatted float"))?;
     let shift = exponent - fraction + i32::from(scale);
     let value = match shift {
         0..=38 => i256::from_i128(digits)
@@ -527,9 +466,7 @@ fn decimal_of(text: &str, precision: u8, scale: i8) -> Result<i128> {
 }
 
 fn within(value: i128, precision: u8, scale: i8) -> Result<i128> {
-    let limit = 10_i128
-        .checked_pow(u32::from(precision))
-        .unwrap_or(i128::MAX);
+    let limit = 10_i128.checked_pow(u32::from(precision)).unwrap_or(i128::MAX);
     if -limit < value && value < limit {
         return Ok(value);
     }
@@ -549,27 +486,15 @@ fn rescale(array: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
     let rescaled: PrimitiveArray<Decimal128Type> = if shift >= 0 {
         let factor = power_of_ten(shift).to_i128().ok_or_else(numeric_overflow)?;
         values.try_unary(|v| {
-            within(
-                v.checked_mul(factor).ok_or_else(numeric_overflow)?,
-                precision,
-                scale,
-            )
+            within(v.checked_mul(factor).ok_or_else(numeric_overflow)?, precision, scale)
         })?
     } else {
         let divisor = power_of_ten(-shift);
         values.try_unary(|v| {
-            within(
-                bounded(round_quotient(i256::from_i128(v), divisor))?,
-                precision,
-                scale,
-            )
+            within(bounded(round_quotient(i256::from_i128(v), divisor))?, precision, scale)
         })?
     };
-    Ok(Arc::new(
-        rescaled
-            .with_precision_and_scale(precision, scale)
-            .map_err(from_arrow)?,
-    ))
+    Ok(Arc::new(rescaled.with_precision_and_scale(precision, scale).map_err(from_arrow)?))
 }
 
 fn integer_of_numeric(whole: &ArrayRef, to: &DataType) -> Result<ArrayRef> {

@@ -36,9 +36,7 @@ fn rewrite_plan(
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
             let name = names.save(&expr);
-            Ok(expr
-                .transform_up(|e| rewrite(e, &schema))?
-                .update_data(|e| name.restore(e)))
+            Ok(expr.transform_up(|e| rewrite(e, &schema))?.update_data(|e| name.restore(e)))
         })?
         .map_data(LogicalPlan::recompute_schema)
     })
@@ -64,33 +62,19 @@ impl AnalyzerRule for UntypedLiterals {
 }
 
 fn type_list(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
-    let InList {
-        expr,
-        list,
-        negated,
-    } = list;
+    let InList { expr, list, negated } = list;
     // `NULL IN (1, 2)`: an untyped left side takes the type of the first item that has one.
-    let mut typed = std::iter::once(expr.as_ref())
-        .chain(&list)
-        .filter(|item| !is_untyped(item));
+    let mut typed = std::iter::once(expr.as_ref()).chain(&list).filter(|item| !is_untyped(item));
     let tested = match typed.next() {
         Some(item) => item.to_field(schema)?.1,
         None => plain(DataType::Utf8),
     };
-    let expr = if is_untyped(&expr) {
-        Box::new(type_item(*expr, &tested, schema)?)
-    } else {
-        expr
-    };
+    let expr = if is_untyped(&expr) { Box::new(type_item(*expr, &tested, schema)?) } else { expr };
     let list = list
         .into_iter()
         .map(|item| type_item(item, &tested, schema))
         .collect::<DfResult<Vec<_>>>()?;
-    Ok(Transformed::yes(Expr::InList(InList {
-        expr,
-        list,
-        negated,
-    })))
+    Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
 }
 
 fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
@@ -126,11 +110,7 @@ fn type_item(item: Expr, tested: &FieldRef, schema: &DFSchema) -> DfResult<Expr>
     let field = item.to_field(schema)?.1;
     match comparison_type(tested, &field) {
         Some(_) => Ok(item),
-        None => Err(to_datafusion(undefined_operator(
-            &pg_name(tested),
-            "=",
-            &pg_name(&field),
-        ))),
+        None => Err(to_datafusion(undefined_operator(&pg_name(tested), "=", &pg_name(&field)))),
     }
 }
 
@@ -147,10 +127,8 @@ impl AnalyzerRule for PgCasts {
             }
             Expr::Cast(cast) => {
                 let from = cast.expr.get_type(schema)?;
-                let other_text = matches!(
-                    cast.field.data_type(),
-                    DataType::Utf8View | DataType::LargeUtf8
-                );
+                let other_text =
+                    matches!(cast.field.data_type(), DataType::Utf8View | DataType::LargeUtf8);
                 if other_text && differs(&from, &DataType::Utf8) {
                     let text = cast_named(*cast.expr, &plain(DataType::Utf8), Some(INSERTED_TEXT))
                         .map_err(to_datafusion)?;
@@ -181,17 +159,11 @@ impl AnalyzerRule for PgCasts {
 
 /// A cast of a literal becomes a literal at once, as in PostgreSQL, so that comparisons with it are seen to be infallible.
 fn fold_cast(call: ScalarFunction) -> Result<Transformed<Expr>> {
-    let target = target_of(&call)
-        .filter(|_| call.func.name().starts_with(CAST_PREFIX))
-        .cloned();
+    let target = target_of(&call).filter(|_| call.func.name().starts_with(CAST_PREFIX)).cloned();
     match (target, call.args.as_slice()) {
         (Some(target), [Expr::Literal(..)]) => {
             let name = call.func.name().to_owned();
-            let literal = call
-                .args
-                .into_iter()
-                .next()
-                .expect("the pattern has one argument");
+            let literal = call.args.into_iter().next().expect("the pattern has one argument");
             cast_named(literal, &target, Some(&name)).map(Transformed::yes)
         }
         _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
@@ -199,15 +171,8 @@ fn fold_cast(call: ScalarFunction) -> Result<Transformed<Expr>> {
 }
 
 /// Functions whose arguments PostgreSQL itself takes in any type.
-const TAKES_ANYTHING: &[&str] = &[
-    "concat",
-    "concat_ws",
-    "coalesce",
-    "nullif",
-    "greatest",
-    "least",
-    "array_to_string",
-];
+const TAKES_ANYTHING: &[&str] =
+    &["concat", "concat_ws", "coalesce", "nullif", "greatest", "least", "array_to_string"];
 
 /// PostgreSQL never turns a number or a date into text for a function's sake: `lower(1)` does not exist.
 fn refuse_implicit_text(call: &ScalarFunction, schema: &DFSchema) -> DfResult<()> {
@@ -228,14 +193,7 @@ fn refuse_implicit_text(call: &ScalarFunction, schema: &DFSchema) -> DfResult<()
     let names = call
         .args
         .iter()
-        .map(|arg| {
-            Ok(pg_name(
-                &inner(arg)
-                    .unwrap_or_else(|| arg.clone())
-                    .to_field(schema)?
-                    .1,
-            ))
-        })
+        .map(|arg| Ok(pg_name(&inner(arg).unwrap_or_else(|| arg.clone()).to_field(schema)?.1)))
         .collect::<DfResult<Vec<String>>>()?;
     Err(to_datafusion(undefined_function(name, &names)))
 }
@@ -253,10 +211,7 @@ pub(super) const INSERTED_TEXT: &str = "implicit:text";
 /// Whether Arrow's cast may give another value, another text or another error than PostgreSQL's.
 fn differs(from: &DataType, to: &DataType) -> bool {
     let text = |t: &DataType| {
-        matches!(
-            t,
-            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null
-        )
+        matches!(t, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Null)
     };
     match (from, to) {
         (f, t) if text(f) && text(t) => false,

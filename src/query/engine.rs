@@ -70,11 +70,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions {
-            target_partitions: 1,
-            memory_pool: None,
-            batch_rows: 8192,
-        }
+        EngineOptions { target_partitions: 1, memory_pool: None, batch_rows: 8192 }
     }
 }
 
@@ -115,10 +111,7 @@ impl Engine {
                 .build();
             Arc::new(state)
         };
-        Ok(Engine {
-            batch: state(batch_rules(), false),
-            streaming: state(streaming_rules(), true),
-        })
+        Ok(Engine { batch: state(batch_rules(), false), streaming: state(streaming_rules(), true) })
     }
 
     /// The same engine for sessions with another time zone (a name of the IANA database).
@@ -128,10 +121,7 @@ impl Engine {
             state.config_mut().options_mut().execution.time_zone = Some(zone.to_owned());
             Arc::new(state)
         };
-        Engine {
-            batch: zoned(&self.batch),
-            streaming: zoned(&self.streaming),
-        }
+        Engine { batch: zoned(&self.batch), streaming: zoned(&self.streaming) }
     }
 
     /// The state that SELECTs run in, for what DataFusion's own interfaces ask for.
@@ -148,10 +138,7 @@ impl Engine {
     ) -> Result<LogicalPlan> {
         let mut query = query.clone();
         spelling::rewrite(&mut query)?;
-        let provider = Provider {
-            state: &self.batch,
-            tables,
-        };
+        let provider = Provider { state: &self.batch, tables };
         let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
         let statement = Statement::Query(Box::new(query));
         SqlToRel::new_with_options(&provider, parser_options())
@@ -168,10 +155,7 @@ impl Engine {
     ) -> Result<Expr> {
         let mut expr = expr.clone();
         spelling::rewrite_expr(&mut expr)?;
-        let provider = Provider {
-            state: &self.batch,
-            tables,
-        };
+        let provider = Provider { state: &self.batch, tables };
         let planned = SqlToRel::new_with_options(&provider, parser_options())
             .sql_to_expr(expr, schema, &mut PlannerContext::new())
             .map_err(from_datafusion)?;
@@ -185,13 +169,9 @@ impl Engine {
             produce_one_row: false,
             schema: Arc::clone(&schema),
         });
-        let plan = LogicalPlanBuilder::from(rows)
-            .project(vec![expr.alias("value")])?
-            .build()?;
+        let plan = LogicalPlanBuilder::from(rows).project(vec![expr.alias("value")])?.build()?;
         let plan =
-            self.batch
-                .analyzer()
-                .execute_and_check(plan, &self.batch.options(), |_, _| {})?;
+            self.batch.analyzer().execute_and_check(plan, &self.batch.options(), |_, _| {})?;
         let analyzed = plan.expressions().into_iter().next();
         let analyzed = analyzed.ok_or_else(|| {
             to_datafusion(Error::internal("an analyzed projection lost its column"))
@@ -216,7 +196,10 @@ impl Engine {
     /// Types and checks a plan: its columns then have their final types.
     pub fn analyze(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let state = self.state();
-        state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(from_datafusion)
+        state
+            .analyzer()
+            .execute_and_check(plan, state.config_options(), |_, _| {})
+            .map_err(from_datafusion)
     }
 
     /// Types, checks and optimizes a SELECT's plan for execution.
@@ -238,9 +221,7 @@ impl Engine {
 fn optimize(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let mut state = state.clone();
     state.mark_start_execution();
-    let plan = state
-        .analyzer()
-        .execute_and_check(plan, &state.options(), |_, _| {})?;
+    let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {})?;
     let plan = fallible::guard_plan(plan)?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
     fallible::seal_plan(plan)
@@ -257,9 +238,7 @@ fn config(options: &EngineOptions, streaming: bool) -> SessionConfig {
     settings.sql_parser.parse_float_as_decimal = true;
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.optimizer.skip_failed_rules = false;
-    settings
-        .optimizer
-        .enable_physical_uncorrelated_scalar_subquery = !streaming;
+    settings.optimizer.enable_physical_uncorrelated_scalar_subquery = !streaming;
     config
 }
 
@@ -311,18 +290,12 @@ const STREAMING_RULES: &[&str] = &[
 ];
 
 fn streaming_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    batch_rules()
-        .into_iter()
-        .filter(|rule| STREAMING_RULES.contains(&rule.name()))
-        .collect()
+    batch_rules().into_iter().filter(|rule| STREAMING_RULES.contains(&rule.name())).collect()
 }
 
 /// Physical rules that move expressions across filters and joins without asking whether they may fail.
-const UNSAFE_PHYSICAL_RULES: &[&str] = &[
-    "FilterPushdown",
-    "FilterPushdown(Post)",
-    "ProjectionPushdown",
-];
+const UNSAFE_PHYSICAL_RULES: &[&str] =
+    &["FilterPushdown", "FilterPushdown(Post)", "ProjectionPushdown"];
 
 fn physical_rules()
 -> Vec<Arc<dyn datafusion::physical_optimizer::PhysicalOptimizerRule + Send + Sync>> {
@@ -397,17 +370,13 @@ fn refuse_foreign_nodes(plan: &LogicalPlan) -> Result<()> {
             LogicalPlan::Subquery(_) => Some("a correlated subquery of this form"),
             _ => Some("this construct"),
         };
-        Ok(if foreign.is_some() {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if foreign.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })
     .map_err(from_datafusion)?;
     match foreign {
-        Some(name) => Err(Error::unsupported(format!(
-            "{name} is not supported in a materialized view"
-        ))),
+        Some(name) => {
+            Err(Error::unsupported(format!("{name} is not supported in a materialized view")))
+        }
         None => Ok(()),
     }
 }
@@ -457,10 +426,7 @@ impl ContextProvider for Provider<'_> {
         let args = args
             .into_iter()
             .map(|arg| {
-                simplifier
-                    .coerce(arg, &schema)
-                    .and_then(|e| simplifier.simplify(e))
-                    .map(widened)
+                simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e)).map(widened)
             })
             .collect::<DfResult<Vec<_>>>()?;
         let provider =
@@ -473,9 +439,7 @@ impl ContextProvider for Provider<'_> {
         name: &str,
         schema: SchemaRef,
     ) -> DfResult<Arc<dyn TableSource>> {
-        Ok(provider_as_source(Arc::new(CteWorkTable::new(
-            name, schema,
-        ))))
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -526,11 +490,7 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
-        self.state
-            .higher_order_functions()
-            .keys()
-            .cloned()
-            .collect()
+        self.state.higher_order_functions().keys().cloned().collect()
     }
 
     fn udaf_names(&self) -> Vec<String> {

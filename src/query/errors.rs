@@ -31,10 +31,9 @@ fn of_datafusion(error: &DataFusionError) -> Error {
             of_datafusion(inner)
         }
         DataFusionError::Shared(inner) => of_datafusion(inner),
-        DataFusionError::Collection(errors) => errors.first().map_or_else(
-            || Error::internal("an empty list of errors was raised"),
-            of_datafusion,
-        ),
+        DataFusionError::Collection(errors) => errors
+            .first()
+            .map_or_else(|| Error::internal("an empty list of errors was raised"), of_datafusion),
         DataFusionError::External(inner) => of_boxed(inner.as_ref()),
         DataFusionError::ArrowError(inner, _) => of_arrow(inner),
         DataFusionError::SQL(inner, _) => of_parser(inner),
@@ -104,10 +103,7 @@ fn of_parser(error: &ParserError) -> Error {
 
 /// 57014, as a cancelled statement ends.
 pub fn canceled() -> Error {
-    Error::new(
-        SqlState::QUERY_CANCELED,
-        "canceling statement due to user request",
-    )
+    Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
 }
 
 /// 22012.
@@ -117,10 +113,7 @@ pub fn division_by_zero() -> Error {
 
 /// 22003 `integer out of range`; `type_name` is PostgreSQL's name of the type.
 pub fn out_of_range(type_name: &str) -> Error {
-    Error::new(
-        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-        format!("{type_name} out of range"),
-    )
+    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("{type_name} out of range"))
 }
 
 fn out_of_memory(message: &str) -> Error {
@@ -128,11 +121,7 @@ fn out_of_memory(message: &str) -> Error {
 }
 
 fn of_not_implemented(message: &str) -> Error {
-    let subquery = [
-        "expression ScalarSubquery",
-        "expression Exists",
-        "expression InSubquery",
-    ];
+    let subquery = ["expression ScalarSubquery", "expression Exists", "expression InSubquery"];
     if subquery.iter().any(|kind| message.contains(kind)) {
         return Error::unsupported("this form of correlated subquery is not supported")
             .with_hint("Correlate with equalities in WHERE, or write it as a join.");
@@ -142,11 +131,7 @@ fn of_not_implemented(message: &str) -> Error {
 
 fn of_overflow(message: &str) -> Error {
     static TYPE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(?:Int|U[Ii]nt)(8|16|32|64)\b"));
-    let name = match TYPE
-        .captures(message)
-        .map(|found| found[1].to_owned())
-        .as_deref()
-    {
+    let name = match TYPE.captures(message).map(|found| found[1].to_owned()).as_deref() {
         Some("8" | "16") => "smallint",
         Some("32") => "integer",
         Some("64") => "bigint",
@@ -157,27 +142,18 @@ fn of_overflow(message: &str) -> Error {
 
 fn of_schema(error: &SchemaError) -> Error {
     match error {
-        SchemaError::FieldNotFound {
-            field,
-            valid_fields,
-        } => undefined_column(field, valid_fields),
+        SchemaError::FieldNotFound { field, valid_fields } => undefined_column(field, valid_fields),
         SchemaError::AmbiguousReference { field } => ambiguous_column(&field.name),
         SchemaError::DuplicateUnqualifiedField { name } => ambiguous_column(name),
         SchemaError::DuplicateQualifiedField { qualifier, .. } => Error::new(
             SqlState::DUPLICATE_ALIAS,
-            format!(
-                "table name \"{}\" specified more than once",
-                qualifier.table()
-            ),
+            format!("table name \"{}\" specified more than once", qualifier.table()),
         ),
     }
 }
 
 fn ambiguous_column(name: &str) -> Error {
-    Error::new(
-        SqlState::AMBIGUOUS_COLUMN,
-        format!("column reference \"{name}\" is ambiguous"),
-    )
+    Error::new(SqlState::AMBIGUOUS_COLUMN, format!("column reference \"{name}\" is ambiguous"))
 }
 
 /// 42703, or 42P01 when the qualifier names nothing in FROM; the hint names the closest column.
@@ -185,18 +161,11 @@ fn undefined_column(field: &Column, valid: &[Column]) -> Error {
     let qualifier = field.relation.as_ref();
     if let Some(relation) = qualifier
         && !valid.is_empty()
-        && !valid.iter().any(|v| {
-            v.relation
-                .as_ref()
-                .is_some_and(|r| r.table() == relation.table())
-        })
+        && !valid.iter().any(|v| v.relation.as_ref().is_some_and(|r| r.table() == relation.table()))
     {
         return Error::new(
             SqlState::UNDEFINED_TABLE,
-            format!(
-                "missing FROM-clause entry for table \"{}\"",
-                relation.table()
-            ),
+            format!("missing FROM-clause entry for table \"{}\"", relation.table()),
         );
     }
     let message = match qualifier {
@@ -217,9 +186,7 @@ fn undefined_column(field: &Column, valid: &[Column]) -> Error {
                 Some(relation) => format!("{}.{}", relation.table(), column.name),
                 None => column.name.clone(),
             };
-            error.with_hint(format!(
-                "Perhaps you meant to reference the column \"{name}\"."
-            ))
+            error.with_hint(format!("Perhaps you meant to reference the column \"{name}\"."))
         }
         None => error,
     }
@@ -256,15 +223,9 @@ fn of_cast(message: &str) -> Error {
         return numeric_overflow();
     }
     if message.contains("Parser error") || message.contains("parsing") {
-        return Error::new(
-            SqlState::INVALID_DATETIME_FORMAT,
-            first_line(message).to_owned(),
-        );
+        return Error::new(SqlState::INVALID_DATETIME_FORMAT, first_line(message).to_owned());
     }
-    Error::new(
-        SqlState::INVALID_TEXT_REPRESENTATION,
-        first_line(message).to_owned(),
-    )
+    Error::new(SqlState::INVALID_TEXT_REPRESENTATION, first_line(message).to_owned())
 }
 
 /// 22P02 `invalid input syntax for type integer: "abc"`.
@@ -277,10 +238,7 @@ pub fn invalid_text(type_name: &str, text: &str) -> Error {
 
 /// 22003 for a numeric that needs more digits than there are.
 pub fn numeric_overflow() -> Error {
-    Error::new(
-        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-        "value overflows numeric format",
-    )
+    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value overflows numeric format")
 }
 
 /// PostgreSQL's name for an Arrow type written as text.
@@ -318,10 +276,7 @@ fn arrow_type_name(arrow: &str) -> String {
     }
     if name.starts_with("Timestamp") {
         let zoned = name.contains("Some(") || name.contains(", \"");
-        return format!(
-            "timestamp {} time zone",
-            if zoned { "with" } else { "without" }
-        );
+        return format!("timestamp {} time zone", if zoned { "with" } else { "without" });
     }
     static LIST: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"^(?:Large)?List\((?:non-null )?(?:Field.*data_type: )?(\w+)"));
@@ -350,27 +305,17 @@ fn of_message(message: &str) -> Error {
         .or_else(|| of_type_message(message))
         .or_else(|| of_value_message(message))
         .unwrap_or_else(|| {
-            let code = if is_planning(text) {
-                SqlState::SYNTAX_ERROR
-            } else {
-                SqlState::INTERNAL_ERROR
-            };
+            let code =
+                if is_planning(text) { SqlState::SYNTAX_ERROR } else { SqlState::INTERNAL_ERROR };
             Error::new(code, text.to_owned())
         })
 }
 
 /// Texts of the planner that reject what was written, where no narrower code is known.
 fn is_planning(text: &str) -> bool {
-    [
-        "requires",
-        "must be",
-        "expects",
-        "expected",
-        "cannot be used",
-        "does not support",
-    ]
-    .iter()
-    .any(|w| text.contains(w))
+    ["requires", "must be", "expects", "expected", "cannot be used", "does not support"]
+        .iter()
+        .any(|w| text.contains(w))
 }
 
 fn of_name_message(message: &str) -> Option<Error> {
@@ -389,9 +334,7 @@ fn of_name_message(message: &str) -> Option<Error> {
     if message.contains("Failed to coerce arguments")
         || message.contains("does not support zero arguments")
     {
-        return ARITY
-            .captures(message)
-            .map(|found| undefined_function(&found[1], &[]));
+        return ARITY.captures(message).map(|found| undefined_function(&found[1], &[]));
     }
     static GROUPING: LazyLock<Regex> = LazyLock::new(|| {
         pattern(
@@ -411,9 +354,7 @@ fn of_name_message(message: &str) -> Option<Error> {
     }
     static DUPLICATE: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"Ambiguous reference to (?:unqualified )?field (\S+)"));
-    DUPLICATE
-        .captures(message)
-        .map(|found| ambiguous_column(found[1].trim_matches('"')))
+    DUPLICATE.captures(message).map(|found| ambiguous_column(found[1].trim_matches('"')))
 }
 
 fn ungrouped(column: &str) -> Error {
@@ -479,32 +420,19 @@ fn of_type_message(message: &str) -> Option<Error> {
     if message.contains("queries have different number of columns")
         || message.contains("UNION queries have different")
     {
-        return Some(Error::syntax(
-            "each UNION query must have the same number of columns",
-        ));
+        return Some(Error::syntax("each UNION query must have the same number of columns"));
     }
     if message.contains("Incompatible inputs for Union") || message.contains("Cannot coerce") {
-        return Some(Error::new(
-            SqlState::DATATYPE_MISMATCH,
-            first_line(message).to_owned(),
-        ));
+        return Some(Error::new(SqlState::DATATYPE_MISMATCH, first_line(message).to_owned()));
     }
     if message.contains("should only return one column")
         || message.contains("should only have one column")
     {
         return Some(Error::syntax("subquery must return only one column"));
     }
-    let mismatch = [
-        "coerce",
-        "Unsupported CAST",
-        "type mismatch",
-        "Unable to find",
-    ];
+    let mismatch = ["coerce", "Unsupported CAST", "type mismatch", "Unable to find"];
     if mismatch.iter().any(|word| message.contains(word)) {
-        return Some(Error::new(
-            SqlState::DATATYPE_MISMATCH,
-            first_line(message).to_owned(),
-        ));
+        return Some(Error::new(SqlState::DATATYPE_MISMATCH, first_line(message).to_owned()));
     }
     None
 }
@@ -559,9 +487,7 @@ fn first_line(message: &str) -> &str {
         "This feature is not implemented: ",
     ]
     .iter()
-    .fold(text, |text, prefix| {
-        text.strip_prefix(prefix).unwrap_or(text)
-    });
+    .fold(text, |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
     let line = text.split('\n').next().unwrap_or(text);
     line.trim_end_matches('.')
 }

@@ -36,20 +36,11 @@ pub struct Filtered {
 /// `Err` means a defect: an expression that does not fit the batch.
 pub fn evaluate(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Evaluated> {
     if let Ok(columns) = columns_of(exprs, batch) {
-        return Ok(Evaluated {
-            columns,
-            failures: vec![],
-        });
+        return Ok(Evaluated { columns, failures: vec![] });
     }
     let mut parts = vec![];
     let mut failures = vec![];
-    bisect(
-        batch,
-        0,
-        &|part| columns_of(exprs, part),
-        &mut parts,
-        &mut failures,
-    );
+    bisect(batch, 0, &|part| columns_of(exprs, part), &mut parts, &mut failures);
     let columns = if parts.is_empty() {
         columns_of(exprs, &batch.slice(0, 0))?
     } else {
@@ -61,29 +52,17 @@ pub fn evaluate(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<
 /// Evaluates a predicate on every row; NULL is false.
 pub fn filter(predicate: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<Filtered> {
     if let Ok(keep) = verdicts_of(predicate, batch) {
-        return Ok(Filtered {
-            keep,
-            failures: vec![],
-        });
+        return Ok(Filtered { keep, failures: vec![] });
     }
     let mut parts: Vec<BooleanArray> = vec![];
     let mut failures: Vec<(usize, Error)> = vec![];
-    bisect(
-        batch,
-        0,
-        &|part| verdicts_of(predicate, part),
-        &mut parts,
-        &mut failures,
-    );
+    bisect(batch, 0, &|part| verdicts_of(predicate, part), &mut parts, &mut failures);
     let mut good = parts.iter().flat_map(|part| part.values().iter());
     let mut failed = failures.iter().map(|(row, _)| *row).peekable();
     let keep = (0..batch.num_rows())
         .map(|row| failed.next_if_eq(&row).is_none() && good.next().unwrap_or(false))
         .collect::<Vec<bool>>();
-    Ok(Filtered {
-        keep: BooleanArray::from(keep),
-        failures,
-    })
+    Ok(Filtered { keep: BooleanArray::from(keep), failures })
 }
 
 /// Collects the results of the largest parts that do not err and the errors of single rows.
@@ -124,12 +103,9 @@ fn columns_of(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Ve
 
 fn verdicts_of(predicate: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<BooleanArray> {
     let value = predicate.evaluate(batch).map_err(from_datafusion)?;
-    let array = value
-        .into_array(batch.num_rows())
-        .map_err(from_datafusion)?;
-    let verdicts = array
-        .as_boolean_opt()
-        .ok_or_else(|| Error::internal("a predicate is not boolean"))?;
+    let array = value.into_array(batch.num_rows()).map_err(from_datafusion)?;
+    let verdicts =
+        array.as_boolean_opt().ok_or_else(|| Error::internal("a predicate is not boolean"))?;
     Ok(match verdicts.nulls() {
         Some(nulls) if nulls.null_count() > 0 => {
             BooleanArray::new(verdicts.values() & nulls.inner(), None)

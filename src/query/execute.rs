@@ -26,11 +26,7 @@ impl Engine {
         let mut state = self.state().as_ref().clone();
         // Functions see the session's options, its time zone above all, only through what this call records.
         state.mark_start_execution();
-        state
-            .query_planner()
-            .create_physical_plan(plan, &state)
-            .await
-            .map_err(from_datafusion)
+        state.query_planner().create_physical_plan(plan, &state).await.map_err(from_datafusion)
     }
 
     /// Runs a plan that [`Engine::optimize_batch`] gave. Cancelling `cancel` stops planning and execution.
@@ -56,10 +52,7 @@ impl Engine {
         let schema = plan.schema();
         let context = Arc::new(TaskContext::from(self.state().as_ref()));
         let stream = execute_stream(plan, context).map_err(from_datafusion)?;
-        Ok(RowStream {
-            schema,
-            batches: cancellable(stream, cancel),
-        })
+        Ok(RowStream { schema, batches: cancellable(stream, cancel) })
     }
 
     /// Runs a plan to its end and gives all its batches.

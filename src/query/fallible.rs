@@ -104,11 +104,7 @@ pub fn is_fallible(expr: &Expr, schema: &dyn ExprSchema) -> bool {
             // A subquery's own expressions are guarded in its own plan.
             _ => false,
         };
-        Ok(if fallible {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        Ok(if fallible { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     fallible || visited.is_err()
 }
@@ -138,22 +134,16 @@ fn may_raise(function: &dyn ScalarUDFImpl, args: &[Expr], schema: &dyn ExprSchem
     }
     let any: &dyn std::any::Any = function;
     if let Some(cast) = any.downcast_ref::<CastTo>() {
-        return args[0].get_type(schema).map_or(true, |from| {
-            cast::may_fail(&from, cast.target().data_type())
-        });
+        return args[0]
+            .get_type(schema)
+            .map_or(true, |from| cast::may_fail(&from, cast.target().data_type()));
     }
-    if Operation::ALL
-        .iter()
-        .any(|o| o.function_name() == function.name())
-    {
+    if Operation::ALL.iter().any(|o| o.function_name() == function.name()) {
         return true;
     }
     // Integers have a least value without an absolute one.
     if matches!(function.name(), "abs" | "ceil" | "floor") {
-        return !matches!(
-            args[0].get_type(schema),
-            Ok(DataType::Float32 | DataType::Float64)
-        );
+        return !matches!(args[0].get_type(schema), Ok(DataType::Float32 | DataType::Float64));
     }
     !INFALLIBLE.contains(&function.name())
 }
@@ -186,9 +176,7 @@ impl ScalarUDFImpl for Guard {
 
 fn guard(expr: Expr) -> Expr {
     static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-        Arc::new(ScalarUDF::from(Guard {
-            signature: Signature::any(1, Volatility::Volatile),
-        }))
+        Arc::new(ScalarUDF::from(Guard { signature: Signature::any(1, Volatility::Volatile) }))
     });
     FUNCTION.call(vec![expr])
 }
@@ -207,10 +195,7 @@ pub(super) fn guard_plan(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         LogicalPlan::Filter(filter) => {
             let schema = Arc::clone(filter.input.schema());
             let predicate = guard_conjuncts(filter.predicate, &schema);
-            Ok(Transformed::yes(LogicalPlan::Filter(Filter::new(
-                predicate,
-                filter.input,
-            ))))
+            Ok(Transformed::yes(LogicalPlan::Filter(Filter::new(predicate, filter.input))))
         }
         LogicalPlan::Join(mut join) if join.filter.is_some() => {
             let schema = join.left.schema().join(join.right.schema())?;
@@ -223,23 +208,19 @@ pub(super) fn guard_plan(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 }
 
 fn guard_conjuncts(predicate: Expr, schema: &DFSchema) -> Expr {
-    let conjuncts = split_conjunction_owned(predicate)
-        .into_iter()
-        .map(|conjunct| {
-            let bare = match &conjunct {
-                Expr::Not(inner) => inner.as_ref(),
-                other => other,
-            };
-            let subquery = matches!(
-                bare,
-                Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
-            );
-            if !subquery && is_fallible(&conjunct, schema) && guarded(&conjunct).is_none() {
-                guard(conjunct)
-            } else {
-                conjunct
-            }
-        });
+    let conjuncts = split_conjunction_owned(predicate).into_iter().map(|conjunct| {
+        let bare = match &conjunct {
+            Expr::Not(inner) => inner.as_ref(),
+            other => other,
+        };
+        let subquery =
+            matches!(bare, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_));
+        if !subquery && is_fallible(&conjunct, schema) && guarded(&conjunct).is_none() {
+            guard(conjunct)
+        } else {
+            conjunct
+        }
+    });
     conjunction(conjuncts).expect("a predicate has at least one conjunct")
 }
 
@@ -266,9 +247,7 @@ pub(super) fn seal_plan(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 
 /// Seals a single expression over `schema`.
 pub(super) fn seal_expr(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
-    unguard(expr)?
-        .transform_data(|expr| seal(expr, schema))
-        .data()
+    unguard(expr)?.transform_data(|expr| seal(expr, schema)).data()
 }
 
 fn input_schema(node: &LogicalPlan) -> DfResult<DFSchema> {
@@ -284,26 +263,21 @@ fn input_schema(node: &LogicalPlan) -> DfResult<DFSchema> {
 
 fn unguard(expr: Expr) -> DfResult<Transformed<Expr>> {
     expr.transform_up(|node| match node {
-        Expr::ScalarFunction(mut call) if call.func.name() == GUARD => Ok(Transformed::yes(
-            call.args.pop().expect("a guard has one argument"),
-        )),
+        Expr::ScalarFunction(mut call) if call.func.name() == GUARD => {
+            Ok(Transformed::yes(call.args.pop().expect("a guard has one argument")))
+        }
         other => Ok(Transformed::no(other)),
     })
 }
 
 fn needs_seal(expr: &Expr, schema: &DFSchema) -> bool {
-    split_conjunction(expr)
-        .iter()
-        .skip(1)
-        .any(|conjunct| is_fallible(conjunct, schema))
+    split_conjunction(expr).iter().skip(1).any(|conjunct| is_fallible(conjunct, schema))
 }
 
 /// A filter's conjuncts one after the other, each evaluated only for the rows all earlier ones kept: NULL is false here.
 fn seal_filter(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
     let mut conjuncts = split_conjunction_owned(expr).into_iter().rev();
-    let last = conjuncts
-        .next()
-        .expect("a predicate has at least one conjunct");
+    let last = conjuncts.next().expect("a predicate has at least one conjunct");
     let mut sealed = seal(last, schema)?.data;
     for conjunct in conjuncts {
         let conjunct = seal(conjunct, schema)?.data;
@@ -319,10 +293,7 @@ fn seal_filter(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
 
 fn seal(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     expr.transform_down(|node| {
-        let Expr::BinaryExpr(BinaryExpr {
-            op: op @ (Operator::And | Operator::Or),
-            ..
-        }) = &node
+        let Expr::BinaryExpr(BinaryExpr { op: op @ (Operator::And | Operator::Or), .. }) = &node
         else {
             return Ok(Transformed::no(node));
         };
@@ -335,11 +306,7 @@ fn seal(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
             .into_iter()
             .map(|term| Ok(seal(term.clone(), schema)?.data))
             .collect::<DfResult<Vec<Expr>>>()?;
-        Ok(Transformed::new(
-            lazy(op, terms)?,
-            true,
-            TreeNodeRecursion::Jump,
-        ))
+        Ok(Transformed::new(lazy(op, terms)?, true, TreeNodeRecursion::Jump))
     })
 }
 
@@ -375,13 +342,11 @@ fn lazy(op: Operator, terms: Vec<Expr>) -> DfResult<Expr> {
 
 /// Guards a conjunct that became fallible by substitution.
 pub(super) fn reguard(conjunct: Expr, schema: &DFSchema) -> DfResult<Expr> {
-    Ok(
-        if guarded(&conjunct).is_none() && is_fallible(&conjunct, schema) {
-            guard(conjunct)
-        } else {
-            conjunct
-        },
-    )
+    Ok(if guarded(&conjunct).is_none() && is_fallible(&conjunct, schema) {
+        guard(conjunct)
+    } else {
+        conjunct
+    })
 }
 
 /// Takes the guard off a conjunct that simplification has made infallible.

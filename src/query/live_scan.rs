@@ -38,7 +38,10 @@ impl ReadAt {
     }
 
     pub fn epoch(&self) -> Result<Epoch> {
-        self.0.get().map(|pin| pin.epoch).ok_or_else(|| Error::internal("the epoch of the read is not chosen yet"))
+        self.0
+            .get()
+            .map(|pin| pin.epoch)
+            .ok_or_else(|| Error::internal("the epoch of the read is not chosen yet"))
     }
 }
 
@@ -69,7 +72,8 @@ impl LiveScan {
         let mut values: Vec<Option<ScalarValue>> = vec![None; self.live.key.len()];
         for filter in filters {
             let Some((column, value)) = equality(filter) else { continue };
-            let position = self.live.key.iter().position(|&k| self.schema.field(k).name() == column);
+            let position =
+                self.live.key.iter().position(|&k| self.schema.field(k).name() == column);
             if let Some(position) = position
                 && value.data_type() == *self.schema.field(self.live.key[position]).data_type()
             {
@@ -82,15 +86,21 @@ impl LiveScan {
 
 impl fmt::Debug for LiveScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveScan").field("name", &self.live.name).field("read_at", &self.read_at).finish()
+        f.debug_struct("LiveScan")
+            .field("name", &self.live.name)
+            .field("read_at", &self.read_at)
+            .finish()
     }
 }
 
 /// `column = literal`, either way round.
 fn equality(filter: &Expr) -> Option<(&str, &ScalarValue)> {
-    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { return None };
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else {
+        return None;
+    };
     match (left.as_ref(), right.as_ref()) {
-        (Expr::Column(column), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(column)) => {
+        (Expr::Column(column), Expr::Literal(value, _))
+        | (Expr::Literal(value, _), Expr::Column(column)) => {
             (!value.is_null()).then_some((column.name.as_str(), value))
         }
         _ => None,
@@ -105,7 +115,10 @@ pub fn check_poison(name: &str, versions: &[Version]) -> Result<()> {
         let poison = batch.column(3).as_boolean();
         let Some(row) = (0..batch.num_rows()).find(|&row| poison.value(row)) else { continue };
         let text = |column: usize| batch.column(column).as_string::<i32>().value(row).to_owned();
-        let detail = format!("Row {} of what \"{name}\" reads fails, and without it the answer would be wrong.", text(2));
+        let detail = format!(
+            "Row {} of what \"{name}\" reads fails, and without it the answer would be wrong.",
+            text(2)
+        );
         return Err(Error::new(SqlState::of(&text(0)), text(1)).with_detail(detail));
     }
     Ok(())
@@ -121,8 +134,12 @@ impl TableProvider for LiveScan {
         TableType::Base
     }
 
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        let key = |column: &str| self.live.key.iter().any(|&k| self.schema.field(k).name() == column);
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        let key =
+            |column: &str| self.live.key.iter().any(|&k| self.schema.field(k).name() == column);
         let support = |filter: &&Expr| match equality(filter) {
             Some((column, _)) if key(column) => TableProviderFilterPushDown::Inexact,
             _ => TableProviderFilterPushDown::Unsupported,
@@ -140,13 +157,15 @@ impl TableProvider for LiveScan {
         let epoch = self.read_at.epoch().map_err(to_datafusion)?;
         let versions = self.live.versions(epoch);
         check_poison(&self.live.name, &versions).map_err(to_datafusion)?;
-        let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let columns =
+            projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);
         let key = self.key_values(filters);
         let shards = versions.into_iter().filter_map(|version| version.rows);
         let mut partitions: Vec<Arc<dyn PartitionStream>> = vec![];
         for snapshot in shards {
-            let (columns, schema, read_at) = (columns.clone(), schema.clone(), self.read_at.clone());
+            let (columns, schema, read_at) =
+                (columns.clone(), schema.clone(), self.read_at.clone());
             partitions.push(match &key {
                 None => Arc::new(ShardScan { snapshot, columns, schema, read_at }),
                 Some(key) => {
@@ -162,8 +181,14 @@ impl TableProvider for LiveScan {
     }
 }
 
-fn lookup(snapshot: &Snapshot, key: &[ScalarValue], columns: &[usize], schema: &SchemaRef) -> Result<RecordBatch> {
-    let keys = key.iter().map(|value| value.to_array_of_size(1)).collect::<DfResult<Vec<ArrayRef>>>();
+fn lookup(
+    snapshot: &Snapshot,
+    key: &[ScalarValue],
+    columns: &[usize],
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    let keys =
+        key.iter().map(|value| value.to_array_of_size(1)).collect::<DfResult<Vec<ArrayRef>>>();
     let keys = keys.map_err(super::errors::from_datafusion)?;
     let mut hashes = vec![];
     hash_columns(&keys, 1, &mut hashes);
@@ -194,7 +219,8 @@ impl PartitionStream for ShardScan {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (snapshot, columns, schema) = (self.snapshot.clone(), self.columns.clone(), self.schema.clone());
+        let (snapshot, columns, schema) =
+            (self.snapshot.clone(), self.columns.clone(), self.schema.clone());
         let (pinned, batch_schema) = (self.read_at.clone(), self.schema.clone());
         let chunks = (0..snapshot.chunks()).filter_map(move |chunk| {
             let _ = &pinned;
@@ -273,8 +299,16 @@ impl TableProvider for DeadLetters {
                 continue;
             }
             for batch in object.versions(epoch).iter().flat_map(|version| version.errors.scan()) {
-                let name = Arc::new(arrow_array::StringArray::from(vec![object.name.as_str(); batch.num_rows()]));
-                let columns = vec![name, batch.column(0).clone(), batch.column(1).clone(), batch.column(2).clone()];
+                let name = Arc::new(arrow_array::StringArray::from(vec![
+                    object.name.as_str();
+                    batch.num_rows()
+                ]));
+                let columns = vec![
+                    name,
+                    batch.column(0).clone(),
+                    batch.column(1).clone(),
+                    batch.column(2).clone(),
+                ];
                 let batch = RecordBatch::try_new(dead_letters_schema(), columns)?;
                 batches.push(match projection {
                     Some(columns) => batch.project(columns)?,

@@ -39,10 +39,7 @@ pub(super) fn compute(
         (T::Date32, T::Date32) => days_between(left, right, rows),
         (T::Date32, T::Interval(_) | T::Time64(_)) => {
             let cast = arrow_cast::cast(&left.array, &timestamp()).map_err(|_| overflow())?;
-            let midnight = Operand {
-                array: cast,
-                scalar: left.scalar,
-            };
+            let midnight = Operand { array: cast, scalar: left.scalar };
             compute(operation, &midnight, right, result, rows)
         }
         (T::Timestamp(..), T::Timestamp(..)) => timestamps_between(left, right, rows),
@@ -59,19 +56,14 @@ pub(super) fn compute(
         })),
         (T::Interval(_), T::Float64) => {
             let divide = operation == Operation::Divide;
-            shared(combine::<
-                IntervalMonthDayNanoType,
-                Float64Type,
-                IntervalMonthDayNanoType,
-            >(left, right, rows, |l, factor| {
-                scale_interval(l, factor, divide)
-            }))
+            shared(combine::<IntervalMonthDayNanoType, Float64Type, IntervalMonthDayNanoType>(
+                left,
+                right,
+                rows,
+                |l, factor| scale_interval(l, factor, divide),
+            ))
         }
-        (l, r) => Err(undefined_operator(
-            &pg_type_name(l),
-            operation.symbol(),
-            &pg_type_name(r),
-        )),
+        (l, r) => Err(undefined_operator(&pg_type_name(l), operation.symbol(), &pg_type_name(r))),
     }
 }
 
@@ -84,59 +76,48 @@ fn overflow() -> Error {
 }
 
 fn timestamps_between(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef> {
-    shared(combine::<
-        TimestampMicrosecondType,
-        TimestampMicrosecondType,
-        IntervalMonthDayNanoType,
-    >(left, right, rows, |l, r| {
-        interval_of_micros(l.checked_sub(r).ok_or_else(|| out_of_range("interval"))?)
-    }))
+    shared(combine::<TimestampMicrosecondType, TimestampMicrosecondType, IntervalMonthDayNanoType>(
+        left,
+        right,
+        rows,
+        |l, r| interval_of_micros(l.checked_sub(r).ok_or_else(|| out_of_range("interval"))?),
+    ))
 }
 
 fn add_time(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef> {
-    shared(combine::<
-        TimestampMicrosecondType,
-        Time64MicrosecondType,
-        TimestampMicrosecondType,
-    >(left, right, rows, |l, r| {
-        l.checked_add(r).ok_or_else(overflow)
-    }))
+    shared(combine::<TimestampMicrosecondType, Time64MicrosecondType, TimestampMicrosecondType>(
+        left,
+        right,
+        rows,
+        |l, r| l.checked_add(r).ok_or_else(overflow),
+    ))
 }
 
 /// Times wrap around at midnight; only the interval's time counts.
 fn shift_times(left: &Operand, right: &Operand, subtract: bool, rows: usize) -> Result<ArrayRef> {
-    shared(combine::<
-        Time64MicrosecondType,
-        IntervalMonthDayNanoType,
-        Time64MicrosecondType,
-    >(left, right, rows, |time, by| {
-        let micros = by.nanoseconds / 1000 % MICROS_PER_DAY;
-        Ok((if subtract {
-            time - micros
-        } else {
-            time + micros
-        })
-        .rem_euclid(MICROS_PER_DAY))
-    }))
+    shared(combine::<Time64MicrosecondType, IntervalMonthDayNanoType, Time64MicrosecondType>(
+        left,
+        right,
+        rows,
+        |time, by| {
+            let micros = by.nanoseconds / 1000 % MICROS_PER_DAY;
+            Ok((if subtract { time - micros } else { time + micros }).rem_euclid(MICROS_PER_DAY))
+        },
+    ))
 }
 
 fn times_between(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef> {
-    shared(combine::<
-        Time64MicrosecondType,
-        Time64MicrosecondType,
-        IntervalMonthDayNanoType,
-    >(left, right, rows, |l, r| {
-        Ok(IntervalMonthDayNano::new(0, 0, (l - r) * 1000))
-    }))
+    shared(combine::<Time64MicrosecondType, Time64MicrosecondType, IntervalMonthDayNanoType>(
+        left,
+        right,
+        rows,
+        |l, r| Ok(IntervalMonthDayNano::new(0, 0, (l - r) * 1000)),
+    ))
 }
 
 fn add_days(left: &Operand, right: &Operand, subtract: bool, rows: usize) -> Result<ArrayRef> {
     let sum = combine::<Date32Type, Int32Type, Date32Type>(left, right, rows, |l, r| {
-        let sum = if subtract {
-            l.checked_sub(r)
-        } else {
-            l.checked_add(r)
-        };
+        let sum = if subtract { l.checked_sub(r) } else { l.checked_add(r) };
         sum.ok_or_else(|| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range"))
     })?;
     Ok(Arc::new(sum))
@@ -152,11 +133,7 @@ fn days_between(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef
 /// Microseconds as whole days and a rest, as PostgreSQL gives the difference of two timestamps.
 fn interval_of_micros(micros: i64) -> Result<IntervalMonthDayNano> {
     let days = i32::try_from(micros / MICROS_PER_DAY).map_err(|_| out_of_range("interval"))?;
-    Ok(IntervalMonthDayNano::new(
-        0,
-        days,
-        micros % MICROS_PER_DAY * 1000,
-    ))
+    Ok(IntervalMonthDayNano::new(0, days, micros % MICROS_PER_DAY * 1000))
 }
 
 fn add_intervals(
@@ -197,11 +174,8 @@ fn shift_timestamps(
         } else {
             by
         };
-        let time = if by.months == 0 {
-            time
-        } else {
-            add_months(time, by.months).ok_or_else(overflow)?
-        };
+        let time =
+            if by.months == 0 { time } else { add_months(time, by.months).ok_or_else(overflow)? };
         i64::from(by.days)
             .checked_mul(MICROS_PER_DAY)
             .and_then(|days| time.checked_add(days))
@@ -216,11 +190,8 @@ fn add_months(micros: i64, months: i32) -> Option<i64> {
     use chrono::{DateTime, Months};
     let time = DateTime::from_timestamp_micros(micros)?;
     let by = Months::new(months.unsigned_abs());
-    let moved = if months < 0 {
-        time.checked_sub_months(by)?
-    } else {
-        time.checked_add_months(by)?
-    };
+    let moved =
+        if months < 0 { time.checked_sub_months(by)? } else { time.checked_add_months(by)? };
     Some(moved.timestamp_micros())
 }
 
@@ -259,9 +230,5 @@ fn scale_interval(
         return Err(overflow());
     }
     let days = days.checked_add(from_months_whole).ok_or_else(overflow)?;
-    Ok(IntervalMonthDayNano::new(
-        months,
-        days,
-        micros as i64 * 1000,
-    ))
+    Ok(IntervalMonthDayNano::new(months, days, micros as i64 * 1000))
 }

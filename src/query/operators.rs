@@ -35,11 +35,9 @@ impl ExprPlanner for PgOperators {
         let right = Side::of(expr.right, schema)?;
         match resolve(&expr.op, left, right).map_err(to_datafusion)? {
             Resolved::Planned(planned) => Ok(PlannerResult::Planned(planned)),
-            Resolved::Left(left, right) => Ok(PlannerResult::Original(RawBinaryExpr {
-                op: expr.op,
-                left,
-                right,
-            })),
+            Resolved::Left(left, right) => {
+                Ok(PlannerResult::Original(RawBinaryExpr { op: expr.op, left, right }))
+            }
         }
     }
 }
@@ -55,11 +53,7 @@ impl Side {
     fn of(expr: Expr, schema: &DFSchema) -> DfResult<Side> {
         let untyped = is_untyped(&expr);
         if untyped {
-            return Ok(Side {
-                expr,
-                field: plain(DataType::Utf8),
-                untyped,
-            });
+            return Ok(Side { expr, field: plain(DataType::Utf8), untyped });
         }
         let field = expr.to_field(schema)?.1;
         // DataFusion's own functions give unsigned integers and nanoseconds: operators only know the stored forms.
@@ -71,11 +65,7 @@ impl Side {
                 untyped,
             });
         }
-        Ok(Side {
-            expr,
-            field,
-            untyped,
-        })
+        Ok(Side { expr, field, untyped })
     }
 
     fn data_type(&self) -> &DataType {
@@ -84,11 +74,7 @@ impl Side {
 
     /// What messages call it.
     fn name(&self) -> String {
-        if self.untyped {
-            "unknown".to_owned()
-        } else {
-            pg_name(&self.field)
-        }
+        if self.untyped { "unknown".to_owned() } else { pg_name(&self.field) }
     }
 
     fn cast(self, target: &FieldRef) -> Result<Expr> {
@@ -167,10 +153,7 @@ fn logical(op: Operator, left: Side, right: Side) -> Result<Expr> {
         if !side.untyped && !matches!(side.data_type(), DataType::Boolean | DataType::Null) {
             return Err(crate::error::Error::new(
                 crate::error::SqlState::DATATYPE_MISMATCH,
-                format!(
-                    "argument of {op} must be type boolean, not type {}",
-                    side.name()
-                ),
+                format!("argument of {op} must be type boolean, not type {}", side.name()),
             ));
         }
     }
@@ -215,17 +198,11 @@ fn numbers(left: &FieldRef, right: &FieldRef) -> Option<(FieldRef, FieldRef)> {
 }
 
 fn is_text(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
-    )
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn is_moment(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_)
-    )
+    matches!(data_type, DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_))
 }
 
 fn arithmetic(operation: Operation, left: Side, right: Side) -> Result<Expr> {
@@ -247,11 +224,7 @@ fn operand_types(operation: Operation, left: &Side, right: &Side) -> Option<(Fie
             .then(|| (plain(T::Int32), plain(T::Int32)));
     }
     if left.untyped || right.untyped {
-        let known = if left.untyped {
-            &right.field
-        } else {
-            &left.field
-        };
+        let known = if left.untyped { &right.field } else { &left.field };
         let other = match (known.data_type(), operation) {
             // `timestamp - '...'` subtracts a timestamp, `timestamp + '...'` adds an interval.
             (T::Timestamp(..) | T::Date32 | T::Time64(_), Operation::Subtract) => Arc::clone(known),
@@ -360,9 +333,8 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
 fn literal_target(literal: &Side, known: &FieldRef) -> FieldRef {
     match (&literal.expr, known.data_type()) {
         (Expr::Literal(ScalarValue::Utf8(Some(text)), _), DataType::Decimal128(_, scale)) => {
-            let written = text
-                .split_once('.')
-                .map_or(0, |(_, fraction)| fraction.trim().len().min(37) as i8);
+            let written =
+                text.split_once('.').map_or(0, |(_, fraction)| fraction.trim().len().min(37) as i8);
             plain(numeric(written.max(*scale)))
         }
         _ => Arc::clone(known),
@@ -376,20 +348,13 @@ fn concat(left: Side, right: Side) -> Result<Resolved> {
         return Ok(Resolved::Left(left.expr, right.expr));
     }
     if !(is_text(left.data_type()) || is_text(right.data_type()) || left.untyped || right.untyped) {
-        if matches!(
-            (left.data_type(), right.data_type()),
-            (DataType::Binary, DataType::Binary)
-        ) {
+        if matches!((left.data_type(), right.data_type()), (DataType::Binary, DataType::Binary)) {
             return Ok(Resolved::Left(left.expr, right.expr));
         }
         return Err(undefined_operator(&left.name(), "||", &right.name()));
     }
     let text = plain(DataType::Utf8);
-    Ok(Resolved::Planned(binary(
-        left.cast(&text)?,
-        Operator::StringConcat,
-        right.cast(&text)?,
-    )))
+    Ok(Resolved::Planned(binary(left.cast(&text)?, Operator::StringConcat, right.cast(&text)?)))
 }
 
 /// `^` is a power of doubles, or of numerics where both are.

@@ -21,12 +21,7 @@ pub fn prepare_params(plan: &LogicalPlan, given: &[Option<FieldRef>]) -> Result<
     for id in row_counts(plan)? {
         found.insert(id, Some(Arc::new(Field::new("", DataType::Int64, true))));
     }
-    let highest = found
-        .keys()
-        .filter_map(|id| number_of(id))
-        .max()
-        .unwrap_or(0)
-        .max(given.len());
+    let highest = found.keys().filter_map(|id| number_of(id)).max().unwrap_or(0).max(given.len());
     (1..=highest)
         .map(|number| {
             let told = given.get(number - 1).cloned().flatten();
@@ -75,11 +70,7 @@ fn renamed(field: &FieldRef) -> FieldRef {
 /// The plan with `$1`, `$2` ... replaced by values of the types [`prepare_params`] gave. Too few values are 08P01.
 pub fn bind_params(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
     let names = plan.get_parameter_names().map_err(from_datafusion)?;
-    let needed = names
-        .iter()
-        .filter_map(|id| number_of(id))
-        .max()
-        .unwrap_or(0);
+    let needed = names.iter().filter_map(|id| number_of(id)).max().unwrap_or(0);
     if values.len() < needed {
         return Err(Error::new(
             SqlState::PROTOCOL_VIOLATION,
@@ -92,6 +83,5 @@ pub fn bind_params(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<Logica
     if needed == 0 {
         return Ok(plan);
     }
-    plan.with_param_values(ParamValues::from(values))
-        .map_err(from_datafusion)
+    plan.with_param_values(ParamValues::from(values)).map_err(from_datafusion)
 }

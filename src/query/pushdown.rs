@@ -108,18 +108,13 @@ fn push_filter(filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
         }
         LogicalPlan::Sort(sort) => {
             let mut sort = sort.clone();
-            sort.input = Arc::new(LogicalPlan::Filter(Filter::new(
-                filter.predicate,
-                sort.input,
-            )));
+            sort.input = Arc::new(LogicalPlan::Filter(Filter::new(filter.predicate, sort.input)));
             Ok(Transformed::yes(LogicalPlan::Sort(sort)))
         }
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let pushed =
                 LogicalPlan::Filter(Filter::new(filter.predicate.clone(), Arc::clone(input)));
-            Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(
-                Arc::new(pushed),
-            ))))
+            Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(pushed)))))
         }
         LogicalPlan::Union(union) => push_into_union(union.clone(), filter.predicate),
         LogicalPlan::Aggregate(aggregate) => {
@@ -135,10 +130,7 @@ fn push_into_union(mut union: Union, predicate: Expr) -> DfResult<Transformed<Lo
     let inputs = union.inputs.iter().map(|input| {
         let names = renaming(&union.schema, input.schema());
         let predicate = substitute(predicate.clone(), &names)?;
-        Ok(Arc::new(LogicalPlan::Filter(Filter::new(
-            predicate,
-            Arc::clone(input),
-        ))))
+        Ok(Arc::new(LogicalPlan::Filter(Filter::new(predicate, Arc::clone(input)))))
     });
     union.inputs = inputs.collect::<DfResult<Vec<_>>>()?;
     Ok(Transformed::yes(LogicalPlan::Union(union)))
@@ -154,17 +146,9 @@ fn push_through_aggregate(
         .schema
         .columns()
         .into_iter()
-        .zip(
-            aggregate
-                .group_expr
-                .iter()
-                .map(|expr| expr.clone().unalias()),
-        )
+        .zip(aggregate.group_expr.iter().map(|expr| expr.clone().unalias()))
         .collect();
-    let sets = aggregate
-        .group_expr
-        .iter()
-        .any(|e| matches!(e, Expr::GroupingSet(_)));
+    let sets = aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_)));
     let movable = |conjunct: &Expr| {
         let columns = conjunct.column_refs();
         let on_keys = !columns.is_empty() && columns.iter().all(|c| keys.contains_key(*c));
@@ -181,10 +165,7 @@ fn push_through_aggregate(
         .collect::<DfResult<Vec<_>>>()?;
     let mut aggregate = aggregate.clone();
     aggregate.input = Arc::new(with_filter(down, Arc::unwrap_or_clone(aggregate.input)));
-    Ok(Transformed::yes(with_filter(
-        stay,
-        LogicalPlan::Aggregate(aggregate),
-    )))
+    Ok(Transformed::yes(with_filter(stay, LogicalPlan::Aggregate(aggregate))))
 }
 
 /// The columns of a renaming node as columns of its input, by position.
@@ -225,9 +206,7 @@ fn push_through_projection(
             definitions.get(*column).is_none_or(|definition| {
                 definition.is_volatile()
                     || definition.contains_scalar_subquery()
-                    || definition
-                        .exists(|e| Ok(matches!(e, Expr::Unnest(_))))
-                        .unwrap_or(true)
+                    || definition.exists(|e| Ok(matches!(e, Expr::Unnest(_)))).unwrap_or(true)
             })
         })
     };
@@ -242,10 +221,7 @@ fn push_through_projection(
         .collect::<DfResult<Vec<_>>>()?;
     let mut projection = projection.clone();
     projection.input = Arc::new(with_filter(down, Arc::unwrap_or_clone(projection.input)));
-    Ok(Transformed::yes(with_filter(
-        stay,
-        LogicalPlan::Projection(projection),
-    )))
+    Ok(Transformed::yes(with_filter(stay, LogicalPlan::Projection(projection))))
 }
 
 /// Whether rows of (left, right) that a filter above the join would drop may be dropped before it.
@@ -306,11 +282,7 @@ fn push_join_condition(mut join: Join) -> DfResult<Transformed<LogicalPlan>> {
     };
     let schema = join.left.schema().join(join.right.schema())?;
     let (mut left, mut right, mut stay) = (vec![], vec![], vec![]);
-    for conjunct in join
-        .filter
-        .take()
-        .map_or_else(Vec::new, split_conjunction_owned)
-    {
+    for conjunct in join.filter.take().map_or_else(Vec::new, split_conjunction_owned) {
         let conjunct = release(conjunct, &schema);
         let movable = is_movable(&conjunct, &schema) && !join.null_aware;
         if movable && left_free && refers_only_to(&conjunct, join.left.schema()) {
@@ -337,9 +309,7 @@ fn push_into_scan(
     let schema = Arc::clone(&scan.projected_schema);
     let (offered, mut stay): (Vec<Expr>, Vec<Expr>) =
         conjuncts.into_iter().partition(|c| is_movable(c, &schema));
-    let answers = scan
-        .source
-        .supports_filters_pushdown(&offered.iter().collect::<Vec<_>>())?;
+    let answers = scan.source.supports_filters_pushdown(&offered.iter().collect::<Vec<_>>())?;
     let mut kept = vec![];
     let mut changed = false;
     for (conjunct, answer) in offered.into_iter().zip(answers) {
@@ -357,8 +327,5 @@ fn push_into_scan(
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     }
     kept.append(&mut stay);
-    Ok(Transformed::yes(with_filter(
-        kept,
-        LogicalPlan::TableScan(scan),
-    )))
+    Ok(Transformed::yes(with_filter(kept, LogicalPlan::TableScan(scan))))
 }

@@ -97,16 +97,12 @@ impl VisitorMut for Speller {
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(exprs) = &mut order_by.kind
         {
-            exprs
-                .iter_mut()
-                .for_each(|order| keep_position(&mut order.expr));
+            exprs.iter_mut().for_each(|order| keep_position(&mut order.expr));
         }
         match &mut query.limit_clause {
             Some(LimitClause::LimitOffset { limit, offset, .. }) => {
                 limit.iter_mut().for_each(keep_position);
-                offset
-                    .iter_mut()
-                    .for_each(|offset| keep_position(&mut offset.value));
+                offset.iter_mut().for_each(|offset| keep_position(&mut offset.value));
             }
             Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
                 keep_position(offset);
@@ -192,10 +188,7 @@ fn has_plain_rows(select: &Select) -> bool {
         matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
     let plain = select.projection.iter().all(|item| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-            matches!(
-                expr,
-                Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_)
-            )
+            matches!(expr, Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_))
         }
         _ => true,
     });
@@ -215,18 +208,11 @@ fn repeated_relation(from: &[TableWithJoins]) -> Option<String> {
 
 fn relation_name(relation: &TableFactor) -> Option<String> {
     match relation {
-        TableFactor::Table {
-            alias: Some(alias), ..
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. } => Some(folded(&alias.name)),
+        TableFactor::Table { name, alias: None, args: None, .. } if name.0.len() == 1 => {
+            name.0[0].as_ident().map(folded)
         }
-        | TableFactor::Derived {
-            alias: Some(alias), ..
-        } => Some(folded(&alias.name)),
-        TableFactor::Table {
-            name,
-            alias: None,
-            args: None,
-            ..
-        } if name.0.len() == 1 => name.0[0].as_ident().map(folded),
         _ => None,
     }
 }
@@ -279,14 +265,10 @@ fn open_numeric_text(expr: &Expr) -> Option<String> {
 }
 
 fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let args = args
-        .into_iter()
-        .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
-        .collect();
+    let args =
+        args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
-        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote(
-            '"', name,
-        ))]),
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('"', name))]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
@@ -334,9 +316,7 @@ fn respell(expr: &mut Expr) {
             let inner = open_numeric_text(inner).map_or_else(|| take(inner), string);
             *expr = cast(&data_type.to_string(), inner);
         }
-        Expr::TypedString(TypedString {
-            data_type, value, ..
-        }) => {
+        Expr::TypedString(TypedString { data_type, value, .. }) => {
             *expr = cast(&data_type.to_string(), Expr::Value(value.clone()));
         }
         Expr::Interval(interval) => {
@@ -344,10 +324,7 @@ fn respell(expr: &mut Expr) {
                 *expr = cast("interval", string(text));
             }
         }
-        Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr: inner,
-        } => {
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
             *expr = match typed_number(inner).or_else(|| plain_number(inner)) {
                 Some(number) => number_literal(&format!("-{number}")).unwrap_or_else(|| {
                     Expr::Value(Value::Number(format!("-{number}"), false).into())
@@ -358,16 +335,13 @@ fn respell(expr: &mut Expr) {
         Expr::BinaryOp { .. } | Expr::InList { .. } | Expr::Between { .. } => {
             respell_comparison(expr)
         }
-        Expr::Extract {
-            field, expr: inner, ..
-        } => {
+        Expr::Extract { field, expr: inner, .. } => {
             let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
             *expr = call("extract", vec![string(field), take(inner)]);
         }
-        Expr::AtTimeZone {
-            timestamp,
-            time_zone,
-        } => *expr = call("timezone", vec![take(time_zone), take(timestamp)]),
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            *expr = call("timezone", vec![take(time_zone), take(timestamp)])
+        }
         Expr::Function(function) => {
             respell_function(function);
             if let Some(operator) = operator_call(function) {
@@ -388,23 +362,14 @@ fn respell_comparison(expr: &mut Expr) {
                 *expr = compared;
             }
         }
-        Expr::InList {
-            expr: row,
-            list,
-            negated,
-        } => {
+        Expr::InList { expr: row, list, negated } => {
             if let Expr::Tuple(row) = row.as_ref()
                 && let Some(compared) = row_in_rows(row, list, *negated)
             {
                 *expr = compared;
             }
         }
-        Expr::Between {
-            expr: value,
-            negated,
-            low,
-            high,
-        } => {
+        Expr::Between { expr: value, negated, low, high } => {
             let (value, low, high) = (take(value), take(low), take(high));
             *expr = between(value, *negated, low, high);
         }
@@ -435,11 +400,7 @@ fn number_literal(number: &str) -> Option<Expr> {
     if (whole && digits.parse::<i64>().is_ok()) || digits.ends_with('.') && digits.len() < 18 {
         return None;
     }
-    if whole || digits.contains(['e', 'E']) {
-        Some(cast("numeric", string(digits)))
-    } else {
-        None
-    }
+    if whole || digits.contains(['e', 'E']) { Some(cast("numeric", string(digits))) } else { None }
 }
 
 fn between(value: Expr, negated: bool, low: Expr, high: Expr) -> Expr {
@@ -542,11 +503,7 @@ fn operator_call(function: &mut Function) -> Option<Expr> {
         return None;
     };
     let (left, right) = (Box::new(take(left)), Box::new(take(right)));
-    Some(Expr::Nested(Box::new(Expr::BinaryOp {
-        left,
-        op: BinaryOperator::Modulo,
-        right,
-    })))
+    Some(Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::Modulo, right })))
 }
 
 fn respell_function(function: &mut Function) {
@@ -574,21 +531,15 @@ fn respell_function(function: &mut Function) {
 /// Gives unnamed result columns the names PostgreSQL gives them. Names that recur are made unique for the plan; at the
 /// top, where nothing refers to the columns, that includes columns that a wildcard may bring as well.
 fn name_columns(items: &mut [SelectItem], top: bool) {
-    let wildcard = items.iter().any(|i| {
-        matches!(
-            i,
-            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
-        )
-    });
+    let wildcard = items
+        .iter()
+        .any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let mut taken: HashSet<String> = HashSet::new();
     for item in items.iter_mut() {
         let (name, column) = match item {
             SelectItem::UnnamedExpr(expr) => {
                 let column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-                (
-                    figure_name(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name),
-                    column,
-                )
+                (figure_name(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name), column)
             }
             SelectItem::ExprWithAlias { alias, .. } => {
                 let name = folded(alias);
@@ -603,11 +554,7 @@ fn name_columns(items: &mut [SelectItem], top: bool) {
         if column && !recurs && !(wildcard && top) {
             continue;
         }
-        let alias = if recurs || (wildcard && top) {
-            unique(&name, &mut taken)
-        } else {
-            name
-        };
+        let alias = if recurs || (wildcard && top) { unique(&name, &mut taken) } else { name };
         if let SelectItem::UnnamedExpr(expr) = item {
             // A qualified column keeps its qualifier unless its name recurs in the same list.
             *item = SelectItem::ExprWithAlias {
@@ -630,11 +577,7 @@ fn unique(name: &str, taken: &mut HashSet<String>) -> String {
 }
 
 fn folded(ident: &Ident) -> String {
-    if ident.quote_style.is_some() {
-        ident.value.clone()
-    } else {
-        ident.value.to_lowercase()
-    }
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
 /// The name PostgreSQL derives for an expression, and whether it is a strong one that a cast around it keeps.
@@ -643,19 +586,12 @@ fn figure_name(expr: &Expr) -> Option<(String, bool)> {
     match expr {
         Expr::Identifier(ident) => Some((folded(ident), true)),
         Expr::CompoundIdentifier(idents) => idents.last().map(|ident| (folded(ident), true)),
-        Expr::Function(function) => function
-            .name
-            .0
-            .last()?
-            .as_ident()
-            .map(|ident| (folded(ident), true)),
+        Expr::Function(function) => {
+            function.name.0.last()?.as_ident().map(|ident| (folded(ident), true))
+        }
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure_name(inner),
         Expr::CompoundFieldAccess { root, .. } => figure_name(root),
-        Expr::Cast {
-            expr: inner,
-            data_type,
-            ..
-        } => match figure_name(inner) {
+        Expr::Cast { expr: inner, data_type, .. } => match figure_name(inner) {
             Some((name, true)) => Some((name, true)),
             _ => Some((type_name(data_type), false)),
         },
@@ -717,11 +653,7 @@ fn type_name(data_type: &DataType) -> String {
                 zone,
                 sqlparser::ast::TimezoneInfo::Tz | sqlparser::ast::TimezoneInfo::WithTimeZone
             );
-            if zoned {
-                "timestamptz".into()
-            } else {
-                "timestamp".into()
-            }
+            if zoned { "timestamptz".into() } else { "timestamp".into() }
         }
         T::Interval { .. } => "interval".into(),
         T::Array(

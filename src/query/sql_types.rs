@@ -49,10 +49,7 @@ fn type_metadata(field: &Field) -> std::collections::HashMap<String, String> {
     [TYPE_KEY, TYPMOD_KEY]
         .iter()
         .filter_map(|key| {
-            field
-                .metadata()
-                .get(*key)
-                .map(|value| ((*key).to_owned(), value.clone()))
+            field.metadata().get(*key).map(|value| ((*key).to_owned(), value.clone()))
         })
         .collect()
 }
@@ -131,12 +128,8 @@ pub fn canonical(data_type: &DataType) -> DataType {
 
 /// The field with its type in stored form; name, nullability and mark stay.
 pub fn canonical_field(field: &Field) -> Field {
-    Field::new(
-        field.name(),
-        canonical(field.data_type()),
-        field.is_nullable(),
-    )
-    .with_metadata(type_metadata(field))
+    Field::new(field.name(), canonical(field.data_type()), field.is_nullable())
+        .with_metadata(type_metadata(field))
 }
 
 /// Hands our mapping to DataFusion's SQL planner, for the few type names that it plans itself.

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::resolver::{Names, Purpose};
 use super::select::named;
 use super::{Outcome, Session, TransactionStatus, command};
-use crate::catalog::{self, CatalogChange, ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid};
+use crate::catalog::{
+    self, CatalogChange, ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid,
+};
 use crate::coordinator::{Create, Runtime, Stream};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Node, lower};
@@ -52,7 +54,8 @@ impl Session {
             return Ok(());
         }
         let message = format!("{what} cannot run inside a transaction block");
-        Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message).with_hint("COMMIT first, or set autocommit."))
+        Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message)
+            .with_hint("COMMIT first, or set autocommit."))
     }
 
     /// IF NOT EXISTS: true, with a notice, when the name is taken.
@@ -88,7 +91,8 @@ impl Session {
             comments: BTreeMap::new(),
         };
         let change = CatalogChange::Create(Arc::new(object));
-        let create = Create { change, id, name, schema: definition.columns, runtime: definition.runtime };
+        let create =
+            Create { change, id, name, schema: definition.columns, runtime: definition.runtime };
         let epoch = self.server.coordinator.create(create).await?;
         Ok((id, epoch))
     }
@@ -113,7 +117,9 @@ impl Session {
         columns = not_null(&columns, &primary_key);
         let opened = match table.options.is_empty() {
             true => None,
-            false => Some(self.open(&table.name.name, &columns, &primary_key, table.into(), cancel).await?),
+            false => Some(
+                self.open(&table.name.name, &columns, &primary_key, table.into(), cancel).await?,
+            ),
         };
         let columns = opened.as_ref().map_or(columns, |o| o.columns.clone());
         let defaults: Vec<Option<String>> =
@@ -167,12 +173,18 @@ impl Session {
         }
         let columns = Arc::new(Schema::new(declared_columns(&source.columns)?));
         let primary_key = key_columns(&columns, &source.primary_key)?;
-        let opened = self.open(&source.name.name, &columns, &primary_key, source.into(), cancel).await?;
+        let opened =
+            self.open(&source.name.name, &columns, &primary_key, source.into(), cancel).await?;
         let columns = opened.columns;
         let watermark = source
             .watermark
             .as_ref()
-            .map(|w| Ok::<_, Error>((key_columns(&columns, std::slice::from_ref(&w.column))?[0], w.expr.to_string())))
+            .map(|w| {
+                Ok::<_, Error>((
+                    key_columns(&columns, std::slice::from_ref(&w.column))?[0],
+                    w.expr.to_string(),
+                ))
+            })
             .transpose()?;
         // A keyed source owns an arrangement: it is kept as a table is, and read like one.
         let runtime = match opened.stream.upsert {
@@ -205,12 +217,14 @@ impl Session {
         let options = ConnectorOptions::new(pairs).map_err(connector_error)?;
         let (format, encode) = formats(declared.format)?;
         let connector = options.get("connector").unwrap_or_default().to_owned();
-        let include = declared.include.iter().map(|include| included(include, &connector)).collect();
+        let include =
+            declared.include.iter().map(|include| included(include, &connector)).collect();
         let redacted = options.redacted();
         let upsert = format == Some(Format::Upsert);
         if upsert && primary_key.is_empty() {
             let message = "FORMAT UPSERT needs a PRIMARY KEY";
-            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_hint("Declare which columns the message key stands for."));
+            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message)
+                .with_hint("Declare which columns the message key stands for."));
         }
         let spec = SourceSpec {
             name: name.to_owned(),
@@ -242,10 +256,15 @@ impl Session {
         Ok(Opened { stream, columns, spec, redacted })
     }
 
-    pub(super) async fn create_view(&mut self, view: &sql::CreateView, statement: &Statement) -> Result<Outcome> {
+    pub(super) async fn create_view(
+        &mut self,
+        view: &sql::CreateView,
+        statement: &Statement,
+    ) -> Result<Outcome> {
         self.outside_of_block("CREATE VIEW")?;
         if view.or_replace {
-            return Err(Error::unsupported("CREATE OR REPLACE VIEW is not supported yet").with_hint("DROP VIEW first."));
+            return Err(Error::unsupported("CREATE OR REPLACE VIEW is not supported yet")
+                .with_hint("DROP VIEW first."));
         }
         if self.exists_already(&view.name, view.if_not_exists)? {
             return command("CREATE VIEW");
@@ -257,7 +276,11 @@ impl Session {
         let definition = Definition {
             name: view.name.clone(),
             columns,
-            kind: ObjectKind::View { sql: view.query.to_string(), query: Arc::new(query), context: self.context() },
+            kind: ObjectKind::View {
+                sql: view.query.to_string(),
+                query: Arc::new(query),
+                context: self.context(),
+            },
             depends_on: resolver.depends_on.take(),
             create_sql: create_sql(statement, &[]),
             runtime: Runtime::None,
@@ -282,7 +305,9 @@ impl Session {
         const TAG: &str = "CREATE MATERIALIZED VIEW";
         self.outside_of_block(TAG)?;
         if view.or_replace || view.emit_on_window_close {
-            return Err(Error::unsupported("OR REPLACE and EMIT ON WINDOW CLOSE are not supported yet"));
+            return Err(Error::unsupported(
+                "OR REPLACE and EMIT ON WINDOW CLOSE are not supported yet",
+            ));
         }
         if self.exists_already(&view.name, view.if_not_exists)? {
             return command(TAG);
@@ -311,7 +336,8 @@ impl Session {
         };
         if let Err(error) = hydrated {
             // A view that could not be filled does not stay behind half done.
-            let _ = self.server.coordinator.drop_objects(CatalogChange::Drop(vec![id]), vec![id]).await;
+            let _ =
+                self.server.coordinator.drop_objects(CatalogChange::Drop(vec![id]), vec![id]).await;
             return Err(error);
         }
         command(TAG)
@@ -334,7 +360,11 @@ impl Session {
         Ok((node, query, resolver.depends_on.take()))
     }
 
-    pub(super) async fn create_schema(&mut self, name: &str, if_not_exists: bool) -> Result<Outcome> {
+    pub(super) async fn create_schema(
+        &mut self,
+        name: &str,
+        if_not_exists: bool,
+    ) -> Result<Outcome> {
         self.outside_of_block("CREATE SCHEMA")?;
         if if_not_exists && self.server.catalog.snapshot().schema(name).is_some() {
             let message = format!("schema \"{name}\" already exists, skipping");
@@ -342,7 +372,11 @@ impl Session {
             return command("CREATE SCHEMA");
         }
         let (id, _) = self.server.catalog.allocate();
-        let change = CatalogChange::CreateSchema { id, name: name.to_owned(), owner: catalog::OWNER.to_owned() };
+        let change = CatalogChange::CreateSchema {
+            id,
+            name: name.to_owned(),
+            owner: catalog::OWNER.to_owned(),
+        };
         self.server.coordinator.define(change).await?;
         command("CREATE SCHEMA")
     }
@@ -394,7 +428,10 @@ impl Session {
             }
             let plan = snapshot.plan_drop_schema(&name.name, drop.cascade)?;
             self.apply_drop(plan).await?;
-            self.server.coordinator.define(CatalogChange::DropSchema { name: name.name.clone() }).await?;
+            self.server
+                .coordinator
+                .define(CatalogChange::DropSchema { name: name.name.clone() })
+                .await?;
         }
         command(tag)
     }
@@ -415,7 +452,10 @@ impl Session {
                 };
                 let object = snapshot.resolve(&path, &table)?;
                 let column = object.columns.index_of(&name.name).map_err(|_| {
-                    let message = format!("column \"{}\" of relation \"{}\" does not exist", name.name, object.name);
+                    let message = format!(
+                        "column \"{}\" of relation \"{}\" does not exist",
+                        name.name, object.name
+                    );
                     Error::new(SqlState::UNDEFINED_COLUMN, message)
                 })?;
                 (object, column + 1)
@@ -443,7 +483,11 @@ impl<'a> From<&'a sql::CreateTable> for Declared<'a> {
 
 impl<'a> From<&'a sql::CreateSource> for Declared<'a> {
     fn from(source: &'a sql::CreateSource) -> Self {
-        Declared { options: &source.options, format: source.format.as_ref(), include: &source.include }
+        Declared {
+            options: &source.options,
+            format: source.format.as_ref(),
+            include: &source.include,
+        }
     }
 }
 
@@ -454,7 +498,9 @@ fn declared_columns(columns: &[sql::ColumnDef]) -> Result<Vec<Field>> {
             let message = format!("column \"{}\" specified more than once", column.name);
             return Err(Error::new(SqlState::DUPLICATE_COLUMN, message));
         }
-        fields.push(field_of_sql_type(&column.name, &column.data_type)?.with_nullable(column.nullable));
+        fields.push(
+            field_of_sql_type(&column.name, &column.data_type)?.with_nullable(column.nullable),
+        );
     }
     Ok(fields)
 }
@@ -478,7 +524,11 @@ fn not_null(columns: &Schema, key: &[usize]) -> SchemaRef {
 }
 
 /// A view's columns: the query's under the names given first, then its own; no name twice.
-fn view_columns(fields: Vec<FieldRef>, names: &[sql::OutputName], renames: &[String]) -> Result<SchemaRef> {
+fn view_columns(
+    fields: Vec<FieldRef>,
+    names: &[sql::OutputName],
+    renames: &[String],
+) -> Result<SchemaRef> {
     if renames.len() > fields.len() {
         return Err(Error::syntax("CREATE VIEW specifies more column names than columns"));
     }
@@ -495,7 +545,8 @@ fn view_columns(fields: Vec<FieldRef>, names: &[sql::OutputName], renames: &[Str
     }
     let fields = named(&fields.into(), &names);
     // Whether a view's value can be NULL is not promised to anybody.
-    let fields: Vec<Field> = fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    let fields: Vec<Field> =
+        fields.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     Ok(Arc::new(Schema::new(fields)))
 }
 
@@ -506,14 +557,17 @@ fn create_sql(statement: &Statement, redacted: &[(String, String)]) -> String {
 
 /// on_error = 'dead_letter' (the default) or 'fail': ours, not the connector's.
 fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
-    let Some(position) = pairs.iter().position(|(key, _)| key == "on_error") else { return Ok(false) };
+    let Some(position) = pairs.iter().position(|(key, _)| key == "on_error") else {
+        return Ok(false);
+    };
     let (_, value) = pairs.remove(position);
     match value.to_lowercase().as_str() {
         "fail" => Ok(true),
         "dead_letter" => Ok(false),
         _ => {
             let message = format!("invalid value for option \"on_error\": \"{value}\"");
-            Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint("Use 'dead_letter' or 'fail'."))
+            Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .with_hint("Use 'dead_letter' or 'fail'."))
         }
     }
 }
@@ -521,7 +575,8 @@ fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
 fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option<Encode>)> {
     let Some(format) = format else { return Ok((None, None)) };
     let unsupported = |what: &str, value: &str, known: &str| {
-        Error::unsupported(format!("{what} {value} is not supported yet")).with_hint(format!("Use {known}."))
+        Error::unsupported(format!("{what} {value} is not supported yet"))
+            .with_hint(format!("Use {known}."))
     };
     let kind = match format.format.as_str() {
         "PLAIN" => Format::Plain,
@@ -529,7 +584,9 @@ fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option
         other => return Err(unsupported("FORMAT", other, "PLAIN or UPSERT")),
     };
     let encode = match format.encode.as_str() {
-        "JSON" => Encode::Json(ConnectorOptions::new(format.options.0.clone()).map_err(connector_error)?),
+        "JSON" => {
+            Encode::Json(ConnectorOptions::new(format.options.0.clone()).map_err(connector_error)?)
+        }
         other => return Err(unsupported("ENCODE", other, "JSON")),
     };
     Ok((Some(kind), Some(encode)))

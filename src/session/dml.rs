@@ -33,7 +33,9 @@ impl Session {
             ObjectKind::Table { connector: None, .. } => Ok(object),
             kind => {
                 let message = match kind {
-                    ObjectKind::Table { .. } => format!("cannot change table \"{}\": a connector feeds it", object.name),
+                    ObjectKind::Table { .. } => {
+                        format!("cannot change table \"{}\": a connector feeds it", object.name)
+                    }
                     _ => format!("cannot change {} \"{}\"", kind.words(), object.name),
                 };
                 Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message))
@@ -57,13 +59,15 @@ impl Session {
         let batches = self.collect(planned, params, cancel).await?;
         let rows = columns_of(&batches, 0, &table.columns)?;
         let inserts = (rows.num_rows() > 0).then_some(rows);
-        let rows = self.write(&table, Write { deletes: None, inserts, skip_conflicts }, guards).await?;
+        let rows =
+            self.write(&table, Write { deletes: None, inserts, skip_conflicts }, guards).await?;
         command(format!("INSERT 0 {rows}"))
     }
 
     fn insert_table(&self, insert: &ast::Insert) -> Result<Arc<Object>> {
         if insert.returning.is_some() {
-            return Err(Error::unsupported("RETURNING is not supported yet").with_hint("Read the rows with a SELECT."));
+            return Err(Error::unsupported("RETURNING is not supported yet")
+                .with_hint("Read the rows with a SELECT."));
         }
         match &insert.table {
             ast::TableObject::TableName(name) => self.writable(name),
@@ -91,7 +95,8 @@ impl Session {
 
     fn column(&self, table: &Object, name: &str) -> Result<usize> {
         table.columns.index_of(name).map_err(|_| {
-            let message = format!("column \"{name}\" of relation \"{}\" does not exist", table.name);
+            let message =
+                format!("column \"{name}\" of relation \"{}\" does not exist", table.name);
             Error::new(SqlState::UNDEFINED_COLUMN, message)
         })
     }
@@ -119,7 +124,13 @@ impl Session {
     }
 
     /// The query's rows as rows of the table: each value cast to its column, the others by their defaults.
-    fn plan_insert(&self, insert: &ast::Insert, table: &Object, query: &ast::Query, types: &Types) -> Result<Planned> {
+    fn plan_insert(
+        &self,
+        insert: &ast::Insert,
+        table: &Object,
+        query: &ast::Query,
+        types: &Types,
+    ) -> Result<Planned> {
         let columns = self.insert_columns(insert, table)?;
         let mut planned = self.plan_batch(query, types)?;
         let given = planned.plan.schema().fields().len();
@@ -134,7 +145,8 @@ impl Session {
         let sources = planned.plan.schema().columns();
         let mut exprs = vec![];
         for (index, field) in table.columns.fields().iter().enumerate() {
-            let position = columns.iter().position(|c| *c == index).filter(|position| *position < given);
+            let position =
+                columns.iter().position(|c| *c == index).filter(|position| *position < given);
             let value = match position {
                 Some(position) => Expr::Column(sources[position].clone()),
                 None => self.default_expr(table, index, field)?,
@@ -146,7 +158,9 @@ impl Session {
     }
 
     fn default_expr(&self, table: &Object, index: usize, field: &FieldRef) -> Result<Expr> {
-        let ObjectKind::Table { defaults, .. } = &table.kind else { return Err(Error::internal("not a table")) };
+        let ObjectKind::Table { defaults, .. } = &table.kind else {
+            return Err(Error::internal("not a table"));
+        };
         let Some(Some(text)) = defaults.get(index) else {
             let null = ScalarValue::try_from(field.data_type()).map_err(from_datafusion)?;
             return Ok(lit(null));
@@ -187,7 +201,9 @@ impl Session {
         let mut items = column_items(&table, &reference);
         for assignment in &update.assignments {
             let ast::AssignmentTarget::ColumnName(name) = &assignment.target else {
-                return Err(Error::unsupported("assigning to a list of columns is not supported yet"));
+                return Err(Error::unsupported(
+                    "assigning to a list of columns is not supported yet",
+                ));
             };
             let column = self.column(&table, &ObjectName::try_from(name)?.name)?;
             if assigned.contains(&column) {
@@ -196,7 +212,8 @@ impl Session {
                 return Err(Error::syntax(message));
             }
             let is_default = assignment.value.to_string().eq_ignore_ascii_case("default");
-            let value = if is_default { default_ast(&table, column)? } else { assignment.value.clone() };
+            let value =
+                if is_default { default_ast(&table, column)? } else { assignment.value.clone() };
             items.push(format!("{value} AS \"#{}\"", assigned.len()));
             assigned.push(column);
         }
@@ -204,7 +221,13 @@ impl Session {
         Ok((table, query, assigned))
     }
 
-    fn plan_update(&self, table: &Object, query: &ast::Query, assigned: &[usize], types: &Types) -> Result<Planned> {
+    fn plan_update(
+        &self,
+        table: &Object,
+        query: &ast::Query,
+        assigned: &[usize],
+        types: &Types,
+    ) -> Result<Planned> {
         let mut planned = self.plan_batch(query, types)?;
         let sources = planned.plan.schema().columns();
         let width = table.columns.fields().len();
@@ -212,7 +235,9 @@ impl Session {
         let mut exprs: Vec<Expr> = old.collect();
         for (index, field) in table.columns.fields().iter().enumerate() {
             let value = match assigned.iter().position(|column| *column == index) {
-                Some(position) => cast_expr(Expr::Column(sources[width + position].clone()), field)?,
+                Some(position) => {
+                    cast_expr(Expr::Column(sources[width + position].clone()), field)?
+                }
                 None => Expr::Column(sources[index].clone()),
             };
             exprs.push(value.alias(format!("#new{index}")));
@@ -241,7 +266,9 @@ impl Session {
             return Err(Error::unsupported("DELETE with USING or RETURNING is not supported yet"));
         }
         let from = match &delete.from {
-            ast::FromTable::WithFromKeyword(tables) | ast::FromTable::WithoutKeyword(tables) => tables,
+            ast::FromTable::WithFromKeyword(tables) | ast::FromTable::WithoutKeyword(tables) => {
+                tables
+            }
         };
         let [from] = from.as_slice() else {
             return Err(Error::syntax("DELETE names one table"));
@@ -251,9 +278,14 @@ impl Session {
         Ok((table, query))
     }
 
-    pub(super) async fn truncate(&mut self, truncate: &sql::Truncate, cancel: &CancellationToken) -> Result<Outcome> {
+    pub(super) async fn truncate(
+        &mut self,
+        truncate: &sql::Truncate,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
         for name in &truncate.names {
-            let parts: Vec<String> = [&name.database, &name.schema].into_iter().flatten().cloned().collect();
+            let parts: Vec<String> =
+                [&name.database, &name.schema].into_iter().flatten().cloned().collect();
             let parts = parts.into_iter().chain([name.name.clone()]);
             let quoted = parts.map(|part| ast::Ident::with_quote('"', part)).collect::<Vec<_>>();
             let table = self.writable(&ast::ObjectName::from(quoted))?;
@@ -276,7 +308,12 @@ impl Session {
         let batches = self.collect(planned, params, cancel).await?;
         let old: RecordBatch = columns_of(&batches, 0, &table.columns)?;
         let rows = old.num_rows();
-        self.write(table, Write { deletes: Some(old), inserts: None, skip_conflicts: false }, guards).await?;
+        self.write(
+            table,
+            Write { deletes: Some(old), inserts: None, skip_conflicts: false },
+            guards,
+        )
+        .await?;
         Ok(rows)
     }
 
@@ -301,11 +338,16 @@ impl Session {
         access: Access,
         cancel: &CancellationToken,
     ) -> Result<Vec<crate::coordinator::locks::Guard>> {
-        if self.block.writes.iter().any(|(id, _)| *id == table.id) && !self.block.guards.is_empty() {
+        if self.block.writes.iter().any(|(id, _)| *id == table.id) && !self.block.guards.is_empty()
+        {
             // The block holds this table already; taking it again would wait for ourselves.
             if access == Access::Alone {
-                let message = format!("table \"{}\" was changed in this transaction and is read again", table.name);
-                return Err(Error::unsupported(message).with_hint("COMMIT first; a transaction's writes show then."));
+                let message = format!(
+                    "table \"{}\" was changed in this transaction and is read again",
+                    table.name
+                );
+                return Err(Error::unsupported(message)
+                    .with_hint("COMMIT first; a transaction's writes show then."));
             }
             return Ok(vec![]);
         }
@@ -313,7 +355,9 @@ impl Session {
         let catalog = self.server.catalog.snapshot();
         for query in queries {
             for name in sql::referenced_relations(*query) {
-                if let Ok(Relation::Object(object)) = catalog.relation(&self.settings.search_path(), &name) {
+                if let Ok(Relation::Object(object)) =
+                    catalog.relation(&self.settings.search_path(), &name)
+                {
                     self.base_tables(&catalog, &object, &mut tables);
                 }
             }
@@ -352,7 +396,8 @@ impl Session {
         guards: Vec<crate::coordinator::locks::Guard>,
     ) -> Result<usize> {
         if self.status == TransactionStatus::InBlock {
-            let rows = write.inserts.as_ref().or(write.deletes.as_ref()).map_or(0, RecordBatch::num_rows);
+            let rows =
+                write.inserts.as_ref().or(write.deletes.as_ref()).map_or(0, RecordBatch::num_rows);
             self.block.writes.push((table.id, write));
             self.block.guards.extend(guards);
             return Ok(rows);
@@ -363,7 +408,11 @@ impl Session {
     }
 
     /// Parameters of INSERT: those that stand alone in VALUES have their column's type.
-    pub(super) fn insert_params(&self, insert: &ast::Insert, given: &Types) -> Result<Vec<FieldRef>> {
+    pub(super) fn insert_params(
+        &self,
+        insert: &ast::Insert,
+        given: &Types,
+    ) -> Result<Vec<FieldRef>> {
         let table = self.insert_table(insert)?;
         let columns = self.insert_columns(insert, &table)?;
         let query = self.insert_query(insert, &table)?;
@@ -379,7 +428,11 @@ impl Session {
         prepare_params(&planned.plan, &known)
     }
 
-    pub(super) fn update_params(&self, update: &ast::Update, given: &Types) -> Result<Vec<FieldRef>> {
+    pub(super) fn update_params(
+        &self,
+        update: &ast::Update,
+        given: &Types,
+    ) -> Result<Vec<FieldRef>> {
         let (table, query, assigned) = self.update_query(update)?;
         let mut known = given.to_vec();
         for (assignment, &column) in update.assignments.iter().zip(&assigned) {
@@ -389,7 +442,11 @@ impl Session {
         prepare_params(&planned.plan, &known)
     }
 
-    pub(super) fn delete_params(&self, delete: &ast::Delete, given: &Types) -> Result<Vec<FieldRef>> {
+    pub(super) fn delete_params(
+        &self,
+        delete: &ast::Delete,
+        given: &Types,
+    ) -> Result<Vec<FieldRef>> {
         let (_, query) = self.delete_query(delete)?;
         prepare_params(&self.plan_batch(&query, given)?.plan, given)
     }
@@ -399,7 +456,11 @@ impl Session {
 fn note_placeholder(value: &ast::Expr, field: &Field, known: &mut Vec<Option<FieldRef>>) {
     let ast::Expr::Value(value) = value else { return };
     let ast::Value::Placeholder(name) = &value.value else { return };
-    let Some(index) = name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0) else { return };
+    let Some(index) =
+        name.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()).filter(|n| *n > 0)
+    else {
+        return;
+    };
     if known.len() < index {
         known.resize(index, None);
     }
@@ -412,14 +473,20 @@ fn note_placeholder(value: &ast::Expr, field: &Field, known: &mut Vec<Option<Fie
 fn skips_conflicts(insert: &ast::Insert) -> Result<bool> {
     match &insert.on {
         None => Ok(false),
-        Some(ast::OnInsert::OnConflict(ast::OnConflict { action: ast::OnConflictAction::DoNothing, .. })) => Ok(true),
+        Some(ast::OnInsert::OnConflict(ast::OnConflict {
+            action: ast::OnConflictAction::DoNothing,
+            ..
+        })) => Ok(true),
         Some(_) => Err(Error::unsupported("ON CONFLICT DO UPDATE is not supported yet")
             .with_hint("Use ON CONFLICT DO NOTHING, or UPDATE the rows that exist.")),
     }
 }
 
 fn project(plan: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
-    LogicalPlanBuilder::from(plan).project(exprs).and_then(LogicalPlanBuilder::build).map_err(from_datafusion)
+    LogicalPlanBuilder::from(plan)
+        .project(exprs)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(from_datafusion)
 }
 
 fn parse_expr(text: &str) -> Result<ast::Expr> {
@@ -435,7 +502,9 @@ fn parse_expr(text: &str) -> Result<ast::Expr> {
 
 /// What DEFAULT stands for, as an expression.
 fn default_ast(table: &Object, column: usize) -> Result<ast::Expr> {
-    let ObjectKind::Table { defaults, .. } = &table.kind else { return Err(Error::internal("not a table")) };
+    let ObjectKind::Table { defaults, .. } = &table.kind else {
+        return Err(Error::internal("not a table"));
+    };
     match defaults.get(column) {
         Some(Some(text)) => parse_expr(text),
         _ => parse_expr("NULL"),
@@ -447,7 +516,12 @@ fn column_items(table: &Object, reference: &str) -> Vec<String> {
     columns.map(|field| format!("{reference}.{}", quote_identifier(field.name()))).collect()
 }
 
-fn selection(items: &[String], from: &ast::TableWithJoins, condition: Option<&ast::Expr>) -> Result<ast::Query> {
+fn selection(
+    items: &[String],
+    from: &ast::TableWithJoins,
+    condition: Option<&ast::Expr>,
+) -> Result<ast::Query> {
     let condition = condition.map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
-    sql::parse_query(&format!("SELECT {} FROM {from}{condition}", items.join(", "))).map(|query| *query)
+    sql::parse_query(&format!("SELECT {} FROM {from}{condition}", items.join(", ")))
+        .map(|query| *query)
 }

@@ -20,9 +20,9 @@ use datafusion::scalar::ScalarValue;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::ObjectId;
 use crate::coordinator::Write;
 use crate::coordinator::locks::Guard;
-use crate::catalog::ObjectId;
 use crate::error::{Error, Result, SqlState};
 use crate::query::engine::Engine;
 use crate::server::Server;
@@ -49,7 +49,11 @@ pub struct Prepared {
 /// What a statement came to.
 pub enum Outcome {
     /// Rows, as they come. The number of rows makes the command tag: `tag` is its first word, such as "SELECT".
-    Rows { columns: Vec<FieldRef>, batches: BoxStream<'static, Result<RecordBatch>>, tag: &'static str },
+    Rows {
+        columns: Vec<FieldRef>,
+        batches: BoxStream<'static, Result<RecordBatch>>,
+        tag: &'static str,
+    },
     /// The whole command tag, such as "INSERT 0 3" or "CREATE TABLE".
     Command { tag: String },
     /// An empty query string.
@@ -122,12 +126,19 @@ impl Session {
     /// Splits and parses a query string: one entry a statement, empty for an empty string.
     pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
         let parsed = crate::sql::parse(sql)?;
-        Ok(parsed.into_iter().map(|p| Parsed { statement: p.statement, sql: Arc::from(&sql[p.text]) }).collect())
+        Ok(parsed
+            .into_iter()
+            .map(|p| Parsed { statement: p.statement, sql: Arc::from(&sql[p.text]) })
+            .collect())
     }
 
     /// Finds parameter and result types. `param_types` are those the client named (as Arrow fields), `None` where it
     /// left them to us.
-    pub async fn prepare(&mut self, parsed: Parsed, param_types: Vec<Option<FieldRef>>) -> Result<Prepared> {
+    pub async fn prepare(
+        &mut self,
+        parsed: Parsed,
+        param_types: Vec<Option<FieldRef>>,
+    ) -> Result<Prepared> {
         self.check_transaction(&parsed.statement)?;
         let (params, columns) = match &parsed.statement {
             Statement::Query(query) => self.describe_query(query, &param_types)?,
@@ -172,8 +183,12 @@ impl Session {
             Statement::CreateTable(table) => self.create_table(table, statement, cancel).await,
             Statement::CreateSource(source) => self.create_source(source, statement, cancel).await,
             Statement::CreateView(view) => self.create_view(view, statement).await,
-            Statement::CreateMaterializedView(view) => self.create_materialized_view(view, statement, cancel).await,
-            Statement::CreateSchema { name, if_not_exists } => self.create_schema(name, *if_not_exists).await,
+            Statement::CreateMaterializedView(view) => {
+                self.create_materialized_view(view, statement, cancel).await
+            }
+            Statement::CreateSchema { name, if_not_exists } => {
+                self.create_schema(name, *if_not_exists).await
+            }
             Statement::Drop(drop) => self.drop_objects(drop).await,
             Statement::Comment(comment) => self.comment(comment).await,
             Statement::Show(show) => self.show(show),
@@ -219,7 +234,8 @@ impl Session {
     fn check_transaction(&self, statement: &Statement) -> Result<()> {
         let ends = matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. });
         if self.status == TransactionStatus::Failed && !ends {
-            let message = "current transaction is aborted, commands ignored until end of transaction block";
+            let message =
+                "current transaction is aborted, commands ignored until end of transaction block";
             return Err(Error::new(SqlState::IN_FAILED_SQL_TRANSACTION, message));
         }
         Ok(())

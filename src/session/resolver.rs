@@ -16,8 +16,8 @@ use crate::catalog::system::{self, Setting, SystemContext};
 use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation};
 use crate::error::{Error, Result};
 use crate::ingest::bounded::BoundedScan;
-use crate::plan::lower::{ObjectFacts, ObjectSource};
 use crate::plan::Properties;
+use crate::plan::lower::{ObjectFacts, ObjectSource};
 use crate::query::engine::{Engine, Resolver};
 use crate::query::live_scan::{DeadLetters, LiveScan, ReadAt};
 use crate::server::Server;
@@ -53,7 +53,12 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    pub fn new(server: &'a Server, engine: &'a Engine, settings: &'a Settings, purpose: Purpose) -> Names<'a> {
+    pub fn new(
+        server: &'a Server,
+        engine: &'a Engine,
+        settings: &'a Settings,
+        purpose: Purpose,
+    ) -> Names<'a> {
         Names {
             server,
             engine,
@@ -72,7 +77,9 @@ impl<'a> Names<'a> {
 
     fn live(&self, object: &Object) -> Result<Arc<LiveTable>> {
         let live = self.server.coordinator.live(object.id);
-        live.ok_or_else(|| Error::internal(format!("\"{}\" is in the catalog but not running", object.name)))
+        live.ok_or_else(|| {
+            Error::internal(format!("\"{}\" is in the catalog but not running", object.name))
+        })
     }
 
     fn object(&self, object: &Arc<Object>) -> Result<Arc<dyn TableSource>> {
@@ -80,8 +87,12 @@ impl<'a> Names<'a> {
             self.depends_on.borrow_mut().push(object.id);
         }
         match &object.kind {
-            ObjectKind::View { query, context, .. } => self.view(object, query, &context.search_path),
-            ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } | ObjectKind::Source { .. }
+            ObjectKind::View { query, context, .. } => {
+                self.view(object, query, &context.search_path)
+            }
+            ObjectKind::Table { .. }
+            | ObjectKind::MaterializedView { .. }
+            | ObjectKind::Source { .. }
                 if self.purpose == Purpose::Streaming =>
             {
                 let live = self.live(object)?;
@@ -103,7 +114,11 @@ impl<'a> Names<'a> {
             ObjectKind::Source { .. } => {
                 let source = self.server.coordinator.source(object.id);
                 let source = source.ok_or_else(|| Error::internal("the source is not running"))?;
-                Ok(provider_as_source(Arc::new(BoundedScan::new(source.source, source.starts, object.columns.clone()))))
+                Ok(provider_as_source(Arc::new(BoundedScan::new(
+                    source.source,
+                    source.starts,
+                    object.columns.clone(),
+                ))))
             }
             ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } => {
                 let live = self.live(object)?;
@@ -141,9 +156,12 @@ impl<'a> Names<'a> {
             let live = self.server.coordinator.shared.live.load();
             context.sizes = live
                 .iter()
-                .map(|(id, live)| (*id, live.counters.state_bytes.load(Ordering::Relaxed).max(0) as u64))
+                .map(|(id, live)| {
+                    (*id, live.counters.state_bytes.load(Ordering::Relaxed).max(0) as u64)
+                })
                 .collect();
-            let setting = |(name, value): (String, String)| Setting { name, value, ..Setting::default() };
+            let setting =
+                |(name, value): (String, String)| Setting { name, value, ..Setting::default() };
             context.settings = self.settings.all().into_iter().map(setting).collect();
             Arc::new(context)
         };
@@ -152,7 +170,8 @@ impl<'a> Names<'a> {
 
     fn system(&self, schema: &str, name: &str) -> Result<Arc<dyn TableProvider>> {
         if schema == crate::catalog::TIDEWATER_SCHEMA && name == "dead_letters" {
-            let live: Vec<Arc<LiveTable>> = self.server.coordinator.shared.live.load().values().cloned().collect();
+            let live: Vec<Arc<LiveTable>> =
+                self.server.coordinator.shared.live.load().values().cloned().collect();
             let running = live.into_iter().filter(|l| l.failure().is_none() && l.is_attached());
             let objects: Vec<Arc<LiveTable>> = running.collect();
             self.scanned.borrow_mut().extend(objects.iter().cloned());
@@ -173,7 +192,9 @@ impl Resolver for Names<'_> {
         let path = self.search_path.borrow().clone();
         let ours = name.schema.as_deref() == Some(crate::catalog::TIDEWATER_SCHEMA);
         if ours && name.name == "dead_letters" && self.purpose == Purpose::Batch {
-            return Ok(provider_as_source(self.system(crate::catalog::TIDEWATER_SCHEMA, &name.name)?));
+            return Ok(provider_as_source(
+                self.system(crate::catalog::TIDEWATER_SCHEMA, &name.name)?,
+            ));
         }
         match self.catalog.relation(&path, &name)? {
             Relation::Object(object) => self.object(&object),
@@ -181,14 +202,20 @@ impl Resolver for Names<'_> {
                 let message = format!("{schema}.{name} cannot be read in a materialized view");
                 Err(Error::unsupported(message).with_hint("Read it with a plain view or a query."))
             }
-            Relation::System { schema, name } => Ok(provider_as_source(self.system(schema, &name)?)),
+            Relation::System { schema, name } => {
+                Ok(provider_as_source(self.system(schema, &name)?))
+            }
         }
     }
 
     fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        let make = || system::system_functions(&self.system_context()).into_iter().map(Arc::new).collect();
+        let make =
+            || system::system_functions(&self.system_context()).into_iter().map(Arc::new).collect();
         let functions: &Vec<Arc<ScalarUDF>> = self.functions.get_or_init(make);
-        functions.iter().find(|f| f.name() == name || f.aliases().iter().any(|a| a == name)).cloned()
+        functions
+            .iter()
+            .find(|f| f.name() == name || f.aliases().iter().any(|a| a == name))
+            .cloned()
     }
 
     fn setting(&self, name: &str) -> Option<String> {

@@ -45,7 +45,11 @@ impl Session {
     }
 
     /// Plans a query for one run. `params` are the known types of `$1`, `$2` ...
-    pub(super) fn plan_batch(&self, query: &ast::Query, params: &[Option<FieldRef>]) -> Result<Planned> {
+    pub(super) fn plan_batch(
+        &self,
+        query: &ast::Query,
+        params: &[Option<FieldRef>],
+    ) -> Result<Planned> {
         let (query, names) = self.prepared_query(query);
         let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
         let plan = self.engine.plan(&query, &resolver, params)?;
@@ -91,7 +95,8 @@ impl Session {
         params: Vec<ScalarValue>,
         cancel: &CancellationToken,
     ) -> Result<RowStream> {
-        let plan = if params.is_empty() { planned.plan } else { bind_params(planned.plan, params)? };
+        let plan =
+            if params.is_empty() { planned.plan } else { bind_params(planned.plan, params)? };
         let plan = self.engine.optimize_batch(canonicalise(plan)?)?;
         self.check_own_writes(&planned.scanned)?;
         let pin = tokio::select! {
@@ -109,8 +114,12 @@ impl Session {
         for (id, _) in &self.block.writes {
             let Some(live) = self.server.coordinator.live(*id) else { continue };
             if scanned.iter().any(|table| Arc::ptr_eq(table, &live)) {
-                let message = format!("table \"{}\" was changed in this transaction and is read again", live.name);
-                return Err(Error::unsupported(message).with_hint("COMMIT first; a transaction's writes show then."));
+                let message = format!(
+                    "table \"{}\" was changed in this transaction and is read again",
+                    live.name
+                );
+                return Err(Error::unsupported(message)
+                    .with_hint("COMMIT first; a transaction's writes show then."));
             }
         }
         Ok(())
@@ -132,7 +141,10 @@ impl Session {
     }
 
     /// Moves the work of a stream to the query threads.
-    fn on_query_threads(&self, mut batches: BoxStream<'static, Result<RecordBatch>>) -> BoxStream<'static, Result<RecordBatch>> {
+    fn on_query_threads(
+        &self,
+        mut batches: BoxStream<'static, Result<RecordBatch>>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
         let (sender, receiver) = mpsc::channel(RESULT_BATCHES);
         self.server.queries().spawn(async move {
             while let Some(batch) = batches.next().await {
@@ -142,13 +154,17 @@ impl Session {
                 }
             }
         });
-        stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|batch| (batch, receiver)) }).boxed()
+        stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|batch| (batch, receiver))
+        })
+        .boxed()
     }
 }
 
 /// The fields under the names a client sees.
 pub fn named(fields: &Fields, names: &[String]) -> Vec<FieldRef> {
-    let rename = |(field, name): (&FieldRef, &String)| Arc::new(field.as_ref().clone().with_name(name));
+    let rename =
+        |(field, name): (&FieldRef, &String)| Arc::new(field.as_ref().clone().with_name(name));
     fields.iter().zip(names).map(rename).collect()
 }
 
@@ -167,23 +183,32 @@ pub fn renamed(plan: LogicalPlan, fields: &Fields) -> Result<LogicalPlan> {
         .zip(fields)
         .map(|(column, field)| Expr::Column(column).alias(field.name()))
         .collect();
-    LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build).map_err(from_datafusion)
+    LogicalPlanBuilder::from(plan)
+        .project(columns)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(from_datafusion)
 }
 
 /// Some columns of batches under another schema, as one batch.
-pub fn columns_of(batches: &[RecordBatch], from: usize, schema: &Arc<Schema>) -> Result<RecordBatch> {
+pub fn columns_of(
+    batches: &[RecordBatch],
+    from: usize,
+    schema: &Arc<Schema>,
+) -> Result<RecordBatch> {
     let width = schema.fields().len();
     let cut = |batch: &RecordBatch| {
         let columns = batch.columns()[from..from + width].to_vec();
         batch_of(nullable(schema), columns, batch.num_rows()).map_err(from_arrow)
     };
     let parts = batches.iter().map(cut).collect::<Result<Vec<_>>>()?;
-    let whole = arrow_select::concat::concat_batches(&nullable(schema), &parts).map_err(from_arrow)?;
+    let whole =
+        arrow_select::concat::concat_batches(&nullable(schema), &parts).map_err(from_arrow)?;
     Ok(whole)
 }
 
 /// Rows on their way to a table may still hold NULLs where it has none: the sequencer says so with PostgreSQL's words.
 fn nullable(schema: &Arc<Schema>) -> Arc<Schema> {
-    let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     Arc::new(Schema::new(fields))
 }

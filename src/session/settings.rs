@@ -61,7 +61,8 @@ const SETTINGS: &[Known] = &[
 ];
 
 /// Prefixes of settings of other systems whose clients set them at connect: kept, without effect.
-const FOREIGN_PREFIXES: &[&str] = &["rw_", "streaming_", "enable_", "plan_cache_", "jit", "log_", "work_mem"];
+const FOREIGN_PREFIXES: &[&str] =
+    &["rw_", "streaming_", "enable_", "plan_cache_", "jit", "log_", "work_mem"];
 
 /// One session's settings.
 #[derive(Clone, Debug)]
@@ -75,7 +76,10 @@ fn find(name: &str) -> Option<&'static Known> {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::new(SqlState::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
+    Error::new(
+        SqlState::UNDEFINED_OBJECT,
+        format!("unrecognized configuration parameter \"{name}\""),
+    )
 }
 
 fn invalid(name: &str, value: &str) -> Error {
@@ -124,7 +128,8 @@ impl Settings {
         let Some(values) = values else { return self.reset(Some(name)) };
         let value = values.join(", ");
         let Some(known) = find(name) else {
-            let foreign = FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || name.contains('.');
+            let foreign = FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                || name.contains('.');
             if !foreign {
                 return Err(unknown(name));
             }
@@ -199,7 +204,11 @@ impl Settings {
                 "iso_8601" => IntervalStyle::Iso8601,
                 _ => IntervalStyle::Postgres,
             },
-            bytea_output: if get("bytea_output") == "escape" { ByteaOutput::Escape } else { ByteaOutput::Hex },
+            bytea_output: if get("bytea_output") == "escape" {
+                ByteaOutput::Escape
+            } else {
+                ByteaOutput::Hex
+            },
             extra_float_digits: get("extra_float_digits").parse().unwrap_or(1),
         }
     }
@@ -212,7 +221,9 @@ fn checked(name: &'static str, value: String) -> Result<String> {
         chosen.map(|choice| (*choice).to_owned()).ok_or_else(|| invalid(name, &value))
     };
     match name {
-        "TimeZone" => TimeZone::parse(&value).map(|zone| zone.name()).ok_or_else(|| invalid(name, &value)),
+        "TimeZone" => {
+            TimeZone::parse(&value).map(|zone| zone.name()).ok_or_else(|| invalid(name, &value))
+        }
         "client_encoding" => match value.to_uppercase().replace(['-', '_'], "").as_str() {
             "UTF8" | "UNICODE" | "SQLASCII" => Ok("UTF8".to_owned()),
             _ => Err(invalid(name, &value).with_detail("Only UTF8 is supported.")),

@@ -26,7 +26,9 @@ pub fn columns(show: &Show) -> Vec<FieldRef> {
         Show::List { kind: ShowKind::Sources, .. } => {
             &["name", "connector", "state", "rows", "rejected", "lag", "last_error"]
         }
-        Show::List { kind: ShowKind::MaterializedViews, .. } => &["name", "state", "rows", "epoch", "error"],
+        Show::List { kind: ShowKind::MaterializedViews, .. } => {
+            &["name", "state", "rows", "epoch", "error"]
+        }
         Show::List { kind: ShowKind::Jobs, .. } => &["name", "state"],
         Show::List { .. } => &["name"],
         Show::Columns { .. } => &["name", "type", "nullable", "key"],
@@ -40,7 +42,9 @@ pub fn columns(show: &Show) -> Vec<FieldRef> {
 type Row = Vec<Option<String>>;
 
 fn rows(columns: Vec<FieldRef>, rows: Vec<Row>, tag: &'static str) -> Result<Outcome> {
-    let column = |i: usize| -> ArrayRef { Arc::new(StringArray::from_iter(rows.iter().map(|row| row[i].clone()))) };
+    let column = |i: usize| -> ArrayRef {
+        Arc::new(StringArray::from_iter(rows.iter().map(|row| row[i].clone())))
+    };
     let arrays = (0..columns.len()).map(column).collect();
     let schema = Arc::new(Schema::new(columns.clone()));
     let batch = RecordBatch::try_new(schema, arrays).map_err(|e| Error::internal(e.to_string()))?;
@@ -50,7 +54,9 @@ fn rows(columns: Vec<FieldRef>, rows: Vec<Row>, tag: &'static str) -> Result<Out
 impl Session {
     pub(super) fn show(&mut self, show: &Show) -> Result<Outcome> {
         let found = match show {
-            Show::List { kind, schema, like } => self.list(*kind, schema.as_deref(), like.as_deref())?,
+            Show::List { kind, schema, like } => {
+                self.list(*kind, schema.as_deref(), like.as_deref())?
+            }
             Show::Columns { name, like } => {
                 let snapshot = self.server.catalog.snapshot();
                 let object = snapshot.resolve(&self.settings.search_path(), name)?;
@@ -62,7 +68,9 @@ impl Session {
                 vec![vec![Some(object.display_name()), Some(object.create_sql.clone())]]
             }
             Show::Setting(name) => vec![vec![Some(self.settings.show(name)?)]],
-            Show::All => self.settings.all().into_iter().map(|(n, v)| vec![Some(n), Some(v)]).collect(),
+            Show::All => {
+                self.settings.all().into_iter().map(|(n, v)| vec![Some(n), Some(v)]).collect()
+            }
         };
         rows(columns(show), found, "SHOW")
     }
@@ -77,33 +85,47 @@ impl Session {
                 None => path.contains(&object.schema),
             };
             let all = snapshot.objects().filter(move |object| object.kind.drop_kind() == wanted);
-            all.filter(in_schema).filter(|object| matches(&object.name)).cloned().collect::<Vec<_>>()
+            all.filter(in_schema)
+                .filter(|object| matches(&object.name))
+                .cloned()
+                .collect::<Vec<_>>()
         };
-        let names = |objects: Vec<Arc<Object>>| objects.iter().map(|o| vec![Some(o.name.clone())]).collect();
+        let names = |objects: Vec<Arc<Object>>| {
+            objects.iter().map(|o| vec![Some(o.name.clone())]).collect()
+        };
         Ok(match kind {
             ShowKind::Tables => names(objects(DropKind::Table)),
             ShowKind::Views => names(objects(DropKind::View)),
             ShowKind::Sinks => names(objects(DropKind::Sink)),
-            ShowKind::Sources => objects(DropKind::Source).iter().map(|o| self.source_row(o)).collect(),
+            ShowKind::Sources => {
+                objects(DropKind::Source).iter().map(|o| self.source_row(o)).collect()
+            }
             ShowKind::MaterializedViews => {
                 objects(DropKind::MaterializedView).iter().map(|o| self.view_row(o)).collect()
             }
             ShowKind::Schemas => {
-                let schemas = snapshot.schemas().map(|(name, _)| name.to_owned()).filter(|n| matches(n));
+                let schemas =
+                    snapshot.schemas().map(|(name, _)| name.to_owned()).filter(|n| matches(n));
                 schemas.map(|name| vec![Some(name)]).collect()
             }
             ShowKind::Databases => vec![vec![Some(crate::catalog::DATABASE.to_owned())]],
             ShowKind::Jobs => {
                 let live = self.server.coordinator.shared.live.load();
                 let filling = live.values().filter(|live| !live.is_attached());
-                filling.map(|live| vec![Some(live.name.clone()), Some("reading earlier rows".to_owned())]).collect()
+                filling
+                    .map(|live| {
+                        vec![Some(live.name.clone()), Some("reading earlier rows".to_owned())]
+                    })
+                    .collect()
             }
         })
     }
 
     fn source_row(&self, object: &Object) -> Row {
         let connector = match &object.kind {
-            ObjectKind::Source { connector, .. } => connector.options.get("connector").map(str::to_owned),
+            ObjectKind::Source { connector, .. } => {
+                connector.options.get("connector").map(str::to_owned)
+            }
             _ => None,
         };
         let Some(status) = self.server.coordinator.source_status(object.id) else {
@@ -141,9 +163,14 @@ impl Session {
         ]
     }
 
-    pub(super) async fn explain(&mut self, explain: &Explain, _cancel: &CancellationToken) -> Result<Outcome> {
+    pub(super) async fn explain(
+        &mut self,
+        explain: &Explain,
+        _cancel: &CancellationToken,
+    ) -> Result<Outcome> {
         if explain.analyze {
-            return Err(Error::unsupported("EXPLAIN ANALYZE is not supported yet").with_hint("Use EXPLAIN."));
+            return Err(Error::unsupported("EXPLAIN ANALYZE is not supported yet")
+                .with_hint("Use EXPLAIN."));
         }
         let text = match &explain.target {
             ExplainTarget::Statement(statement) => match statement.as_ref() {
@@ -155,17 +182,25 @@ impl Session {
                 Statement::CreateMaterializedView(view) => {
                     crate::plan::explain::explain(&self.plan_view(&view.query, &view.columns)?.0)
                 }
-                _ => return Err(Error::unsupported("EXPLAIN of this statement is not supported yet")
-                    .with_hint("EXPLAIN a query, or a CREATE MATERIALIZED VIEW.")),
+                _ => {
+                    return Err(Error::unsupported(
+                        "EXPLAIN of this statement is not supported yet",
+                    )
+                    .with_hint("EXPLAIN a query, or a CREATE MATERIALIZED VIEW."));
+                }
             },
             ExplainTarget::MaterializedView(name) => {
                 let snapshot = self.server.catalog.snapshot();
-                let object =
-                    snapshot.resolve_kind(&self.settings.search_path(), name, DropKind::MaterializedView)?;
+                let object = snapshot.resolve_kind(
+                    &self.settings.search_path(),
+                    name,
+                    DropKind::MaterializedView,
+                )?;
                 let ObjectKind::MaterializedView { query, .. } = &object.kind else {
                     return Err(Error::internal("not a materialized view"));
                 };
-                let columns: Vec<String> = object.columns.fields().iter().map(|f| f.name().clone()).collect();
+                let columns: Vec<String> =
+                    object.columns.fields().iter().map(|f| f.name().clone()).collect();
                 crate::plan::explain::explain(&self.plan_view(query, &columns)?.0)
             }
         };

@@ -6,8 +6,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BooleanArray};
 
 use super::{Accumulator, Failure, Input, reset, split};
-use crate::operators::group_index::keep;
 use crate::error::Result;
+use crate::operators::group_index::keep;
 
 #[derive(Clone, Copy, Default)]
 struct Tally {

@@ -6,9 +6,9 @@ use arrow_array::{Array, ArrayRef, Int64Array};
 use arrow_buffer::NullBuffer;
 
 use super::{Accumulator, Failure, Input, reset, split};
+use crate::error::Result;
 use crate::operators::group_index::keep;
 use crate::operators::prefetch::gather;
-use crate::error::Result;
 
 /// `count(*)` without a filter: the operator's own row counts, so it keeps nothing.
 pub struct CountStar;

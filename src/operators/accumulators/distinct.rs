@@ -10,8 +10,8 @@ use arrow_schema::DataType;
 use std::sync::Arc;
 
 use super::{Accumulator, Entries, Failure, Input};
-use crate::operators::group_index::{GroupIndex, keep};
 use crate::error::{Error, Result};
+use crate::operators::group_index::{GroupIndex, keep};
 
 pub struct Distinct {
     key_types: Vec<DataType>,

@@ -4,10 +4,10 @@ use arrow_array::ArrayRef;
 use arrow_schema::DataType;
 
 use super::{Accumulator, Entries, Failure, Input, reset};
+use crate::error::Result;
 use crate::operators::group_index::keep;
 use crate::operators::ordered_bag::{Added, OrderedBag};
 use crate::operators::ordered_key::{BytesCodec, DecimalCodec, KeyCodec, NarrowCodec};
-use crate::error::Result;
 
 /// `max` where `greatest`, else `min`.
 pub fn build(

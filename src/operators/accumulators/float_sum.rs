@@ -10,10 +10,10 @@ use arrow_array::{ArrayRef, Float32Array, Float64Array};
 use arrow_schema::DataType;
 
 use super::{Accumulator, Failure, Input, reset, split};
+use crate::error::{Error, Result, SqlState};
 use crate::operators::exact_float_sum::FloatSum;
 use crate::operators::group_index::keep;
 use crate::operators::prefetch::{AHEAD, prefetch};
-use crate::error::{Error, Result, SqlState};
 
 #[derive(Clone, Default)]
 struct State {

@@ -8,8 +8,8 @@ use arrow_array::{ArrayRef, IntervalMonthDayNanoArray};
 use arrow_buffer::IntervalMonthDayNano;
 
 use super::{Accumulator, Failure, Input, reset, split};
-use crate::operators::group_index::keep;
 use crate::error::{Result, SqlState};
+use crate::operators::group_index::keep;
 
 #[derive(Clone, Copy, Default)]
 struct State {

@@ -12,10 +12,10 @@ use arrow_buffer::{NullBuffer, NullBufferBuilder, i256};
 use arrow_schema::DataType;
 
 use super::{Accumulator, Failure, Input, reset, split};
+use crate::error::{Error, Result, SqlState};
 use crate::operators::group_index::keep;
 use crate::operators::native_column::{from_i64, is_integer_like, to_i64};
 use crate::operators::prefetch::visit;
-use crate::error::{Error, Result, SqlState};
 
 /// `high * 2^128 + low`, and how many values there are.
 #[derive(Clone, Copy, Default)]

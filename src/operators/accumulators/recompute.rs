@@ -17,10 +17,10 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
 
 use super::{Accumulator, AggregateCall, Entries, Failure, Input};
+use crate::error::{Error, Result, SqlState};
 use crate::operators::group_index::keep;
 use crate::operators::ordered_bag::{Added, OrderedBag};
 use crate::operators::row_order::{RowOrder, SortKey};
-use crate::error::{Error, Result, SqlState};
 
 /// Rows of a group that are handed to DataFusion's accumulator at a time.
 const FEED_ROWS_MAX: usize = 8192;

@@ -29,9 +29,7 @@ use crate::query::sql_types::{QUOTIENT_SCALE, interval, numeric, pg_type_name};
 
 /// The family.
 pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
-    [false, true]
-        .map(|average| Arc::new(AggregateUDF::from(Total::new(average))))
-        .into()
+    [false, true].map(|average| Arc::new(AggregateUDF::from(Total::new(average)))).into()
 }
 
 /// `sum`, or `avg`.
@@ -43,10 +41,7 @@ struct Total {
 
 impl Total {
     fn new(average: bool) -> Total {
-        Total {
-            average,
-            signature: Signature::user_defined(Volatility::Immutable),
-        }
+        Total { average, signature: Signature::user_defined(Volatility::Immutable) }
     }
 }
 
@@ -105,18 +100,10 @@ impl AggregateUDFImpl for Total {
             total: Sum::new(input),
             count: 0,
             returned: args.return_field.data_type().clone(),
-            scale: if let DataType::Decimal128(_, scale) = input {
-                *scale
-            } else {
-                0
-            },
+            scale: if let DataType::Decimal128(_, scale) = input { *scale } else { 0 },
         };
         if args.is_distinct {
-            return Ok(Box::new(Distinct {
-                input: input.clone(),
-                seen: HashSet::new(),
-                totals,
-            }));
+            return Ok(Box::new(Distinct { input: input.clone(), seen: HashSet::new(), totals }));
         }
         Ok(Box::new(totals))
     }
@@ -125,11 +112,7 @@ impl AggregateUDFImpl for Total {
         let input = args.input_fields[0].data_type();
         if args.is_distinct {
             let item = Arc::new(Field::new_list_field(input.clone(), true));
-            return Ok(vec![Arc::new(Field::new(
-                "values",
-                DataType::List(item),
-                true,
-            ))]);
+            return Ok(vec![Arc::new(Field::new("values", DataType::List(item), true))]);
         }
         let total = Sum::new(input).state_type();
         Ok(vec![
@@ -158,11 +141,7 @@ impl Sum {
             DataType::Float32 | DataType::Float64 | DataType::Null => {
                 Sum::Float(ExactSum::default())
             }
-            DataType::Interval(_) => Sum::Interval {
-                months: 0,
-                days: 0,
-                nanoseconds: 0,
-            },
+            DataType::Interval(_) => Sum::Interval { months: 0, days: 0, nanoseconds: 0 },
             _ => Sum::Number(i256::ZERO),
         }
     }
@@ -173,10 +152,9 @@ impl Sum {
             Sum::Float(_) => {
                 DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)))
             }
-            Sum::Interval { .. } => DataType::List(Arc::new(Field::new_list_field(
-                DataType::Decimal128(38, 0),
-                true,
-            ))),
+            Sum::Interval { .. } => {
+                DataType::List(Arc::new(Field::new_list_field(DataType::Decimal128(38, 0), true)))
+            }
         }
     }
 
@@ -186,9 +164,10 @@ impl Sum {
             T::Native: Into<i128>,
         {
             let values = values.as_primitive::<T>();
-            values.iter().flatten().fold(i256::ZERO, |sum, v| {
-                sum.wrapping_add(i256::from_i128(v.into()))
-            })
+            values
+                .iter()
+                .flatten()
+                .fold(i256::ZERO, |sum, v| sum.wrapping_add(i256::from_i128(v.into())))
         }
         match self {
             Sum::Number(total) => {
@@ -207,22 +186,12 @@ impl Sum {
                     .iter()
                     .flatten()
                     .for_each(|v| total.add(v.into())),
-                _ => values
-                    .as_primitive::<Float64Type>()
-                    .iter()
-                    .flatten()
-                    .for_each(|v| total.add(v)),
+                _ => {
+                    values.as_primitive::<Float64Type>().iter().flatten().for_each(|v| total.add(v))
+                }
             },
-            Sum::Interval {
-                months,
-                days,
-                nanoseconds,
-            } => {
-                for value in values
-                    .as_primitive::<IntervalMonthDayNanoType>()
-                    .iter()
-                    .flatten()
-                {
+            Sum::Interval { months, days, nanoseconds } => {
+                for value in values.as_primitive::<IntervalMonthDayNanoType>().iter().flatten() {
                     *months += i64::from(value.months);
                     *days += i64::from(value.days);
                     *nanoseconds += i128::from(value.nanoseconds);
@@ -251,16 +220,8 @@ impl Sum {
         match (self, removed) {
             (Sum::Number(total), Sum::Number(removed)) => *total = total.wrapping_sub(removed),
             (
-                Sum::Interval {
-                    months,
-                    days,
-                    nanoseconds,
-                },
-                Sum::Interval {
-                    months: m,
-                    days: d,
-                    nanoseconds: n,
-                },
+                Sum::Interval { months, days, nanoseconds },
+                Sum::Interval { months: m, days: d, nanoseconds: n },
             ) => {
                 *months -= m;
                 *days -= d;
@@ -279,11 +240,7 @@ impl Sum {
                     total.parts().into_iter().map(ScalarValue::from).collect();
                 ScalarValue::List(ScalarValue::new_list_nullable(&parts, &DataType::Float64))
             }
-            Sum::Interval {
-                months,
-                days,
-                nanoseconds,
-            } => {
+            Sum::Interval { months, days, nanoseconds } => {
                 let parts = [i128::from(*months), i128::from(*days), *nanoseconds]
                     .map(|part| ScalarValue::Decimal128(Some(part), 38, 0));
                 ScalarValue::List(ScalarValue::new_list_nullable(
@@ -303,18 +260,10 @@ impl Sum {
             }
             Sum::Float(total) => {
                 for parts in states.as_list::<i32>().iter().flatten() {
-                    parts
-                        .as_primitive::<Float64Type>()
-                        .iter()
-                        .flatten()
-                        .for_each(|v| total.add(v));
+                    parts.as_primitive::<Float64Type>().iter().flatten().for_each(|v| total.add(v));
                 }
             }
-            Sum::Interval {
-                months,
-                days,
-                nanoseconds,
-            } => {
+            Sum::Interval { months, days, nanoseconds } => {
                 for parts in states.as_list::<i32>().iter().flatten() {
                     let parts = parts.as_primitive::<Decimal128Type>();
                     *months += parts.value(0) as i64;
@@ -349,10 +298,7 @@ impl Totals {
             Sum::Number(total) => self.number(*total),
             Sum::Float(total) => {
                 let overflow = || {
-                    Error::new(
-                        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-                        "value out of range: overflow",
-                    )
+                    Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow")
                 };
                 let sum = total.round().ok_or_else(overflow)?;
                 if self.average {
@@ -366,11 +312,9 @@ impl Totals {
                     _ => Ok(ScalarValue::from(sum)),
                 }
             }
-            Sum::Interval {
-                months,
-                days,
-                nanoseconds,
-            } => self.interval(*months, *days, *nanoseconds),
+            Sum::Interval { months, days, nanoseconds } => {
+                self.interval(*months, *days, *nanoseconds)
+            }
         }
     }
 
@@ -393,11 +337,7 @@ impl Totals {
         } else {
             total
         };
-        Ok(ScalarValue::Decimal128(
-            Some(bounded(value)?),
-            precision,
-            scale,
-        ))
+        Ok(ScalarValue::Decimal128(Some(bounded(value)?), precision, scale))
     }
 
     /// Averages carry fractions of months into days (of 30 a month) and of days into time, as PostgreSQL's division does.
@@ -409,11 +349,7 @@ impl Totals {
             let all_days = i128::from(days) + rest * 30;
             let (day, rest) = (all_days / count, all_days % count);
             let all_nanoseconds = nanoseconds + rest * 86_400_000_000_000;
-            (
-                month as i64,
-                day as i64,
-                all_nanoseconds / count / 1000 * 1000,
-            )
+            (month as i64, day as i64, all_nanoseconds / count / 1000 * 1000)
         } else {
             (months, days, nanoseconds)
         };
@@ -446,11 +382,7 @@ impl Accumulator for Totals {
     }
 
     fn size(&self) -> usize {
-        let parts = if let Sum::Float(sum) = &self.total {
-            sum.parts().capacity() * 8
-        } else {
-            0
-        };
+        let parts = if let Sum::Float(sum) = &self.total { sum.parts().capacity() * 8 } else { 0 };
         size_of::<Totals>() + parts
     }
 
@@ -459,11 +391,7 @@ impl Accumulator for Totals {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
-        self.count += states[1]
-            .as_primitive::<Int64Type>()
-            .iter()
-            .flatten()
-            .sum::<i64>();
+        self.count += states[1].as_primitive::<Int64Type>().iter().flatten().sum::<i64>();
         self.total.merge(&states[0]).map_err(to_datafusion)
     }
 }
@@ -509,10 +437,7 @@ impl Accumulator for Distinct {
 
     fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
         let values: Vec<ScalarValue> = self.seen.iter().cloned().collect();
-        Ok(vec![ScalarValue::List(ScalarValue::new_list_nullable(
-            &values,
-            &self.input,
-        ))])
+        Ok(vec![ScalarValue::List(ScalarValue::new_list_nullable(&values, &self.input))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {

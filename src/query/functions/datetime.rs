@@ -33,12 +33,8 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         interval_length(),
         Arc::new(ScalarUDF::from(Part::new("extract", true))),
         Arc::new(ScalarUDF::from(Part::new("date_part", false))),
-        Arc::new(ScalarUDF::from(Truncate {
-            signature: Signature::any(2, Volatility::Immutable),
-        })),
-        Arc::new(ScalarUDF::from(Zone {
-            signature: Signature::any(2, Volatility::Immutable),
-        })),
+        Arc::new(ScalarUDF::from(Truncate { signature: Signature::any(2, Volatility::Immutable) })),
+        Arc::new(ScalarUDF::from(Zone { signature: Signature::any(2, Volatility::Immutable) })),
     ];
     let clocks = [
         ("now", timestamptz()),
@@ -59,10 +55,7 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
 fn field_name(literal: Option<&ScalarValue>) -> String {
-    literal
-        .and_then(|value| value.try_as_str().flatten())
-        .unwrap_or_default()
-        .to_ascii_lowercase()
+    literal.and_then(|value| value.try_as_str().flatten()).unwrap_or_default().to_ascii_lowercase()
 }
 
 /// The singular name of a field, as PostgreSQL's abbreviations and plurals have it.
@@ -105,11 +98,7 @@ struct Part {
 
 impl Part {
     fn new(name: &'static str, exact: bool) -> Part {
-        Part {
-            name,
-            exact,
-            signature: Signature::any(2, Volatility::Immutable),
-        }
+        Part { name, exact, signature: Signature::any(2, Volatility::Immutable) }
     }
 }
 
@@ -123,11 +112,7 @@ impl ScalarUDFImpl for Part {
     }
 
     fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
-        Ok(if self.exact {
-            numeric(6)
-        } else {
-            DataType::Float64
-        })
+        Ok(if self.exact { numeric(6) } else { DataType::Float64 })
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
@@ -141,11 +126,7 @@ impl ScalarUDFImpl for Part {
                 | DataType::Null
         );
         if !dated {
-            let name = if self.exact {
-                "pg_catalog.extract"
-            } else {
-                self.name
-            };
+            let name = if self.exact { "pg_catalog.extract" } else { self.name };
             let error =
                 undefined_function(name, &["unknown".to_owned(), pg_name(&args.arg_fields[1])]);
             return Err(to_datafusion(error));
@@ -163,20 +144,13 @@ impl ScalarUDFImpl for Part {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let name = constant(&args.args[0])?;
-        let zone = args
-            .config_options
-            .execution
-            .time_zone
-            .clone()
-            .unwrap_or_default();
+        let zone = args.config_options.execution.time_zone.clone().unwrap_or_default();
         with_column(&args.args[1], args.number_rows, |array| {
             let unit = unit(&name);
             let scale = scale_of(unit, array.data_type());
             let values = parts(array, unit, scale, &zone)?;
             if self.exact {
-                let values = values
-                    .with_precision_and_scale(38, scale)
-                    .map_err(from_arrow)?;
+                let values = values.with_precision_and_scale(38, scale).map_err(from_arrow)?;
                 return Ok(Arc::new(values) as ArrayRef);
             }
             let divisor = 10_f64.powi(scale.into());
@@ -245,14 +219,14 @@ fn parts(
         DataType::Timestamp(..) => array
             .as_primitive::<TimestampMicrosecondType>()
             .try_unary(|micros| moment_part(micros, unit, scale, "timestamp without time zone")),
-        DataType::Time64(_) => array
-            .as_primitive::<Time64MicrosecondType>()
-            .try_unary(|micros| match unit {
+        DataType::Time64(_) => {
+            array.as_primitive::<Time64MicrosecondType>().try_unary(|micros| match unit {
                 "hour" | "minute" | "second" | "milliseconds" | "microseconds" | "epoch" => {
                     moment_part(micros, unit, scale, "time without time zone")
                 }
                 _ => Err(unknown_unit(unit, "time without time zone")),
-            }),
+            })
+        }
         DataType::Interval(_) => array
             .as_primitive::<IntervalMonthDayNanoType>()
             .try_unary(|value| interval_part(value, unit)),
@@ -268,10 +242,7 @@ fn civil(micros: i64) -> Result<NaiveDateTime> {
 
 fn moment_part(micros: i64, unit: &str, scale: i8, type_name: &str) -> Result<i128> {
     let of_day = micros.rem_euclid(MICROS_PER_DAY);
-    debug_assert!(
-        (0..=6).contains(&scale),
-        "parts have at most six fraction digits"
-    );
+    debug_assert!((0..=6).contains(&scale), "parts have at most six fraction digits");
     let value = match unit {
         "epoch" => micros,
         "microseconds" | "milliseconds" | "second" => of_day % (60 * MICROS_PER_SECOND),
@@ -364,12 +335,7 @@ impl ScalarUDFImpl for Truncate {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let name = constant(&args.args[0])?;
-        let zone = args
-            .config_options
-            .execution
-            .time_zone
-            .clone()
-            .unwrap_or_default();
+        let zone = args.config_options.execution.time_zone.clone().unwrap_or_default();
         let returned = args.return_field.data_type();
         with_column(&args.args[1], args.number_rows, |array| {
             truncate(array, unit(&name), returned, &zone)
@@ -396,12 +362,9 @@ fn truncate(array: &ArrayRef, unit: &str, returned: &DataType, zone: &str) -> Re
                 .try_unary(|value| truncate_interval(value, unit))?;
             Ok(Arc::new(truncated))
         }
-        DataType::Utf8 => truncate(
-            &text::from_text(array, &plain(timestamp()), zone)?,
-            unit,
-            returned,
-            zone,
-        ),
+        DataType::Utf8 => {
+            truncate(&text::from_text(array, &plain(timestamp()), zone)?, unit, returned, zone)
+        }
         _ => {
             let truncated: PrimitiveArray<TimestampMicrosecondType> = array
                 .as_primitive::<TimestampMicrosecondType>()
@@ -512,21 +475,14 @@ impl ScalarUDFImpl for Zone {
             );
             return Err(to_datafusion(error));
         }
-        let session = args
-            .config_options
-            .execution
-            .time_zone
-            .clone()
-            .unwrap_or_default();
-        with_column(&args.args[1], args.number_rows, |array| {
-            match array.data_type() {
-                DataType::Timestamp(_, None) => text::local_to_instant(array, &zone),
-                DataType::Date32 => {
-                    let midnight = arrow_cast::cast(array, &timestamp()).map_err(from_arrow)?;
-                    text::instant_to_local(&text::local_to_instant(&midnight, &session)?, &zone)
-                }
-                _ => text::instant_to_local(array, &zone),
+        let session = args.config_options.execution.time_zone.clone().unwrap_or_default();
+        with_column(&args.args[1], args.number_rows, |array| match array.data_type() {
+            DataType::Timestamp(_, None) => text::local_to_instant(array, &zone),
+            DataType::Date32 => {
+                let midnight = arrow_cast::cast(array, &timestamp()).map_err(from_arrow)?;
+                text::instant_to_local(&text::local_to_instant(&midnight, &session)?, &zone)
             }
+            _ => text::instant_to_local(array, &zone),
         })
     }
 }
@@ -541,11 +497,7 @@ struct Clock {
 
 impl Clock {
     fn new(name: &'static str, returned: DataType) -> Clock {
-        Clock {
-            name,
-            returned,
-            signature: Signature::nullary(Volatility::Stable),
-        }
+        Clock { name, returned, signature: Signature::nullary(Volatility::Stable) }
     }
 }
 
@@ -570,12 +522,7 @@ impl ScalarUDFImpl for Clock {
             PrimitiveArray::<TimestampMicrosecondType>::from(vec![now.timestamp_micros()])
                 .with_data_type(timestamptz()),
         );
-        let zone = info
-            .config_options()
-            .execution
-            .time_zone
-            .clone()
-            .unwrap_or_default();
+        let zone = info.config_options().execution.time_zone.clone().unwrap_or_default();
         let value = match &self.returned {
             DataType::Timestamp(_, Some(_)) => instant,
             other => {
@@ -599,9 +546,7 @@ impl ScalarUDFImpl for Clock {
 
 /// The length by which intervals compare.
 pub(crate) fn interval_length() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Length {
-        signature: Signature::any(1, Volatility::Immutable),
-    }))
+    Arc::new(ScalarUDF::from(Length { signature: Signature::any(1, Volatility::Immutable) }))
 }
 
 /// `interval_length(interval)`: microseconds, a month as thirty days of twenty-four hours.
@@ -636,11 +581,7 @@ impl ScalarUDFImpl for Length {
                 let days = i128::from(value.months) * 30 + i128::from(value.days);
                 days * i128::from(MICROS_PER_DAY) + i128::from(value.nanoseconds / 1000)
             });
-            Ok(Arc::new(
-                lengths
-                    .with_precision_and_scale(38, 0)
-                    .map_err(from_arrow)?,
-            ) as ArrayRef)
+            Ok(Arc::new(lengths.with_precision_and_scale(38, 0).map_err(from_arrow)?) as ArrayRef)
         })
     }
 }

@@ -40,11 +40,8 @@ impl ExactSum {
         let mut kept = 0;
         for i in 0..self.parts.len() {
             let part = self.parts[i];
-            let (large, small) = if carried.abs() < part.abs() {
-                (part, carried)
-            } else {
-                (carried, part)
-            };
+            let (large, small) =
+                if carried.abs() < part.abs() { (part, carried) } else { (carried, part) };
             let sum = large + small;
             let rest = small - (sum - large);
             if rest != 0.0 {
@@ -63,11 +60,7 @@ impl ExactSum {
         if self.nans > 0 {
             parts.push(f64::NAN);
         }
-        for (count, value) in self
-            .infinities
-            .iter()
-            .zip([f64::NEG_INFINITY, f64::INFINITY])
-        {
+        for (count, value) in self.infinities.iter().zip([f64::NEG_INFINITY, f64::INFINITY]) {
             if *count > 0 {
                 parts.push(value);
             }
@@ -80,11 +73,7 @@ impl ExactSum {
         if self.nans > 0 || self.infinities.iter().all(|count| *count > 0) {
             return Some(f64::NAN);
         }
-        for (count, value) in self
-            .infinities
-            .iter()
-            .zip([f64::NEG_INFINITY, f64::INFINITY])
-        {
+        for (count, value) in self.infinities.iter().zip([f64::NEG_INFINITY, f64::INFINITY]) {
             if *count > 0 {
                 return Some(value);
             }

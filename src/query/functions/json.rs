@@ -44,22 +44,10 @@ pub(crate) fn operator(
         return None;
     }
     let access = match op {
-        BinaryOperator::Arrow => Access {
-            path: false,
-            text: false,
-        },
-        BinaryOperator::LongArrow => Access {
-            path: false,
-            text: true,
-        },
-        BinaryOperator::HashArrow => Access {
-            path: true,
-            text: false,
-        },
-        BinaryOperator::HashLongArrow => Access {
-            path: true,
-            text: true,
-        },
+        BinaryOperator::Arrow => Access { path: false, text: false },
+        BinaryOperator::LongArrow => Access { path: false, text: true },
+        BinaryOperator::HashArrow => Access { path: true, text: false },
+        BinaryOperator::HashLongArrow => Access { path: true, text: true },
         _ => return None,
     };
     Some(access.function())
@@ -74,22 +62,10 @@ struct Access {
 
 impl Access {
     const ALL: [Access; 4] = [
-        Access {
-            path: false,
-            text: false,
-        },
-        Access {
-            path: false,
-            text: true,
-        },
-        Access {
-            path: true,
-            text: false,
-        },
-        Access {
-            path: true,
-            text: true,
-        },
+        Access { path: false, text: false },
+        Access { path: false, text: true },
+        Access { path: true, text: false },
+        Access { path: true, text: true },
     ];
 
     fn name(self) -> &'static str {
@@ -129,11 +105,7 @@ impl ScalarUDFImpl for Get {
     }
 
     fn return_field_from_args(&self, _args: ReturnFieldArgs) -> DfResult<FieldRef> {
-        Ok(if self.access.text {
-            plain(DataType::Utf8)
-        } else {
-            marked(DataType::Utf8, "jsonb")
-        })
+        Ok(if self.access.text { plain(DataType::Utf8) } else { marked(DataType::Utf8, "jsonb") })
     }
 
     fn is_strict(&self) -> bool {
@@ -146,22 +118,17 @@ impl ScalarUDFImpl for Get {
         let documents = documents
             .as_string_opt::<i32>()
             .ok_or_else(|| to_datafusion(Error::internal("jsonb is text")))?;
-        let values = (0..documents.len()).map(|row| {
-            if documents.is_null(row) || keys.is_null(row) {
-                return Ok(None);
-            }
-            let part = step(documents.value(row), &keys, row, self.access.path)?;
-            Ok(part.and_then(|part| {
-                if self.access.text {
-                    as_text(part)
-                } else {
-                    Some(part.to_owned())
+        let values =
+            (0..documents.len()).map(|row| {
+                if documents.is_null(row) || keys.is_null(row) {
+                    return Ok(None);
                 }
-            }))
-        });
-        let values = values
-            .collect::<Result<StringArray>>()
-            .map_err(to_datafusion)?;
+                let part = step(documents.value(row), &keys, row, self.access.path)?;
+                Ok(part.and_then(|part| {
+                    if self.access.text { as_text(part) } else { Some(part.to_owned()) }
+                }))
+            });
+        let values = values.collect::<Result<StringArray>>().map_err(to_datafusion)?;
         Ok(ColumnarValue::Array(Arc::new(values)))
     }
 }
@@ -180,14 +147,7 @@ fn step<'a>(document: &'a str, keys: &ArrayRef, row: usize, path: bool) -> Resul
             if steps.null_count() > 0 {
                 return Ok(None);
             }
-            walk(
-                document,
-                &steps
-                    .iter()
-                    .flatten()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>(),
-            )
+            walk(document, &steps.iter().flatten().map(str::to_owned).collect::<Vec<_>>())
         }
         other => return Err(Error::unsupported(format!("a jsonb key of type {other}"))),
     })
@@ -199,20 +159,15 @@ fn path_of_text(text: &str) -> Vec<String> {
     if inner.is_empty() {
         return vec![];
     }
-    inner
-        .split(',')
-        .map(|step| step.trim().trim_matches('"').to_owned())
-        .collect()
+    inner.split(',').map(|step| step.trim().trim_matches('"').to_owned()).collect()
 }
 
 fn walk<'a>(document: &'a str, steps: &[String]) -> Option<&'a str> {
-    steps
-        .iter()
-        .try_fold(document, |part, step| match part.as_bytes().first()? {
-            b'{' => member(part, step),
-            b'[' => element(part, step.parse().ok()?),
-            _ => None,
-        })
+    steps.iter().try_fold(document, |part, step| match part.as_bytes().first()? {
+        b'{' => member(part, step),
+        b'[' => element(part, step.parse().ok()?),
+        _ => None,
+    })
 }
 
 /// The end of the value that begins at `start`.
@@ -262,11 +217,8 @@ fn member<'a>(document: &'a str, key: &str) -> Option<&'a str> {
     let mut items = items(document);
     while let (Some(name), Some(value)) = (items.next(), items.next()) {
         let plain = name.get(1..name.len().saturating_sub(1))?;
-        let same = if plain.contains('\\') {
-            as_text(name).as_deref() == Some(key)
-        } else {
-            plain == key
-        };
+        let same =
+            if plain.contains('\\') { as_text(name).as_deref() == Some(key) } else { plain == key };
         if same {
             return Some(value);
         }
@@ -279,11 +231,7 @@ fn element(document: &str, index: i64) -> Option<&str> {
     if !document.starts_with('[') {
         return None;
     }
-    let index = if index < 0 {
-        items(document).count() as i64 + index
-    } else {
-        index
-    };
+    let index = if index < 0 { items(document).count() as i64 + index } else { index };
     items(document).nth(usize::try_from(index).ok()?)
 }
 
@@ -326,19 +274,15 @@ impl ScalarUDFImpl for TypeOf {
             .as_string_opt::<i32>()
             .ok_or_else(|| to_datafusion(Error::internal("jsonb is text")))?;
         let kinds = documents.iter().map(|document| {
-            document
-                .and_then(|text| text.trim_start().bytes().next())
-                .map(|first| match first {
-                    b'{' => "object",
-                    b'[' => "array",
-                    b'"' => "string",
-                    b't' | b'f' => "boolean",
-                    b'n' => "null",
-                    _ => "number",
-                })
+            document.and_then(|text| text.trim_start().bytes().next()).map(|first| match first {
+                b'{' => "object",
+                b'[' => "array",
+                b'"' => "string",
+                b't' | b'f' => "boolean",
+                b'n' => "null",
+                _ => "number",
+            })
         });
-        Ok(ColumnarValue::Array(Arc::new(
-            kinds.collect::<StringArray>(),
-        )))
+        Ok(ColumnarValue::Array(Arc::new(kinds.collect::<StringArray>())))
     }
 }

@@ -36,9 +36,7 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         ("floor", Direction::Down),
         ("trunc", Direction::TowardsZero),
     ];
-    named
-        .map(|(name, direction)| Arc::new(ScalarUDF::from(Rounding::new(name, direction))))
-        .into()
+    named.map(|(name, direction)| Arc::new(ScalarUDF::from(Rounding::new(name, direction)))).into()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,11 +56,7 @@ struct Rounding {
 
 impl Rounding {
     fn new(name: &'static str, direction: Direction) -> Rounding {
-        Rounding {
-            name,
-            direction,
-            signature: Signature::user_defined(Volatility::Immutable),
-        }
+        Rounding { name, direction, signature: Signature::user_defined(Volatility::Immutable) }
     }
 
     fn takes_digits(&self) -> bool {
@@ -147,9 +141,7 @@ impl ScalarUDFImpl for Rounding {
                 ))));
             }
         };
-        with_column(&args.args[0], args.number_rows, |array| {
-            self.numerics(array, digits, *scale)
-        })
+        with_column(&args.args[0], args.number_rows, |array| self.numerics(array, digits, *scale))
     }
 }
 
@@ -165,14 +157,12 @@ fn digits_of(value: &ScalarValue) -> Option<i8> {
 impl Rounding {
     fn doubles(&self, array: &ArrayRef) -> Result<ArrayRef> {
         let rounded: PrimitiveArray<Float64Type> =
-            array
-                .as_primitive::<Float64Type>()
-                .unary(|value| match self.direction {
-                    Direction::Nearest => value.round_ties_even(),
-                    Direction::Up => value.ceil(),
-                    Direction::Down => value.floor(),
-                    Direction::TowardsZero => value.trunc(),
-                });
+            array.as_primitive::<Float64Type>().unary(|value| match self.direction {
+                Direction::Nearest => value.round_ties_even(),
+                Direction::Up => value.ceil(),
+                Direction::Down => value.floor(),
+                Direction::TowardsZero => value.trunc(),
+            });
         Ok(Arc::new(rounded))
     }
 
@@ -182,10 +172,8 @@ impl Rounding {
             return Err(Error::internal("rounding takes a numeric"));
         };
         let step = power_of_ten(from - digits.min(*from));
-        let (down, up) = (
-            power_of_ten((*from).min(digits) - scale),
-            power_of_ten(scale - (*from).min(digits)),
-        );
+        let (down, up) =
+            (power_of_ten((*from).min(digits) - scale), power_of_ten(scale - (*from).min(digits)));
         let rounded: PrimitiveArray<Decimal128Type> =
             array.as_primitive::<Decimal128Type>().try_unary(|value| {
                 let value = i256::from_i128(value);
@@ -203,18 +191,11 @@ impl Rounding {
                 };
                 bounded(whole.wrapping_mul(up).wrapping_div(down))
             })?;
-        Ok(Arc::new(
-            rounded
-                .with_precision_and_scale(38, scale)
-                .map_err(from_arrow)?,
-        ))
+        Ok(Arc::new(rounded.with_precision_and_scale(38, scale).map_err(from_arrow)?))
     }
 }
 
 /// A signature that takes any arguments, none included.
 pub(super) fn any_arguments(volatility: Volatility) -> Signature {
-    Signature::one_of(
-        vec![TypeSignature::Nullary, TypeSignature::VariadicAny],
-        volatility,
-    )
+    Signature::one_of(vec![TypeSignature::Nullary, TypeSignature::VariadicAny], volatility)
 }

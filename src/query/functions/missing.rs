@@ -21,10 +21,7 @@ pub(crate) fn undefined(name: &str) -> Arc<ScalarUDF> {
 
 /// A function whose every call fails with `error`.
 pub(crate) fn refused(name: &str, error: Error) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Missing::new(
-        name,
-        Some((error.code.0, error.message)),
-    )))
+    Arc::new(ScalarUDF::from(Missing::new(name, Some((error.code.0, error.message)))))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -40,11 +37,7 @@ impl Missing {
             vec![TypeSignature::Nullary, TypeSignature::VariadicAny],
             Volatility::Immutable,
         );
-        Missing {
-            name: name.to_owned(),
-            error,
-            signature,
-        }
+        Missing { name: name.to_owned(), error, signature }
     }
 
     fn error(&self, arguments: &[String]) -> Error {
@@ -65,10 +58,7 @@ impl ScalarUDFImpl for Missing {
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        let names: Vec<String> = types
-            .iter()
-            .map(crate::query::sql_types::pg_type_name)
-            .collect();
+        let names: Vec<String> = types.iter().map(crate::query::sql_types::pg_type_name).collect();
         Err(to_datafusion(self.error(&names)))
     }
 

@@ -23,10 +23,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let mut functions = SessionStateDefaults::default_scalar_functions();
     // Names that PostgreSQL has for functions of DataFusion's.
     functions.push(Arc::new(
-        datafusion::functions::math::signum()
-            .as_ref()
-            .clone()
-            .with_aliases(["sign"]),
+        datafusion::functions::math::signum().as_ref().clone().with_aliases(["sign"]),
     ));
     functions.extend(Operation::ALL.map(arithmetic::function));
     functions.extend(datetime::all());

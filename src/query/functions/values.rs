@@ -18,12 +18,8 @@ use crate::query::sql_types::{marked, pg_name};
 /// The family.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
     vec![
-        Arc::new(ScalarUDF::from(TypeOf {
-            signature: Signature::any(1, Volatility::Immutable),
-        })),
-        Arc::new(ScalarUDF::from(RandomUuid {
-            signature: any_arguments(Volatility::Volatile),
-        })),
+        Arc::new(ScalarUDF::from(TypeOf { signature: Signature::any(1, Volatility::Immutable) })),
+        Arc::new(ScalarUDF::from(RandomUuid { signature: any_arguments(Volatility::Volatile) })),
     ]
 }
 
@@ -47,9 +43,7 @@ impl ScalarUDFImpl for TypeOf {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        Ok(ColumnarValue::Scalar(ScalarValue::from(pg_name(
-            &args.arg_fields[0],
-        ))))
+        Ok(ColumnarValue::Scalar(ScalarValue::from(pg_name(&args.arg_fields[0]))))
     }
 }
 

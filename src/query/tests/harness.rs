@@ -27,37 +27,10 @@ pub(super) fn t_batch() -> RecordBatch {
     let n = arrow_cast::cast(&numbers, &DataType::Decimal128(10, 2)).unwrap();
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("a", numbers),
-        (
-            "b",
-            Arc::new(Int32Array::from(vec![Some(0), Some(1), Some(2), Some(0)])),
-        ),
-        (
-            "c",
-            Arc::new(Int64Array::from(vec![
-                Some(i64::MAX),
-                Some(5),
-                None,
-                Some(7),
-            ])),
-        ),
-        (
-            "d",
-            Arc::new(Float64Array::from(vec![
-                Some(1.5),
-                Some(2.5),
-                Some(0.0),
-                None,
-            ])),
-        ),
-        (
-            "s",
-            Arc::new(StringArray::from(vec![
-                Some("1"),
-                Some("two"),
-                None,
-                Some("4"),
-            ])),
-        ),
+        ("b", Arc::new(Int32Array::from(vec![Some(0), Some(1), Some(2), Some(0)]))),
+        ("c", Arc::new(Int64Array::from(vec![Some(i64::MAX), Some(5), None, Some(7)]))),
+        ("d", Arc::new(Float64Array::from(vec![Some(1.5), Some(2.5), Some(0.0), None]))),
+        ("s", Arc::new(StringArray::from(vec![Some("1"), Some("two"), None, Some("4")]))),
         ("n", n),
     ];
     RecordBatch::try_from_iter_with_nullable(
@@ -71,19 +44,13 @@ fn u_batch() -> RecordBatch {
         Field::new("id", DataType::Int32, true),
         Field::new("v", DataType::Int32, true),
     ]);
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int32Array::from(vec![2, 3])),
-        Arc::new(Int32Array::from(vec![20, 30])),
-    ];
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(Int32Array::from(vec![2, 3])), Arc::new(Int32Array::from(vec![20, 30]))];
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
 
 fn empty_batch() -> RecordBatch {
-    RecordBatch::new_empty(Arc::new(Schema::new(vec![Field::new(
-        "x",
-        DataType::Int32,
-        true,
-    )])))
+    RecordBatch::new_empty(Arc::new(Schema::new(vec![Field::new("x", DataType::Int32, true)])))
 }
 
 impl Resolver for Tables {
@@ -132,10 +99,7 @@ pub(super) fn plan_with(sql: &str, params: &[Option<FieldRef>]) -> Result<Logica
 
 pub(super) fn run_plan(plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
     let plan = engine().optimize_batch(canonicalise(plan)?)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(engine().collect(&plan, CancellationToken::new()))
 }
 
@@ -151,26 +115,25 @@ pub(super) fn rows(sql: &str) -> Result<String> {
             .zip(batch.columns())
             .map(|(field, column)| match column.data_type() {
                 DataType::Boolean => {
-                    let shown = column
-                        .as_boolean()
-                        .iter()
-                        .map(|v| v.map(|v| if v { "t" } else { "f" }));
+                    let shown =
+                        column.as_boolean().iter().map(|v| v.map(|v| if v { "t" } else { "f" }));
                     Ok(Arc::new(shown.collect::<StringArray>()) as ArrayRef)
                 }
                 _ => text::to_text(column, field, "UTC"),
             })
             .collect::<Result<_>>()?;
         for row in 0..batch.num_rows() {
-            let cells: Vec<&str> = columns
-                .iter()
-                .map(|column| {
-                    if column.is_null(row) {
-                        "∅"
-                    } else {
-                        column.as_string::<i32>().value(row)
-                    }
-                })
-                .collect();
+            let cells: Vec<&str> =
+                columns
+                    .iter()
+                    .map(|column| {
+                        if column.is_null(row) {
+                            "∅"
+                        } else {
+                            column.as_string::<i32>().value(row)
+                        }
+                    })
+                    .collect();
             lines.push(cells.join("|"));
         }
     }

@@ -9,10 +9,7 @@ use super::harness::{engine, outcome, plan, plan_with, run_plan};
 use crate::query::{bind_params, canonicalise, output_fields, prepare_params, volatile_function};
 
 fn streaming(sql: &str) -> String {
-    match plan(sql)
-        .and_then(canonicalise)
-        .and_then(|plan| engine().optimize_streaming(plan))
-    {
+    match plan(sql).and_then(canonicalise).and_then(|plan| engine().optimize_streaming(plan)) {
         Ok(plan) => plan.display_indent().to_string(),
         Err(error) => format!("{} {}", error.code, error.message),
     }
@@ -25,10 +22,7 @@ fn views_have_joins_for_subqueries() {
     let plan = streaming("select a from t where not exists (select 1 from u where u.id = t.a)");
     assert!(plan.contains("LeftAnti Join: t.a = "), "{plan}");
     let plan = streaming("select a, (select max(v) from u) as m from t");
-    assert!(
-        plan.contains("Left Join") && !plan.contains("ubquery:"),
-        "{plan}"
-    );
+    assert!(plan.contains("Left Join") && !plan.contains("ubquery:"), "{plan}");
     let plan = streaming("select a, (select count(*) from u where u.id = t.a) as m from t");
     assert!(plan.contains("Left Join: t.a = "), "{plan}");
 }
@@ -36,10 +30,7 @@ fn views_have_joins_for_subqueries() {
 #[test]
 fn cross_joins_with_equalities_become_inner_joins() {
     let plan = streaming("select t.a, u.v from t, u where t.a = u.id and u.v > 20 and t.b < u.v");
-    assert!(
-        plan.contains("Inner Join: t.a = u.id Filter: u.v > t.b"),
-        "{plan}"
-    );
+    assert!(plan.contains("Inner Join: t.a = u.id Filter: u.v > t.b"), "{plan}");
     assert!(plan.contains("Filter: u.v > Int32(20)"), "{plan}");
     assert!(plan.contains("projection=[a, b]"), "{plan}");
 }
@@ -59,19 +50,10 @@ fn fallible_filters_stay_above_joins_and_after_earlier_filters() {
 
 #[test]
 fn distinct_unions_and_top_n_are_kept() {
-    assert!(
-        streaming("select distinct b from t").contains("Distinct:"),
-        "distinct"
-    );
-    assert!(
-        streaming("select a from t union all select id from u").contains("Union"),
-        "union"
-    );
+    assert!(streaming("select distinct b from t").contains("Distinct:"), "distinct");
+    assert!(streaming("select a from t union all select id from u").contains("Union"), "union");
     let plan = streaming("select a from t order by a desc limit 3");
-    assert!(
-        plan.contains("Limit: skip=0, fetch=3") && plan.contains("Sort: t.a DESC"),
-        "{plan}"
-    );
+    assert!(plan.contains("Limit: skip=0, fetch=3") && plan.contains("Sort: t.a DESC"), "{plan}");
     let plan = streaming("select distinct on (b) b, a from t order by b, a");
     assert!(plan.contains("DistinctOn"), "{plan}");
 }
@@ -84,10 +66,7 @@ fn scalar_subqueries_of_several_rows_are_refused_in_views() {
 
 #[test]
 fn volatile_functions_are_named() {
-    assert_eq!(
-        volatile_function(&plan("select now(), a from t").unwrap()).as_deref(),
-        Some("now")
-    );
+    assert_eq!(volatile_function(&plan("select now(), a from t").unwrap()).as_deref(), Some("now"));
     assert_eq!(
         volatile_function(&plan("select gen_random_uuid()").unwrap()).as_deref(),
         Some("gen_random_uuid")
@@ -97,10 +76,7 @@ fn volatile_functions_are_named() {
             .as_deref(),
         Some("random")
     );
-    assert_eq!(
-        volatile_function(&plan("select lower(s), a + 1 from t").unwrap()),
-        None
-    );
+    assert_eq!(volatile_function(&plan("select lower(s), a + 1 from t").unwrap()), None);
 }
 
 fn columns(sql: &str) -> String {
@@ -116,14 +92,8 @@ fn columns(sql: &str) -> String {
 #[test]
 fn result_columns_have_postgres_names_and_types() {
     for (sql, expected) in [
-        (
-            "select 1, 'a', a + 1 from t",
-            "?column?:integer ?column?:text ?column?:integer",
-        ),
-        (
-            "select count(*), count(a), max(s) from t",
-            "count:bigint count:bigint max:text",
-        ),
+        ("select 1, 'a', a + 1 from t", "?column?:integer ?column?:text ?column?:integer"),
+        ("select count(*), count(a), max(s) from t", "count:bigint count:bigint max:text"),
         ("select a, a, t.a from t", "a:integer a:integer a:integer"),
         (
             "select *, a from u, t",
@@ -137,22 +107,13 @@ fn result_columns_have_postgres_names_and_types() {
             "select case when true then a end, coalesce(a, 1), (select max(v) from u) from t",
             "case:integer coalesce:integer max:integer",
         ),
-        (
-            "select now(), current_date",
-            "now:timestamp with time zone current_date:date",
-        ),
-        (
-            "select row_number() over (order by a) from t",
-            "row_number:bigint",
-        ),
+        ("select now(), current_date", "now:timestamp with time zone current_date:date"),
+        ("select row_number() over (order by a) from t", "row_number:bigint"),
         (
             "select '{}'::jsonb as j, '{}'::jsonb -> 'a' as k, '550e8400-e29b-41d4-a716-446655440000'::uuid",
             "j:jsonb k:jsonb uuid:uuid",
         ),
-        (
-            "select x from (select '{}'::jsonb as x from t) q where x is not null",
-            "x:jsonb",
-        ),
+        ("select x from (select '{}'::jsonb as x from t) q where x is not null", "x:jsonb"),
         ("select null as n", "n:text"),
         (
             "select sum(a), avg(a), sum(c), avg(d) from t",
@@ -166,11 +127,9 @@ fn result_columns_have_postgres_names_and_types() {
 fn params(sql: &str) -> String {
     let plan = plan(sql).unwrap();
     match prepare_params(&plan, &[]) {
-        Ok(fields) => fields
-            .iter()
-            .map(|f| crate::query::sql_types::pg_name(f))
-            .collect::<Vec<_>>()
-            .join(" "),
+        Ok(fields) => {
+            fields.iter().map(|f| crate::query::sql_types::pg_name(f)).collect::<Vec<_>>().join(" ")
+        }
         Err(error) => format!("{} {}", error.code, error.message),
     }
 }
@@ -178,24 +137,15 @@ fn params(sql: &str) -> String {
 #[test]
 fn parameters_take_their_types_from_context() {
     for (sql, expected) in [
-        (
-            "select a from t where a = $1 and s = $2 and n < $3",
-            "integer text numeric",
-        ),
+        ("select a from t where a = $1 and s = $2 and n < $3", "integer text numeric"),
         ("select $1 + 1", "integer"),
         ("select $1", "text"),
         ("select a + $1, c - $2 from t", "integer bigint"),
         ("select a from t where a in ($1, $2)", "integer integer"),
-        (
-            "select a from t where a between $1 and $2",
-            "integer integer",
-        ),
+        ("select a from t where a between $1 and $2", "integer integer"),
         ("select $1::bigint, $2::date", "text text"),
         ("select a from t limit $1", "bigint"),
-        (
-            "select a from t where a = $2",
-            "42P18 could not determine data type of parameter $1",
-        ),
+        ("select a from t where a = $2", "42P18 could not determine data type of parameter $1"),
     ] {
         assert_eq!(params(sql), expected, "{sql}");
     }
@@ -205,10 +155,7 @@ fn parameters_take_their_types_from_context() {
 fn bound_parameters_are_used() {
     let sql = "select a from t where a = $1 or s = $2";
     let plan = plan(sql).unwrap();
-    let values = vec![
-        ScalarValue::Int32(Some(2)),
-        ScalarValue::Utf8(Some("1".into())),
-    ];
+    let values = vec![ScalarValue::Int32(Some(2)), ScalarValue::Utf8(Some("1".into()))];
     let rows: usize = run_plan(bind_params(plan.clone(), values).unwrap())
         .unwrap()
         .iter()
@@ -216,11 +163,9 @@ fn bound_parameters_are_used() {
         .sum();
     assert_eq!(rows, 2);
     assert_eq!(bind_params(plan, vec![]).unwrap_err().code.0, "08P01");
-    let typed = plan_with(
-        "select $1 + 1",
-        &[Some(Arc::new(Field::new("", DataType::Int64, true)))],
-    )
-    .unwrap();
+    let typed =
+        plan_with("select $1 + 1", &[Some(Arc::new(Field::new("", DataType::Int64, true)))])
+            .unwrap();
     assert_eq!(typed.schema().field(0).data_type(), &DataType::Int64);
 }
 
@@ -231,13 +176,8 @@ fn cancelled_queries_end_with_57014() {
         .unwrap();
     let cancel = tokio_util::sync::CancellationToken::new();
     cancel.cancel();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let error = runtime
-        .block_on(engine().collect(&plan, cancel))
-        .unwrap_err();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(engine().collect(&plan, cancel)).unwrap_err();
     assert_eq!(error.code.0, "57014");
 }
 
@@ -248,10 +188,7 @@ fn hints_name_the_nearest_column() {
         error.hint.as_deref(),
         Some("Perhaps you meant to reference the column \"x.name\".")
     );
-    assert_eq!(
-        outcome("select \"A\" from t"),
-        "42703 column \"A\" does not exist"
-    );
+    assert_eq!(outcome("select \"A\" from t"), "42703 column \"A\" does not exist");
 }
 
 #[test]
@@ -260,17 +197,11 @@ fn time_zone_of_the_session_decides_how_instants_are_read_and_written() {
     let query = super::harness::parse("select timestamptz '2020-07-01 00:00'::text, date_trunc('day', '2020-07-01 02:00+00'::timestamptz)::text").unwrap();
     let plan = zoned.plan(&query, &super::harness::Tables, &[]).unwrap();
     let plan = zoned.optimize_batch(plan).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let batches = runtime
-        .block_on(zoned.collect(&plan, tokio_util::sync::CancellationToken::new()))
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let batches =
+        runtime.block_on(zoned.collect(&plan, tokio_util::sync::CancellationToken::new())).unwrap();
     let text = |column: usize| {
-        arrow_array::cast::AsArray::as_string::<i32>(batches[0].column(column))
-            .value(0)
-            .to_owned()
+        arrow_array::cast::AsArray::as_string::<i32>(batches[0].column(column)).value(0).to_owned()
     };
     assert_eq!(text(0), "2020-07-01 00:00:00-04");
     assert_eq!(text(1), "2020-06-30 00:00:00-04");
@@ -315,15 +246,10 @@ fn values_are_assigned_as_postgres_does() {
         assigned("true", &int),
         "42804 column \"x\" is of type integer but expression is of type boolean"
     );
-    let mut metadata = crate::types::marked("v", DataType::Utf8, "varchar")
-        .metadata()
-        .clone();
+    let mut metadata = crate::types::marked("v", DataType::Utf8, "varchar").metadata().clone();
     metadata.insert(crate::types::TYPMOD_KEY.to_owned(), "2".to_owned());
     let varchar = Field::new("v", DataType::Utf8, true).with_metadata(metadata);
-    assert_eq!(
-        assigned("'abc'", &varchar),
-        "22001 value too long for type character varying(2)"
-    );
+    assert_eq!(assigned("'abc'", &varchar), "22001 value too long for type character varying(2)");
     assert_eq!(assigned("a + 10", &varchar), "11");
 }
 
@@ -339,17 +265,10 @@ fn aggregates_do_not_depend_on_partitions() {
         };
         let engine = crate::query::Engine::new(options).unwrap();
         let plan = engine
-            .plan(
-                &super::harness::parse(sql).unwrap(),
-                &super::harness::Tables,
-                &[],
-            )
+            .plan(&super::harness::parse(sql).unwrap(), &super::harness::Tables, &[])
             .unwrap();
         let plan = engine.optimize_batch(plan).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let batches = runtime
             .block_on(engine.collect(&plan, tokio_util::sync::CancellationToken::new()))
             .unwrap();

@@ -34,20 +34,13 @@ fn predicate() -> impl Strategy<Value = String> {
 }
 
 fn value() -> impl Strategy<Value = Option<i32>> {
-    prop_oneof![
-        Just(None),
-        (-2..100_i32).prop_map(Some),
-        Just(Some(0)),
-        Just(Some(0))
-    ]
+    prop_oneof![Just(None), (-2..100_i32).prop_map(Some), Just(Some(0)), Just(Some(0))]
 }
 
 fn batch(rows: &[(Option<i32>, Option<i32>)]) -> RecordBatch {
     let (x, y): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("x", Arc::new(Int32Array::from(x))),
-        ("y", Arc::new(Int32Array::from(y))),
-    ];
+    let columns: Vec<(&str, ArrayRef)> =
+        vec![("x", Arc::new(Int32Array::from(x))), ("y", Arc::new(Int32Array::from(y)))];
     RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name, array, true)),
     )
@@ -88,27 +81,15 @@ fn good_rows_keep_their_order_around_failures() {
     let rows: Vec<_> = (0..10).map(|i| (Some(i % 3), Some(i))).collect();
     let whole = batch(&rows);
     let schema = DFSchema::try_from(whole.schema().as_ref().clone()).unwrap();
-    let ast = Parser::new(&PostgreSqlDialect {})
-        .try_with_sql("y + 0 / x")
-        .unwrap()
-        .parse_expr()
-        .unwrap();
+    let ast =
+        Parser::new(&PostgreSqlDialect {}).try_with_sql("y + 0 / x").unwrap().parse_expr().unwrap();
     let expr = engine().plan_expr(&ast, &schema, &Tables).unwrap();
     let evaluated = evaluate(&[compile(&expr, &schema).unwrap()], &whole).unwrap();
     let expected: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 4, 5, 7, 8]));
     assert_eq!(&evaluated.columns[0], &expected);
     assert_eq!(
-        evaluated
-            .failures
-            .iter()
-            .map(|(row, _)| *row)
-            .collect::<Vec<_>>(),
+        evaluated.failures.iter().map(|(row, _)| *row).collect::<Vec<_>>(),
         vec![0, 3, 6, 9]
     );
-    assert!(
-        evaluated
-            .failures
-            .iter()
-            .all(|(_, error)| error.code.0 == "22012")
-    );
+    assert!(evaluated.failures.iter().all(|(_, error)| error.code.0 == "22012"));
 }
