@@ -159,13 +159,13 @@ impl Sum {
 
     fn add_days(&mut self, days: f64) {
         let whole = days.trunc();
-        self.days += whole as i64;
+        self.days = self.days.saturating_add(whole as i64);
         self.nanos += micros_rounded((days - whole) * NANOS_PER_DAY);
     }
 
     fn negate(&mut self) {
-        self.months = -self.months;
-        self.days = -self.days;
+        self.months = self.months.saturating_neg();
+        self.days = self.days.saturating_neg();
         self.nanos = -self.nanos;
     }
 
@@ -239,7 +239,8 @@ fn read_tokens(tokens: &[&str], sum: &mut Sum, text: &str) -> Result<()> {
             continue;
         }
         if number[1..].contains('-') {
-            sum.months += read_year_month(number).ok_or_else(|| invalid(text))?;
+            let months = read_year_month(number).ok_or_else(|| invalid(text))?;
+            sum.months = sum.months.checked_add(months).ok_or_else(|| out_of_range(text))?;
             i += 1;
             continue;
         }

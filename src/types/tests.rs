@@ -364,3 +364,55 @@ fn floats_that_are_whole_have_no_point() {
     let floats = Float64Array::from(vec![1.0, -0.0, 1e20, 1e15, f64::NAN, f64::NEG_INFINITY]);
     assert_eq!(shown_plain(Arc::new(floats)), ["1", "-0", "1e+20", "1e+15", "NaN", "-Infinity"]);
 }
+
+/// Every type that text is read as.
+const READ_TYPES: [&str; 20] = [
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "float8",
+    "numeric(10,2)",
+    "numeric(60,5)",
+    "numeric",
+    "bytea",
+    "varchar(3)",
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "uuid",
+    "jsonb",
+    "text[]",
+    "timestamp[]",
+];
+
+/// Pieces from which texts near to valid ones are made.
+const PIECES: &str = "(-|\\+|[0-9]{1,20}|[0-9]{1,2}|:|\\.|/| |,|T|t|e|E|P|Y|M|D|H|S|Z|BC|am|pm|jan|year|mons|days|ago\
+    |week|ms|\\{|\\}|\\[|\\]|\"|\\\\|u[0-9a-f]{4}|null|true|nan|inf|infinity|x|utc|Europe/Paris|é|\\x00){0,12}";
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_a_reader_panic_and_what_is_read_reads_back(text in PIECES) {
+        for sql in READ_TYPES {
+            let (field, style) = (field(sql), new_york());
+            if let Ok(value) = parse_text(&text, &field, &style) {
+                let shown = text_of(&value, &field, &style);
+                let again = parse_text(&shown, &field, &style);
+                let again = again.map(|v| text_of(&v, &field, &style));
+                proptest::prop_assert_eq!(again.as_deref(), Ok(shown.as_str()), "{} {:?}", sql, text);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_a_binary_reader_panic(bytes in proptest::collection::vec(0u8.., 0..40)) {
+        for sql in READ_TYPES {
+            if let Ok(value) = parse_binary(&bytes, &field(sql)) {
+                let _ = text_of(&value, &field(sql), &new_york());
+            }
+        }
+    }
+}

@@ -75,7 +75,7 @@ impl Drop for Seat {
 }
 
 /// What the first packets came to.
-enum Opening {
+pub enum Opening {
     Startup(Startup),
     Cancel { pid: i32, secret: i32 },
     Closed,
@@ -109,7 +109,7 @@ async fn refuse(gate: &Gate, mut socket: Socket, error: &Error) {
 }
 
 /// Reads packets until one is a startup or a cancel request. Each kind of encryption may be asked for once.
-async fn open(socket: &mut Socket) -> Result<Opening, Error> {
+pub async fn open(socket: &mut Socket) -> Result<Opening, Error> {
     let (mut asked_ssl, mut asked_gss) = (false, false);
     loop {
         let Ok(Some(packet)) = read_packet(socket).await? else { return Ok(Opening::Closed) };
