@@ -79,6 +79,14 @@ pub fn parse_query(sql: &str) -> Result<Box<ast::Query>> {
     }
 }
 
+/// Parses the name of a type alone, such as `numeric(10,2)`.
+pub fn parse_data_type(sql: &str) -> Result<ast::DataType> {
+    match parse_expr(&format!("CAST(NULL AS {sql})"))? {
+        ast::Expr::Cast { data_type, .. } => Ok(data_type),
+        _ => Err(Error::syntax(format!("syntax error at or near \"{sql}\""))),
+    }
+}
+
 /// Parses a scalar expression alone, such as a column's default.
 pub fn parse_expr(sql: &str) -> Result<ast::Expr> {
     let lexed = Lexed::new(sql)?;

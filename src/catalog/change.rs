@@ -1,0 +1,192 @@
+//! The one way to change the catalog: a change says what is to be, so that a log can carry it and a replay ends the same.
+
+use std::sync::Arc;
+
+use tidewater_connectors::contract::SplitStart;
+
+use super::errors::{already_exists, reserved_schema, schema_does_not_exist};
+use super::object::{Object, ObjectId, ObjectKind, Oid};
+use super::snapshot::{CatalogSnapshot, SchemaEntry};
+use crate::error::{Error, Result, SqlState};
+
+/// A change of the catalog. Numbers are allocated by `Catalog::allocate` before, and are part of the change.
+#[derive(Clone, Debug)]
+pub enum CatalogChange {
+    CreateSchema {
+        id: ObjectId,
+        name: String,
+        owner: String,
+    },
+    /// Only empty schemas can be dropped: drop what is in it first.
+    DropSchema {
+        name: String,
+    },
+    Create(Arc<Object>),
+    /// In the order given; nothing that remains may depend on any of them.
+    Drop(Vec<ObjectId>),
+    /// Splits of a source or connector table that were not known before.
+    AddSplits {
+        id: ObjectId,
+        splits: Vec<SplitStart>,
+    },
+    /// COMMENT ON the object (column 0) or its nth column; `None` removes it.
+    Comment {
+        id: ObjectId,
+        column: usize,
+        text: Option<String>,
+    },
+}
+
+impl CatalogChange {
+    /// The number that the change brings into use.
+    pub(super) fn created_id(&self) -> Option<ObjectId> {
+        match self {
+            CatalogChange::CreateSchema { id, .. } => Some(*id),
+            CatalogChange::Create(object) => Some(object.id),
+            CatalogChange::DropSchema { .. }
+            | CatalogChange::Drop(_)
+            | CatalogChange::AddSplits { .. }
+            | CatalogChange::Comment { .. } => None,
+        }
+    }
+}
+
+impl CatalogSnapshot {
+    /// Makes the change in this snapshot; after an error the snapshot is to be thrown away.
+    pub(super) fn apply(&mut self, change: CatalogChange) -> Result<()> {
+        self.version += 1;
+        match change {
+            CatalogChange::CreateSchema { id, name, owner } => self.create_schema(id, name, owner),
+            CatalogChange::DropSchema { name } => self.drop_schema(&name),
+            CatalogChange::Create(object) => self.create(object),
+            CatalogChange::Drop(ids) => ids.into_iter().try_for_each(|id| self.drop_object(id)),
+            CatalogChange::AddSplits { id, splits } => self.add_splits(id, splits),
+            CatalogChange::Comment { id, column, text } => self.comment(id, column, text),
+        }
+    }
+
+    fn create_schema(&mut self, id: ObjectId, name: String, owner: String) -> Result<()> {
+        if name.starts_with("pg_") {
+            return Err(Error::new(
+                SqlState::RESERVED_NAME,
+                format!("unacceptable schema name \"{name}\""),
+            )
+            .with_detail("The prefix \"pg_\" is reserved for system schemas."));
+        }
+        if self.schemas.contains_key(&name) {
+            let message = format!("schema \"{name}\" already exists");
+            return Err(Error::new(SqlState::DUPLICATE_SCHEMA, message));
+        }
+        self.schemas.insert(name, SchemaEntry { oid: Oid::of(id), owner, built_in: false });
+        Ok(())
+    }
+
+    fn drop_schema(&mut self, name: &str) -> Result<()> {
+        let Some(schema) = self.schemas.get(name) else { return Err(schema_does_not_exist(name)) };
+        if schema.built_in {
+            return Err(reserved_schema(name));
+        }
+        if self.objects_in(name).next().is_some() {
+            let message = format!("cannot drop schema {name} because other objects depend on it");
+            return Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message));
+        }
+        self.schemas.remove(name);
+        Ok(())
+    }
+
+    fn create(&mut self, object: Arc<Object>) -> Result<()> {
+        self.check_creatable(&object.schema, &object.name)?;
+        if self.objects.contains_key(&object.id) {
+            return Err(Error::internal(format!("object {} exists twice", object.id)));
+        }
+        if let Some(missing) = object.depends_on.iter().find(|id| !self.objects.contains_key(id)) {
+            // What was read while the statement was planned has been dropped since.
+            let message = format!(
+                "relation {missing} that {} depends on does not exist any more",
+                object.name
+            );
+            return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
+        }
+        for id in &object.depends_on {
+            self.dependents.entry(*id).or_default().insert(object.id);
+        }
+        self.by_name.insert((object.schema.clone(), object.name.clone()), object.id);
+        self.by_oid.insert(object.oid, object.id);
+        self.objects.insert(object.id, object);
+        Ok(())
+    }
+
+    /// Whether something called so may be created: the schema exists and is the user's, and the name is free.
+    pub fn check_creatable(&self, schema: &str, name: &str) -> Result<()> {
+        match self.schemas.get(schema) {
+            None => Err(schema_does_not_exist(schema)),
+            Some(entry) if entry.built_in && schema != super::snapshot::PUBLIC => {
+                Err(reserved_schema(schema))
+            }
+            Some(_) if self.by_name.contains_key(&(schema.to_owned(), name.to_owned())) => {
+                Err(already_exists(name))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn drop_object(&mut self, id: ObjectId) -> Result<()> {
+        let Some(object) = self.objects.remove(&id) else {
+            return Err(Error::internal(format!("object {id} is dropped but does not exist")));
+        };
+        if let Some(dependent) = self.dependents.get(&id).and_then(|ids| ids.first()) {
+            let message =
+                format!("cannot drop {} because other objects depend on it", object.label());
+            let error = Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message);
+            let dependent = self.objects.get(dependent).map(|d| d.label()).unwrap_or_default();
+            return Err(error.with_detail(format!("{dependent} depends on {}", object.label())));
+        }
+        for used in &object.depends_on {
+            if let Some(dependents) = self.dependents.get_mut(used) {
+                dependents.remove(&id);
+            }
+        }
+        self.dependents.remove(&id);
+        self.by_oid.remove(&object.oid);
+        self.by_name.remove(&(object.schema.clone(), object.name.clone()));
+        Ok(())
+    }
+
+    fn add_splits(&mut self, id: ObjectId, splits: Vec<SplitStart>) -> Result<()> {
+        self.update(id, |object| {
+            let connector = match &mut object.kind {
+                ObjectKind::Source { connector, .. }
+                | ObjectKind::Table { connector: Some(connector), .. } => connector,
+                ObjectKind::Table { connector: None, .. }
+                | ObjectKind::View { .. }
+                | ObjectKind::MaterializedView { .. }
+                | ObjectKind::Sink { .. } => {
+                    return Err(Error::internal("only sources have splits"));
+                }
+            };
+            for split in splits {
+                if !connector.start.iter().any(|known| known.split == split.split) {
+                    connector.start.push(split);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn comment(&mut self, id: ObjectId, column: usize, text: Option<String>) -> Result<()> {
+        self.update(id, |object| {
+            match text {
+                Some(text) => object.comments.insert(column, text),
+                None => object.comments.remove(&column),
+            };
+            Ok(())
+        })
+    }
+
+    fn update(&mut self, id: ObjectId, edit: impl FnOnce(&mut Object) -> Result<()>) -> Result<()> {
+        let Some(object) = self.objects.get_mut(&id) else {
+            return Err(Error::internal(format!("object {id} is changed but does not exist")));
+        };
+        edit(Arc::make_mut(object))
+    }
+}

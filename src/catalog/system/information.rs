@@ -1,0 +1,172 @@
+//! information_schema: the same objects in the SQL standard's words.
+//!
+//! Materialized views are listed as MATERIALIZED VIEW although PostgreSQL leaves them out: tools that look here for something
+//! to read would not find what Tidewater is for.
+
+use arrow_schema::{DataType, Field};
+
+use super::SystemContext;
+use super::cells::{Cell, Row, row};
+use super::columns;
+use super::relations::{
+    self, default_of, definition, is_not_null, primary_key_name, relations as objects, type_words,
+};
+use crate::catalog::object::{Object, ObjectKind};
+use crate::catalog::{DATABASE, OWNER};
+use crate::types::{pg_type_of, type_modifier};
+
+/// `None` for relations that are always empty.
+pub(super) fn rows(context: &SystemContext, name: &str) -> Option<Vec<Row>> {
+    Some(match name {
+        "information_schema_catalog_name" => vec![row! {catalog_name: DATABASE}],
+        "schemata" => {
+            let schemas = context.snapshot.schemas();
+            schemas.map(|(name, _)| row! {catalog_name: DATABASE, schema_name: name, schema_owner: OWNER}).collect()
+        }
+        "tables" => tables(context),
+        "columns" => columns_rows(context),
+        "views" => {
+            let views = objects(context).filter(|o| matches!(o.kind, ObjectKind::View { .. }));
+            views.map(view).collect()
+        }
+        "table_constraints" => relations::keyed(context).map(constraint).collect(),
+        "key_column_usage" | "constraint_column_usage" => {
+            key_columns(context, name == "key_column_usage")
+        }
+        _ => return None,
+    })
+}
+
+fn table_type(object: &Object) -> &'static str {
+    match object.kind {
+        ObjectKind::Table { .. } => "BASE TABLE",
+        ObjectKind::Source { .. } => "FOREIGN",
+        ObjectKind::View { .. } => "VIEW",
+        ObjectKind::MaterializedView { .. } => "MATERIALIZED VIEW",
+        ObjectKind::Sink { .. } => "SINK",
+    }
+}
+
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "YES" } else { "NO" }
+}
+
+fn tables(context: &SystemContext) -> Vec<Row> {
+    let system = columns::all().iter().map(|t| {
+        let table_type = if t.kind == "r" { "BASE TABLE" } else { "VIEW" };
+        row! {table_catalog: DATABASE, table_schema: &t.schema, table_name: &t.name, table_type: table_type,
+              is_insertable_into: "NO", is_typed: "NO"}
+    });
+    let users = objects(context).map(|o| {
+        let insertable = matches!(&o.kind, ObjectKind::Table { connector: None, .. });
+        row! {table_catalog: DATABASE, table_schema: &o.schema, table_name: &o.name, table_type: table_type(o),
+              is_insertable_into: yes_or_no(insertable), is_typed: "NO"}
+    });
+    system.chain(users).collect()
+}
+
+fn columns_rows(context: &SystemContext) -> Vec<Row> {
+    let mut rows = vec![];
+    for table in columns::all() {
+        for (i, field) in table.columns.fields().iter().enumerate() {
+            rows.push(column(
+                &table.schema,
+                &table.name,
+                i,
+                field,
+                !field.is_nullable(),
+                None,
+                false,
+            ));
+        }
+    }
+    for object in objects(context) {
+        let updatable = matches!(&object.kind, ObjectKind::Table { connector: None, .. });
+        for (i, field) in object.columns.fields().iter().enumerate() {
+            let (not_null, default) = (is_not_null(object, i), default_of(object, i).cloned());
+            rows.push(column(&object.schema, &object.name, i, field, not_null, default, updatable));
+        }
+    }
+    rows
+}
+
+fn column(
+    schema: &str,
+    table: &str,
+    index: usize,
+    field: &Field,
+    not_null: bool,
+    default: Option<String>,
+    updatable: bool,
+) -> Row {
+    let pg_type = pg_type_of(field);
+    let modifier = type_modifier(field);
+    let length = (matches!(pg_type.name, "varchar" | "bpchar") && modifier >= 4)
+        .then_some(i64::from(modifier) - 4);
+    let (precision, radix, scale) = numeric_facts(field, pg_type.name, modifier);
+    let is_datetime = matches!(pg_type.name, "time" | "timestamp" | "timestamptz" | "interval");
+    let datetime = if pg_type.name == "date" { Some(0i64) } else { is_datetime.then_some(6) };
+    row! {
+        table_catalog: DATABASE, table_schema: schema, table_name: table, column_name: field.name(),
+        ordinal_position: index as i64 + 1, column_default: default, is_nullable: yes_or_no(!not_null),
+        data_type: type_words(field), character_maximum_length: length, numeric_precision: precision,
+        numeric_precision_radix: radix, numeric_scale: scale, datetime_precision: datetime, udt_catalog: DATABASE,
+        udt_schema: "pg_catalog", udt_name: pg_type.name, dtd_identifier: (index + 1).to_string(), is_identity: "NO",
+        is_self_referencing: "NO", is_generated: "NEVER", is_updatable: yes_or_no(updatable),
+    }
+}
+
+/// Precision, its radix, and scale.
+fn numeric_facts(field: &Field, name: &str, modifier: i32) -> (Cell, Cell, Cell) {
+    let binary = |bits: i64, scale: Cell| (Cell::Int(bits), Cell::Int(2), scale);
+    match name {
+        "int2" => binary(16, Cell::Int(0)),
+        "int4" => binary(32, Cell::Int(0)),
+        "int8" => binary(64, Cell::Int(0)),
+        "float4" => binary(24, Cell::Null),
+        "float8" => binary(53, Cell::Null),
+        "numeric" => match field.data_type() {
+            DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)
+                if modifier >= 0 =>
+            {
+                (Cell::Int(i64::from(*precision)), Cell::Int(10), Cell::Int(i64::from(*scale)))
+            }
+            _ => (Cell::Null, Cell::Int(10), Cell::Null),
+        },
+        _ => (Cell::Null, Cell::Null, Cell::Null),
+    }
+}
+
+fn view(object: &Object) -> Row {
+    row! {
+        table_catalog: DATABASE, table_schema: &object.schema, table_name: &object.name,
+        view_definition: definition(object), check_option: "NONE", is_updatable: "NO", is_insertable_into: "NO",
+        is_trigger_updatable: "NO", is_trigger_deletable: "NO", is_trigger_insertable_into: "NO",
+    }
+}
+
+fn constraint(object: &Object) -> Row {
+    row! {
+        constraint_catalog: DATABASE, constraint_schema: &object.schema, constraint_name: primary_key_name(object),
+        table_catalog: DATABASE, table_schema: &object.schema, table_name: &object.name, constraint_type: "PRIMARY KEY",
+        is_deferrable: "NO", initially_deferred: "NO", enforced: "YES",
+    }
+}
+
+fn key_columns(context: &SystemContext, with_position: bool) -> Vec<Row> {
+    let mut rows = vec![];
+    for object in relations::keyed(context) {
+        for (i, key) in object.kind.primary_key().iter().enumerate() {
+            let mut row: Row = row! {
+                constraint_catalog: DATABASE, constraint_schema: &object.schema, table_catalog: DATABASE,
+                constraint_name: primary_key_name(object), table_schema: &object.schema, table_name: &object.name,
+                column_name: object.columns.field(*key).name(),
+            };
+            if with_position {
+                row.push(("ordinal_position", Cell::Int(i as i64 + 1)));
+            }
+            rows.push(row);
+        }
+    }
+    rows
+}

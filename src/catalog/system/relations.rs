@@ -1,0 +1,389 @@
+//! The system relations about users' objects: pg_class, pg_attribute, pg_index, pg_constraint, pg_attrdef and their like.
+//!
+//! Tables are relkind 'r', views 'v', materialized views 'm', sources foreign tables ('f') of a server named after their
+//! connector. Sinks hold no rows and are not relations here: SHOW SINKS lists them.
+
+use std::collections::BTreeSet;
+
+use arrow_schema::{DataType, Field};
+
+use super::SystemContext;
+use super::cells::{Cell, Row, row};
+use super::columns::{self, SystemTable};
+use super::fixed;
+use crate::catalog::object::{Object, ObjectKind};
+use crate::types::{PgType, pg_type_of, type_modifier};
+
+const PG_CLASS_OID: i64 = 1259;
+pub(super) const DATABASE_OID: i64 = 1;
+pub(super) const OWNER_OID: i64 = 10;
+pub(super) const TABLESPACE_OID: i64 = 1663;
+
+/// OIDs of the access methods and the default collation, as in PostgreSQL.
+const HEAP: i64 = 2;
+const BTREE: i64 = 403;
+const DEFAULT_COLLATION: i64 = 100;
+
+/// Foreign servers are numbered from here, by the names of their connectors.
+const FIRST_SERVER_OID: i64 = 16_001;
+const FOREIGN_DATA_WRAPPER_OID: i64 = 16_000;
+
+/// The rows of a relation that depends on objects; `None` for all others.
+pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<Row>> {
+    if table.schema != "pg_catalog" {
+        return None;
+    }
+    Some(match table.name.as_str() {
+        "pg_class" => pg_class(context),
+        "pg_attribute" => pg_attribute(context),
+        "pg_index" => keyed(context).map(|o| pg_index(o)).collect(),
+        "pg_constraint" => keyed(context).map(|o| pg_constraint(context, o)).collect(),
+        "pg_attrdef" => pg_attrdef(context),
+        "pg_description" => pg_description(context),
+        "pg_foreign_table" => pg_foreign_table(context),
+        "pg_foreign_server" => pg_foreign_server(context),
+        "pg_foreign_data_wrapper" => {
+            vec![row! {oid: FOREIGN_DATA_WRAPPER_OID, fdwname: "tidewater", fdwowner: OWNER_OID}]
+        }
+        "pg_tables" => pg_tables(context),
+        "pg_views" => pg_views(context),
+        "pg_matviews" => pg_matviews(context),
+        "pg_indexes" => pg_indexes(context),
+        "pg_stat_user_tables" | "pg_stat_all_tables" => {
+            stored(context).map(|o| pg_stat_table(o)).collect()
+        }
+        _ => return None,
+    })
+}
+
+/// The objects that are relations to PostgreSQL's clients.
+pub(super) fn relations(context: &SystemContext) -> impl Iterator<Item = &Object> {
+    context.snapshot.objects().map(|o| &**o).filter(|o| !matches!(o.kind, ObjectKind::Sink { .. }))
+}
+
+/// Tables and materialized views.
+fn stored(context: &SystemContext) -> impl Iterator<Item = &Object> {
+    relations(context).filter(|o| {
+        matches!(o.kind, ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. })
+    })
+}
+
+/// Relations with a primary key. A source's key is not an index, so foreign tables are left out.
+pub(super) fn keyed(context: &SystemContext) -> impl Iterator<Item = &Object> {
+    relations(context).filter(
+        |o| matches!(&o.kind, ObjectKind::Table { primary_key, .. } if !primary_key.is_empty()),
+    )
+}
+
+pub(super) fn relkind(object: &Object) -> &'static str {
+    match object.kind {
+        ObjectKind::Table { .. } => "r",
+        ObjectKind::Source { .. } => "f",
+        ObjectKind::View { .. } => "v",
+        ObjectKind::MaterializedView { .. } => "m",
+        ObjectKind::Sink { .. } => "",
+    }
+}
+
+pub(super) fn schema_oid(context: &SystemContext, schema: &str) -> i64 {
+    context.snapshot.schema(schema).map_or(0, |s| i64::from(s.oid.0))
+}
+
+pub(super) fn primary_key_name(object: &Object) -> String {
+    format!("{}_pkey", object.name)
+}
+
+fn pg_class(context: &SystemContext) -> Vec<Row> {
+    let system = columns::all().iter().map(|table| {
+        row! {
+            oid: table.oid, relname: &table.name, relnamespace: schema_oid(context, &table.schema), relowner: OWNER_OID,
+            relkind: &table.kind, relpersistence: "p", relreplident: "n", relispopulated: true, reltuples: Cell::Float(-1.0),
+            relnatts: table.columns.fields().len() as i64, relam: if table.kind == "r" { HEAP } else { 0 },
+        }
+    });
+    let objects = relations(context).map(|object| {
+        let stored = matches!(object.kind, ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. });
+        let is_keyed = matches!(object.kind, ObjectKind::Table { .. }) && !object.kind.primary_key().is_empty();
+        row! {
+            oid: object.oid, relname: &object.name, relnamespace: schema_oid(context, &object.schema),
+            relowner: OWNER_OID, relkind: relkind(object), relpersistence: "p", relispopulated: true,
+            relreplident: if is_keyed { "d" } else { "n" }, relhasindex: is_keyed, reltuples: Cell::Float(-1.0),
+            relnatts: object.columns.fields().len() as i64, relam: if stored { HEAP } else { 0 },
+        }
+    });
+    let indexes = keyed(context).map(|object| {
+        row! {
+            oid: object.oid.primary_key_index(), relname: primary_key_name(object),
+            relnamespace: schema_oid(context, &object.schema), relowner: OWNER_OID, relkind: "i", relpersistence: "p",
+            relreplident: "n", relispopulated: true, reltuples: Cell::Float(-1.0), relam: BTREE,
+            relnatts: object.kind.primary_key().len() as i64,
+        }
+    });
+    system.chain(objects).chain(indexes).collect()
+}
+
+fn pg_attribute(context: &SystemContext) -> Vec<Row> {
+    let mut rows = vec![];
+    for table in columns::all() {
+        let fields = table.columns.fields().iter().enumerate();
+        rows.extend(
+            fields.map(|(i, field)| attribute(table.oid, i, field, !field.is_nullable(), false)),
+        );
+    }
+    for object in relations(context) {
+        let fields = object.columns.fields().iter().enumerate();
+        rows.extend(fields.map(|(i, field)| {
+            let has_default = default_of(object, i).is_some();
+            attribute(i64::from(object.oid.0), i, field, is_not_null(object, i), has_default)
+        }));
+    }
+    for object in keyed(context) {
+        let index = i64::from(object.oid.primary_key_index().0);
+        let keys = object.kind.primary_key().iter().enumerate();
+        rows.extend(
+            keys.map(|(i, key)| attribute(index, i, object.columns.field(*key), false, false)),
+        );
+    }
+    rows
+}
+
+/// Views show no NOT NULL, as in PostgreSQL.
+pub(super) fn is_not_null(object: &Object, column: usize) -> bool {
+    let declared = matches!(object.kind, ObjectKind::Table { .. } | ObjectKind::Source { .. });
+    declared
+        && (!object.columns.field(column).is_nullable()
+            || object.kind.primary_key().contains(&column))
+}
+
+pub(super) fn default_of(object: &Object, column: usize) -> Option<&String> {
+    match &object.kind {
+        ObjectKind::Table { defaults, .. } => defaults.get(column)?.as_ref(),
+        ObjectKind::Source { .. }
+        | ObjectKind::View { .. }
+        | ObjectKind::MaterializedView { .. }
+        | ObjectKind::Sink { .. } => None,
+    }
+}
+
+fn attribute(relation: i64, index: usize, field: &Field, not_null: bool, has_default: bool) -> Row {
+    let pg_type = pg_type_of(field);
+    let is_text = matches!(pg_type.name, "text" | "varchar" | "bpchar");
+    let storage = match pg_type.name {
+        "numeric" => "m",
+        _ if pg_type.size > 0 => "p",
+        _ => "x",
+    };
+    row! {
+        attrelid: relation, attname: field.name(), atttypid: i64::from(pg_type.oid), attstattarget: -1,
+        attlen: pg_type.size, attnum: index as i64 + 1, attndims: i64::from(pg_type.element_oid != 0),
+        attcacheoff: -1, atttypmod: type_modifier(field), attbyval: matches!(pg_type.size, 1..=8),
+        attalign: alignment(pg_type), attstorage: storage, attnotnull: not_null, atthasdef: has_default,
+        attislocal: true, attcollation: if is_text { DEFAULT_COLLATION } else { 0 },
+    }
+}
+
+fn alignment(pg_type: &PgType) -> &'static str {
+    match pg_type.size {
+        1 => "c",
+        2 => "s",
+        8 | 16 => "d",
+        _ => "i",
+    }
+}
+
+fn pg_index(object: &Object) -> Row {
+    let keys: Vec<i64> = object.kind.primary_key().iter().map(|k| *k as i64 + 1).collect();
+    let count = keys.len() as i64;
+    let zeros = || vec![0i64; keys.len()];
+    row! {
+        indexrelid: object.oid.primary_key_index(), indrelid: object.oid, indnatts: count, indnkeyatts: count,
+        indisunique: true, indisprimary: true, indimmediate: true, indisvalid: true, indisready: true,
+        indislive: true, indcollation: zeros(), indclass: zeros(), indoption: zeros(), indkey: keys.clone(),
+    }
+}
+
+fn pg_constraint(context: &SystemContext, object: &Object) -> Row {
+    let keys: Vec<i64> = object.kind.primary_key().iter().map(|k| *k as i64 + 1).collect();
+    row! {
+        oid: object.oid.primary_key_index(), conname: primary_key_name(object),
+        connamespace: schema_oid(context, &object.schema), contype: "p", convalidated: true, conrelid: object.oid,
+        conindid: object.oid.primary_key_index(), confupdtype: " ", confdeltype: " ", confmatchtype: " ",
+        conislocal: true, connoinherit: true, conkey: keys,
+    }
+}
+
+fn pg_attrdef(context: &SystemContext) -> Vec<Row> {
+    let mut rows: Vec<Row> = vec![];
+    for object in relations(context) {
+        for column in 0..object.columns.fields().len() {
+            if let Some(text) = default_of(object, column) {
+                let oid = rows.len() as i64 + 1;
+                rows.push(
+                    row! {oid: oid, adrelid: object.oid, adnum: column as i64 + 1, adbin: text},
+                );
+            }
+        }
+    }
+    rows
+}
+
+fn pg_description(context: &SystemContext) -> Vec<Row> {
+    let comments = relations(context)
+        .flat_map(|o| o.comments.iter().map(move |(column, text)| (o, column, text)));
+    comments
+        .map(|(object, column, text)| {
+            row! {objoid: object.oid, classoid: PG_CLASS_OID, objsubid: *column as i64, description: text}
+        })
+        .collect()
+}
+
+/// The connectors of all sources, each once, by name.
+fn connectors(context: &SystemContext) -> Vec<String> {
+    let names: BTreeSet<String> = relations(context).filter_map(connector).collect();
+    names.into_iter().collect()
+}
+
+fn connector(object: &Object) -> Option<String> {
+    match &object.kind {
+        ObjectKind::Source { connector, .. } => {
+            Some(connector.options.get("connector").unwrap_or("unknown").to_owned())
+        }
+        ObjectKind::Table { .. }
+        | ObjectKind::View { .. }
+        | ObjectKind::MaterializedView { .. }
+        | ObjectKind::Sink { .. } => None,
+    }
+}
+
+fn pg_foreign_server(context: &SystemContext) -> Vec<Row> {
+    let servers = connectors(context).into_iter().zip(FIRST_SERVER_OID..);
+    servers
+        .map(|(name, oid)| row! {oid: oid, srvname: name, srvowner: OWNER_OID, srvfdw: FOREIGN_DATA_WRAPPER_OID})
+        .collect()
+}
+
+/// Options stay out: some are credentials, and SHOW CREATE SOURCE has the rest.
+fn pg_foreign_table(context: &SystemContext) -> Vec<Row> {
+    let connectors = connectors(context);
+    let tables = relations(context).filter_map(|object| {
+        let connector = connector(object)?;
+        let server = connectors.iter().position(|c| *c == connector)? as i64;
+        Some(row! {ftrelid: object.oid, ftserver: FIRST_SERVER_OID + server})
+    });
+    tables.collect()
+}
+
+fn pg_tables(context: &SystemContext) -> Vec<Row> {
+    let system = columns::all().iter().filter(|t| t.kind == "r").map(|t| {
+        row! {schemaname: &t.schema, tablename: &t.name, tableowner: crate::catalog::OWNER, hasindexes: false,
+              hasrules: false, hastriggers: false, rowsecurity: false}
+    });
+    let tables = relations(context).filter(|o| matches!(o.kind, ObjectKind::Table { .. })).map(|o| {
+        row! {schemaname: &o.schema, tablename: &o.name, tableowner: &o.owner, hasrules: false, hastriggers: false,
+              hasindexes: !o.kind.primary_key().is_empty(), rowsecurity: false}
+    });
+    system.chain(tables).collect()
+}
+
+/// The text of a view's query as pg_get_viewdef gives it.
+pub(super) fn definition(object: &Object) -> Option<String> {
+    match &object.kind {
+        ObjectKind::View { sql, .. } | ObjectKind::MaterializedView { sql, .. } => {
+            Some(format!(" {sql};"))
+        }
+        ObjectKind::Table { .. } | ObjectKind::Source { .. } | ObjectKind::Sink { .. } => None,
+    }
+}
+
+fn pg_views(context: &SystemContext) -> Vec<Row> {
+    let views = relations(context).filter(|o| matches!(o.kind, ObjectKind::View { .. }));
+    views
+        .map(|o| {
+            row! {schemaname: &o.schema, viewname: &o.name, viewowner: &o.owner, definition: definition(o)}
+        })
+        .collect()
+}
+
+fn pg_matviews(context: &SystemContext) -> Vec<Row> {
+    let views =
+        relations(context).filter(|o| matches!(o.kind, ObjectKind::MaterializedView { .. }));
+    views
+        .map(|o| {
+            row! {schemaname: &o.schema, matviewname: &o.name, matviewowner: &o.owner, definition: definition(o),
+                  hasindexes: false, ispopulated: true}
+        })
+        .collect()
+}
+
+fn pg_indexes(context: &SystemContext) -> Vec<Row> {
+    keyed(context)
+        .map(|o| {
+            row! {schemaname: &o.schema, tablename: &o.name, indexname: primary_key_name(o),
+            indexdef: index_definition(o)}
+        })
+        .collect()
+}
+
+/// `CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)`.
+pub(super) fn index_definition(object: &Object) -> String {
+    let quote = crate::sql::quote_identifier;
+    format!(
+        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
+        quote(&primary_key_name(object)),
+        quote(&object.schema),
+        quote(&object.name),
+        key_columns(object)
+    )
+}
+
+/// The key's columns as SQL: `id, "order"`.
+pub(super) fn key_columns(object: &Object) -> String {
+    let names = object.kind.primary_key().iter().map(|key| object.columns.field(*key).name());
+    names.map(|name| crate::sql::quote_identifier(name)).collect::<Vec<_>>().join(", ")
+}
+
+fn pg_stat_table(object: &Object) -> Row {
+    row! {relid: object.oid, schemaname: &object.schema, relname: &object.name}
+}
+
+/// Whether a system relation never has rows, whatever the catalog holds.
+pub(super) fn is_always_empty(name: &str) -> bool {
+    const EMPTY: &[&str] = &[
+        "pg_auth_members",
+        "pg_db_role_setting",
+        "pg_default_acl",
+        "pg_enum",
+        "pg_event_trigger",
+        "pg_extension",
+        "pg_inherits",
+        "pg_init_privs",
+        "pg_partitioned_table",
+        "pg_policies",
+        "pg_policy",
+        "pg_publication",
+        "pg_publication_namespace",
+        "pg_publication_rel",
+        "pg_publication_tables",
+        "pg_rewrite",
+        "pg_rules",
+        "pg_sequence",
+        "pg_sequences",
+        "pg_statistic",
+        "pg_statistic_ext",
+        "pg_statistic_ext_data",
+        "pg_stats",
+        "pg_subscription",
+        "pg_trigger",
+        "pg_user_mapping",
+    ];
+    debug_assert!(EMPTY.iter().all(|name| !fixed::is_filled(name)));
+    EMPTY.contains(&name)
+}
+
+/// The SQL name of a column's type, for information_schema.
+pub(super) fn type_words(field: &Field) -> String {
+    match field.data_type() {
+        DataType::List(_) => "ARRAY".to_owned(),
+        _ => pg_type_of(field).sql_name.to_owned(),
+    }
+}
