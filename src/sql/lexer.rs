@@ -300,7 +300,7 @@ fn unterminated(text: &str) -> Option<Error> {
 
 /// Whether the quote at `at` opens an `E'...'` string, in which a backslash escapes a quote.
 fn is_escape_string(text: &str, at: usize) -> bool {
-    let before = text[..at].as_bytes();
+    let before = &text.as_bytes()[..at];
     let prefixed = matches!(before.last(), Some(b'e' | b'E'));
     let in_word = before.len() > 1
         && (before[before.len() - 2].is_ascii_alphanumeric() || before[before.len() - 2] == b'_');
