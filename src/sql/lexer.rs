@@ -290,8 +290,10 @@ fn unterminated(text: &str) -> Option<Error> {
         match length {
             Some(length) => at += length,
             None => {
-                let message = format!("unterminated {what} at or near \"{rest}\"");
-                return Some(Error::syntax(message).at(text[..at].chars().count() + 1));
+                // The error starts at the prefix of an E'...' string.
+                let start = at - usize::from(first == '\'' && is_escape_string(text, at));
+                let message = format!("unterminated {what} at or near \"{}\"", &text[start..]);
+                return Some(Error::syntax(message).at(text[..start].chars().count() + 1));
             }
         }
     }
