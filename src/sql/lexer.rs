@@ -120,6 +120,33 @@ impl<'a> Lexed<'a> {
         Ok(())
     }
 
+    /// A clause where FROM wants a relation: sqlparser takes `FROM WHERE` for a table called "where".
+    pub fn check_relations(&self, statement: &StatementTokens) -> Result<()> {
+        const CLAUSES: &[&str] = &[
+            "WHERE",
+            "GROUP",
+            "HAVING",
+            "ORDER",
+            "LIMIT",
+            "OFFSET",
+            "FETCH",
+            "UNION",
+            "INTERSECT",
+            "EXCEPT",
+            "FROM",
+            "ON",
+            "USING",
+            "INTO",
+        ];
+        for pair in statement.tokens.windows(2) {
+            let [from, next] = pair else { continue };
+            if is_word(&from.token, &["FROM", "JOIN"]) && is_word(&next.token, CLAUSES) {
+                return Err(self.near(next.span.start, self.byte_of(next.span.end)));
+            }
+        }
+        Ok(())
+    }
+
     /// An error of a statement in PostgreSQL's words.
     pub fn error(&self, statement: &StatementTokens, cursor: &Cursor, failure: Failure) -> Error {
         match failure {

@@ -57,6 +57,7 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
             let statement = statement
                 .and_then(|statement| cursor.expect_end().map(|()| statement))
                 .map_err(|failure| lexed.error(tokens, &cursor, failure))?;
+            lexed.check_relations(tokens)?;
             Ok(ParsedStatement { statement, text: tokens.text.clone() })
         })
         .collect()
