@@ -175,7 +175,7 @@ impl Expressions<'_> {
                 (format!("string_agg({text}, ',' order by {text})"), Type::Text)
             }
             10 if t == Type::Int => {
-                let function = ["stddev", "var_pop", "variance"].choose(self.rng).unwrap_or(&"");
+                let function = ["stddev", "var_pop", "var_samp"].choose(self.rng).unwrap_or(&"");
                 (format!("{function}({value})"), Type::Other)
             }
             11 => {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use sqlparser::dialect::PostgreSqlDialect;
+use super::dialect::PgDialect;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
@@ -45,7 +45,7 @@ impl<'a> Lexed<'a> {
         let newlines = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
         let line_starts = std::iter::once(0).chain(newlines).collect();
         let mut lexed = Lexed { text, line_starts, statements: vec![] };
-        let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+        let tokens = Tokenizer::new(&PgDialect, text)
             .tokenize_with_location()
             .map_err(|e| unterminated(text).unwrap_or_else(|| lexed.error_at(e.location)))?;
         let mut current = vec![];
@@ -290,8 +290,10 @@ fn unterminated(text: &str) -> Option<Error> {
         match length {
             Some(length) => at += length,
             None => {
-                let message = format!("unterminated {what} at or near \"{rest}\"");
-                return Some(Error::syntax(message).at(text[..at].chars().count() + 1));
+                // The error starts at the prefix of an E'...' string.
+                let start = at - usize::from(first == '\'' && is_escape_string(text, at));
+                let message = format!("unterminated {what} at or near \"{}\"", &text[start..]);
+                return Some(Error::syntax(message).at(text[..start].chars().count() + 1));
             }
         }
     }
@@ -300,7 +302,7 @@ fn unterminated(text: &str) -> Option<Error> {
 
 /// Whether the quote at `at` opens an `E'...'` string, in which a backslash escapes a quote.
 fn is_escape_string(text: &str, at: usize) -> bool {
-    let before = text[..at].as_bytes();
+    let before = &text.as_bytes()[..at];
     let prefixed = matches!(before.last(), Some(b'e' | b'E'));
     let in_word = before.len() > 1
         && (before[before.len() - 2].is_ascii_alphanumeric() || before[before.len() - 2] == b'_');
