@@ -4,7 +4,7 @@
 //! A quoted word is never a keyword.
 
 use sqlparser::ast;
-use sqlparser::dialect::PostgreSqlDialect;
+use super::dialect::PgDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
@@ -33,7 +33,7 @@ impl From<Error> for Failure {
 
 pub(super) type Parse<T> = Result<T, Failure>;
 
-static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+static DIALECT: PgDialect = PgDialect;
 
 /// A place in a statement's tokens.
 pub(super) struct Cursor {
