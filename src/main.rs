@@ -14,8 +14,8 @@ fn main() -> ExitCode {
             .resolve()
             .map_err(|e| e.to_string())
             .and_then(|config| tidewater::serve::run(config)),
-        Command::Demo(_) => Err("not there yet".to_owned()),
-        Command::Bench(_) => Err("not there yet".to_owned()),
+        Command::Demo(args) => tidewater::demo::run(args),
+        Command::Bench(args) => tidewater::bench::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
