@@ -43,6 +43,8 @@ pub struct Counters {
     pub errors: AtomicI64,
     pub rows: AtomicI64,
     pub state_bytes: AtomicI64,
+    /// What the operators in front of it hold: groups, join inputs, ordered rows.
+    pub operator_bytes: AtomicI64,
 }
 
 /// What is published of one table, source or view.

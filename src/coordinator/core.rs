@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use super::memory_watch::MemoryWatch;
 use super::sequencer::{Sequencer, Write};
 use super::sources::{Backfill, SharedSource, Step};
 use super::{Create, Reply, Request, Runtime, Shared, Stream};
@@ -61,12 +62,15 @@ pub struct Core {
     sequencer: Sequencer,
     sources: HashMap<ObjectId, SharedSource>,
     backfills: Vec<Backfill>,
+    /// Views lately installed, with the epoch as of which they read their inputs.
+    filling: Vec<(ObjectId, Epoch)>,
     /// Tables and sources: what epochs in flight are counted by.
     bases: BTreeSet<ObjectId>,
     /// Who reads whom, directly.
     readers: HashMap<ObjectId, Vec<ObjectId>>,
     failures_seen: usize,
     stopping: bool,
+    memory: MemoryWatch,
 }
 
 impl Core {
@@ -77,6 +81,7 @@ impl Core {
         log: Box<dyn EpochLog>,
     ) -> Core {
         Core {
+            memory: MemoryWatch::new(&shared.memory),
             shared,
             workers,
             requests,
@@ -90,6 +95,7 @@ impl Core {
             sequencer: Sequencer::default(),
             sources: HashMap::new(),
             backfills: vec![],
+            filling: vec![],
             bases: BTreeSet::new(),
             readers: HashMap::new(),
             failures_seen: 0,
@@ -112,6 +118,7 @@ impl Core {
     /// Does what can be done now; false when there was nothing.
     fn round(&mut self) -> bool {
         self.notice_failures();
+        self.watch_memory();
         while let Ok(request) = self.requests.try_recv() {
             self.accept(request);
         }
@@ -195,6 +202,27 @@ impl Core {
         self.open.prev().0.saturating_sub(slowest)
     }
 
+    /// Brings the account up to date; at the limit, views that are still being filled give way.
+    fn watch_memory(&mut self) {
+        let complete = self.open.prev().0 - self.in_flight();
+        if !self.memory.update(&self.shared, Epoch(complete)) {
+            return;
+        }
+        if self.shared.memory.pressure() != Pressure::RefuseWrites {
+            return;
+        }
+        let live = self.shared.live.load_full();
+        for (id, installed) in std::mem::take(&mut self.filling) {
+            let Some(view) = live.get(&id) else { continue };
+            let unfinished = !view.is_attached() || view.complete() < installed;
+            if unfinished
+                && let Err(error) = self.shared.memory.admit(Purpose::Write, &view.name, 1)
+            {
+                view.fail(error);
+            }
+        }
+    }
+
     fn take_writes(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         let mut lag: HashMap<ObjectId, bool> = HashMap::new();
@@ -251,6 +279,7 @@ impl Core {
         for (table, changes) in accepted {
             self.record.writes.extend(changes.iter().map(|change| (table, change.clone())));
             if !changes.is_empty() {
+                self.memory.fed(&changes);
                 self.workers.send(Command::Feed(table, changes));
             }
         }
@@ -290,7 +319,9 @@ impl Core {
                     source.offsets.iter().map(|(split, offset)| (id, split.clone(), *offset));
                 self.record.offsets.extend(offsets);
                 self.dirty = true;
-                self.workers.send(Command::Feed(id, [taken.changes, taken.errors].concat()));
+                let changes = [taken.changes, taken.errors].concat();
+                self.memory.fed(&changes);
+                self.workers.send(Command::Feed(id, changes));
             }
             if let Some(reason) = taken.failure {
                 self.fail_source(id, reason);
@@ -339,6 +370,7 @@ impl Core {
         match backfill.step(shared, &self.wake) {
             Step::Waiting => true,
             Step::Rows(rows) => {
+                self.memory.fed(&rows);
                 self.workers.send(Command::FeedView(view, source, rows));
                 self.dirty = true;
                 true
@@ -374,6 +406,7 @@ impl Core {
             self.stopping = true;
             return;
         }
+        self.memory.closed(epoch);
         self.workers.send(Command::Close(epoch));
         self.shared.epochs.store(epoch.0, Ordering::Relaxed);
         self.open = epoch.next();
@@ -489,6 +522,14 @@ impl Core {
         live.set_attached(backfill.is_empty());
         let hub = HubSpec { object, schema, key, stored: true, upsert: false, live: live.clone() };
         let spec = ViewSpec { hub, plan, backfill };
+        self.filling.retain(|(id, installed)| {
+            self.shared
+                .live
+                .load()
+                .get(id)
+                .is_some_and(|l| !l.is_attached() || l.complete() < *installed)
+        });
+        self.filling.push((object, self.open));
         self.workers.send(Command::Install(Arc::new(spec), self.open));
         self.publish(object, live);
     }

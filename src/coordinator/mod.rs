@@ -1,10 +1,11 @@
 //! The single owner of order: one thread that gives every write, every source batch and every DDL its epoch.
 //!
 //! [`Coordinator`] is the handle that sessions use; [`core`] the thread behind it; [`sequencer`] what decides about
-//! writes; [`sources`] the shared readers and backfills; [`locks`] who may change a table while a statement reads it.
+//! writes; [`sources`] the shared readers and backfills; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
 
 mod core;
 pub mod locks;
+mod memory_watch;
 pub mod sequencer;
 mod sources;
 

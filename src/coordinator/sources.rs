@@ -113,6 +113,7 @@ impl SharedSource {
         let columns = self.columns.iter().copied().collect();
         self.reader = Some(Reader::start(
             &self.name,
+            self.status.clone(),
             self.stream.source.clone(),
             ranges.collect(),
             columns,
@@ -350,6 +351,7 @@ impl Backfill {
         let name = format!("fill {}", shared.name);
         let reader = Reader::start(
             &name,
+            Arc::default(),
             shared.stream.source.clone(),
             ranges,
             self.columns.clone(),

@@ -49,12 +49,21 @@ pub struct Context {
     pub live: Arc<LiveTable>,
     pub table: RouteTable,
     pub cores: Rc<RefCell<Vec<CoreRef>>>,
+    /// The join inputs that the object's dataflow keeps.
+    pub arrangements: Rc<RefCell<Vec<Rc<RefCell<Arrangement>>>>>,
 }
 
 /// An operator core, registered for checkpoints and metrics.
 pub type CoreRef = Rc<RefCell<Box<dyn Operator>>>;
 
 impl Context {
+    /// Bytes that operators and join inputs hold.
+    pub fn state_bytes(&self) -> usize {
+        let cores =
+            self.cores.borrow().iter().map(|core| core.borrow().state_bytes()).sum::<usize>();
+        cores + self.arrangements.borrow().iter().map(|a| a.borrow().bytes()).sum::<usize>()
+    }
+
     /// Runs a step of a core; a panic or error marks the object failed.
     fn guard(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
         if self.live.failure().is_some() {
@@ -198,6 +207,7 @@ pub fn arrange<'s>(
         arrangement: Rc::new(RefCell::new(arrangement)),
         hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
     };
+    context.arrangements.borrow_mut().push(arranged.arrangement.clone());
     let (mine, context_) = (arranged.clone(), context.clone());
     let pact = context.pact(key);
     let stream = stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {

@@ -59,6 +59,8 @@ pub struct Hub {
     rows: Option<Arrangement>,
     errors: Arrangement,
     poison: i64,
+    /// Rows and bytes as last added to the counters, which all workers share.
+    told: (i64, i64),
     applied: u64,
     subscriptions: Vec<Rc<RefCell<Subscription>>>,
     /// Epochs that subscribers still need the arrangement as of.
@@ -81,6 +83,7 @@ impl Hub {
             rows,
             errors: Arrangement::new(error_schema(), vec![]),
             poison: 0,
+            told: (0, 0),
             applied: applied.0,
             subscriptions: vec![],
             holds: vec![],
@@ -187,12 +190,15 @@ impl Hub {
         if let Some(rows) = &mut self.rows {
             rows.advance(complete);
             rows.compact(oldest, COMPACTION_ROWS);
-            self.live.counters.rows.store(rows.rows() as i64, Ordering::Relaxed);
+            let now = rows.rows() as i64;
+            self.live.counters.rows.fetch_add(now - self.told.0, Ordering::Relaxed);
+            self.told.0 = now;
         }
         self.errors.advance(complete);
         self.errors.compact(oldest, COMPACTION_ROWS);
         let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.bytes();
-        self.live.counters.state_bytes.store(bytes as i64, Ordering::Relaxed);
+        self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
+        self.told.1 = bytes as i64;
         let version = changed.then(|| Version {
             epoch: Epoch(self.applied),
             rows: self.rows.as_ref().map(|rows| rows.snapshot(Epoch(self.applied))),

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
@@ -24,6 +25,8 @@ use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 
+/// How often operators are asked for their bytes.
+const MEASURE: Duration = Duration::from_millis(20);
 /// How long an idle worker sleeps at most; commands wake it at once.
 const PARK: Duration = Duration::from_millis(100);
 
@@ -114,6 +117,9 @@ impl Drop for Workers {
 
 /// An installed view.
 struct Installed {
+    context: Context,
+    /// Operators' bytes as last added to the view's counter.
+    told: i64,
     subscriptions: Vec<(ObjectId, Rc<RefCell<Subscription>>)>,
     feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
 }
@@ -137,6 +143,7 @@ impl Loop {
     }
 
     fn run(mut self, worker: &mut Worker, commands: &Receiver<Command>) {
+        let mut measured = Instant::now();
         loop {
             while let Ok(command) = commands.try_recv() {
                 if !self.obey(worker, command) {
@@ -148,6 +155,10 @@ impl Loop {
                 }
             }
             worker.step_or_park(Some(PARK));
+            if measured.elapsed() >= MEASURE {
+                self.views.values_mut().for_each(Installed::measure);
+                measured = Instant::now();
+            }
         }
     }
 
@@ -185,7 +196,12 @@ impl Loop {
     }
 
     fn context(&self, spec: &HubSpec) -> Context {
-        Context { live: spec.live.clone(), table: self.table.clone(), cores: Rc::default() }
+        Context {
+            live: spec.live.clone(),
+            table: self.table.clone(),
+            cores: Rc::default(),
+            arrangements: Rc::default(),
+        }
     }
 
     /// Rows of an object meet on the worker that owns their key, or their whole content where they may repeat.
@@ -226,8 +242,12 @@ impl Loop {
             hub::into_hub(stream, Self::route(&spec.hub), &rendering.context, hub.clone());
             Ok::<(), Error>(())
         });
-        let installed =
-            Installed { subscriptions: rendering.subscriptions, feeds: rendering.feeds };
+        let installed = Installed {
+            context: rendering.context,
+            told: 0,
+            subscriptions: rendering.subscriptions,
+            feeds: rendering.feeds,
+        };
         if let Err(error) = rendered {
             // Planning has checked the plan: what fails here fails on every worker in the same way.
             spec.hub.live.fail(error);
@@ -255,6 +275,14 @@ impl Loop {
 }
 
 impl Installed {
+    /// Tells the view's counter what its operators hold.
+    fn measure(&mut self) {
+        let now = self.context.state_bytes() as i64;
+        let counter = &self.context.live.counters.operator_bytes;
+        counter.fetch_add(now - self.told, Ordering::Relaxed);
+        self.told = now;
+    }
+
     fn close(&self) {
         for (_, subscription) in &self.subscriptions {
             subscription.borrow_mut().close();

@@ -46,6 +46,8 @@ pub struct SourceStatus {
     pub bytes: AtomicU64,
     pub rejected: AtomicU64,
     pub troubles: AtomicU64,
+    /// Bytes in the queues of the reader's client library.
+    pub queued_bytes: AtomicU64,
     /// Sum over splits of where the stream ended when it was last looked at; 0 when that is not known.
     pub latest: AtomicI64,
     /// Sum over splits of where reading is.
@@ -88,6 +90,7 @@ impl Reader {
     /// Starts reading `ranges`; `wake` is unparked whenever an event was queued.
     pub fn start(
         name: &str,
+        status: Arc<SourceStatus>,
         source: Arc<dyn Source>,
         ranges: Vec<SplitRange>,
         columns: Vec<usize>,
@@ -96,7 +99,7 @@ impl Reader {
         let (sender, events) = bounded(CHANNEL_BATCHES);
         let (control, added) = unbounded();
         let stop = Arc::new(AtomicBool::new(false));
-        let job = Job { source, ranges, columns, sender, added, stop: stop.clone(), wake };
+        let job = Job { source, status, ranges, columns, sender, added, stop: stop.clone(), wake };
         let thread = std::thread::Builder::new()
             .name(format!("read {name}").chars().take(15).collect())
             .spawn(move || job.run())
@@ -121,6 +124,7 @@ impl Drop for Reader {
 /// What the reader thread works on.
 struct Job {
     source: Arc<dyn Source>,
+    status: Arc<SourceStatus>,
     ranges: Vec<SplitRange>,
     columns: Vec<usize>,
     sender: Sender<Event>,
@@ -155,6 +159,7 @@ impl Job {
                     self.send(Event::Trouble(error));
                 }
             }
+            self.status.queued_bytes.store(reader.queued_bytes(), Ordering::Relaxed);
             match reader.poll(POLL_WAIT, BATCH_ROWS) {
                 Ok(Some(batch)) => {
                     backoff = BACKOFF_MIN;

@@ -79,8 +79,6 @@ struct Block {
 pub struct Session {
     server: Arc<Server>,
     engine: Engine,
-    pub(crate) user: String,
-    pub(crate) database: String,
     settings: Settings,
     notices: Vec<Error>,
     /// Parameter values as last told to the client.
@@ -108,8 +106,6 @@ impl Session {
         let mut session = Session {
             server,
             engine,
-            user: user.to_owned(),
-            database: crate::catalog::DATABASE.to_owned(),
             settings: Settings::new(user),
             notices: vec![],
             reported: BTreeMap::new(),

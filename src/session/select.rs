@@ -39,8 +39,8 @@ impl Session {
     pub(super) fn prepared_query(&self, query: &ast::Query) -> (ast::Query, Vec<sql::OutputName>) {
         let mut query = query.clone();
         let names = sql::output_names(&query);
-        sql::name_derived_columns(&mut query);
         crate::catalog::system::rewrite_for_catalog(&mut query);
+        sql::name_derived_columns(&mut query);
         (query, names)
     }
 

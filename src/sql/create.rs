@@ -187,10 +187,7 @@ impl Cursor {
 
     fn create_sink(&mut self) -> Parse<Statement> {
         // The query of a sink is followed by WITH (...), which sqlparser would take for table hints.
-        let mut tail = match top_level_with(self.rest()) {
-            Some(at) => Some(self.split_off(at)),
-            None => None,
-        };
+        let mut tail = top_level_with(self.rest()).map(|at| self.split_off(at));
         let emit_on_window_close = self.take_emit_on_window_close();
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
@@ -544,16 +541,13 @@ impl Cursor {
 
 /// Where `WITH (` starts outside of all parentheses; a common table expression has a name between the two.
 fn top_level_with(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let opens = |at: usize| tokens.get(at).is_some_and(|t| t.token == Token::LParen);
     let mut depth = 0usize;
     for (i, token) in tokens.iter().enumerate() {
         match &token.token {
             Token::LParen => depth += 1,
             Token::RParen => depth = depth.saturating_sub(1),
-            word if depth == 0 && is_keyword(word, "WITH") => {
-                if tokens.get(i + 1).is_some_and(|t| t.token == Token::LParen) {
-                    return Some(i);
-                }
-            }
+            word if depth == 0 && is_keyword(word, "WITH") && opens(i + 1) => return Some(i),
             _ => {}
         }
     }

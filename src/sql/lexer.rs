@@ -290,8 +290,10 @@ fn unterminated(text: &str) -> Option<Error> {
         match length {
             Some(length) => at += length,
             None => {
-                let message = format!("unterminated {what} at or near \"{rest}\"");
-                return Some(Error::syntax(message).at(text[..at].chars().count() + 1));
+                // The error starts at the prefix of an E'...' string.
+                let start = at - usize::from(first == '\'' && is_escape_string(text, at));
+                let message = format!("unterminated {what} at or near \"{}\"", &text[start..]);
+                return Some(Error::syntax(message).at(text[..start].chars().count() + 1));
             }
         }
     }
@@ -300,7 +302,7 @@ fn unterminated(text: &str) -> Option<Error> {
 
 /// Whether the quote at `at` opens an `E'...'` string, in which a backslash escapes a quote.
 fn is_escape_string(text: &str, at: usize) -> bool {
-    let before = text[..at].as_bytes();
+    let before = &text.as_bytes()[..at];
     let prefixed = matches!(before.last(), Some(b'e' | b'E'));
     let in_word = before.len() > 1
         && (before[before.len() - 2].is_ascii_alphanumeric() || before[before.len() - 2] == b'_');

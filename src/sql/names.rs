@@ -125,10 +125,6 @@ fn figure(expr: &Expr) -> Option<Name> {
         },
         Expr::TypedString(typed) => weak(type_name(&typed.data_type)),
         Expr::Interval(_) => weak("interval"),
-        Expr::Value(value) => match &value.value {
-            Value::Boolean(_) => weak("bool"),
-            _ => None,
-        },
         Expr::Nested(expr) | Expr::Collate { expr, .. } => figure(expr),
         Expr::Case { else_result, .. } => match else_result.as_deref().and_then(figure) {
             Some(name) if !name.weak => Some(name),

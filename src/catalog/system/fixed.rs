@@ -82,7 +82,7 @@ fn type_names() -> &'static [(i64, String)] {
     static NAMES: LazyLock<Vec<(i64, String)>> = LazyLock::new(|| {
         let Some(table) = super::columns::find("pg_catalog", "pg_type") else { return vec![] };
         let Ok(rows) = batch(table) else { return vec![] };
-        let (oids, names) = (functions_cells(&rows, "oid"), functions_cells(&rows, "typname"));
+        let (oids, names) = (column_cells(&rows, "oid"), column_cells(&rows, "typname"));
         let pairs = oids.into_iter().zip(names);
         pairs
             .filter_map(|pair| match pair {
@@ -94,9 +94,9 @@ fn type_names() -> &'static [(i64, String)] {
     &NAMES
 }
 
-fn functions_cells(rows: &RecordBatch, column: &str) -> Vec<Cell> {
+fn column_cells(rows: &RecordBatch, column: &str) -> Vec<Cell> {
     let array = rows.column_by_name(column);
-    array.map_or_else(Vec::new, |array| super::functions::cells_of(array))
+    array.map_or_else(Vec::new, super::functions::cells_of)
 }
 
 fn find<'a>(all: &'a PgCatalogStaticTables, name: &str) -> Option<&'a ArrowTable> {

@@ -9,11 +9,14 @@
 mod cells;
 mod cluster;
 mod columns;
+mod correlation;
 mod fixed;
 mod functions;
 mod information;
+mod nodes;
 mod relations;
 mod rewrite;
+mod spelling;
 
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,7 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
     Some(match table.name.as_str() {
         "pg_class" => pg_class(context),
         "pg_attribute" => pg_attribute(context),
-        "pg_index" => keyed(context).map(|o| pg_index(o)).collect(),
+        "pg_index" => keyed(context).map(pg_index).collect(),
         "pg_constraint" => keyed(context).map(|o| pg_constraint(context, o)).collect(),
         "pg_attrdef" => pg_attrdef(context),
         "pg_description" => pg_description(context),
@@ -50,7 +50,7 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
         "pg_matviews" => pg_matviews(context),
         "pg_indexes" => pg_indexes(context),
         "pg_stat_user_tables" | "pg_stat_all_tables" => {
-            stored(context).map(|o| pg_stat_table(o)).collect()
+            stored(context).map(pg_stat_table).collect()
         }
         _ => return None,
     })

@@ -250,7 +250,7 @@ impl ClientContext for Reports {
 
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        let bytes = partitions.map(|partition| u64::try_from(partition.fetchq_size).unwrap_or(0));
+        let bytes = partitions.map(|partition| partition.fetchq_size);
         self.queued_bytes.store(bytes.sum(), Ordering::Relaxed);
         // Brokers with a number are the cluster's own; the bootstrap entries have -1.
         let mut brokers = statistics.brokers.values();

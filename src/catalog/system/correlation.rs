@@ -1,0 +1,158 @@
+//! Correlated scalar subqueries of system queries, in the one form that DataFusion decorrelates: an aggregate over equalities.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{self, BinaryOperator, Expr, Select, SelectItem, TableFactor, Visit, Visitor};
+
+use super::nodes::{and, call, is_column, take};
+use super::rewrite::{Never, has_aggregate};
+use crate::sql::fold_identifier;
+
+/// The relations of a SELECT, joined ones included.
+pub(super) fn factors(select: &Select) -> impl Iterator<Item = &TableFactor> {
+    select.from.iter().flat_map(|from| {
+        std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation))
+    })
+}
+
+/// The names under which a SELECT's relations are known.
+fn relation_names(select: &Select) -> Vec<String> {
+    let names = factors(select).filter_map(|factor| match factor {
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::Function { alias: Some(alias), .. }
+        | TableFactor::UNNEST { alias: Some(alias), .. } => Some(fold_identifier(&alias.name)),
+        TableFactor::Table { name, alias: None, .. } => {
+            name.0.last().and_then(|part| part.as_ident()).map(fold_identifier)
+        }
+        _ => None,
+    });
+    names.collect()
+}
+
+/// Whether a column is qualified with a relation that the SELECT itself does not have.
+fn is_outer(expr: &Expr, own: &[String]) -> bool {
+    match expr {
+        Expr::CompoundIdentifier(parts) if parts.len() == 2 => {
+            !own.contains(&fold_identifier(&parts[0]))
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn is_correlated(select: &Select) -> bool {
+    struct Outer<'a>(&'a [String]);
+
+    impl Visitor for Outer<'_> {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if is_outer(expr, self.0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+
+    Visit::visit(select, &mut Outer(&relation_names(select))).is_break()
+}
+
+/// Makes a correlated scalar subquery an aggregate of its at most one row: DataFusion decorrelates only those. Outer columns are
+/// replaced by the inner ones they equal, since it pulls up nothing but equalities through an aggregate.
+pub(super) fn single_row(select: &mut Select) {
+    if has_aggregate(select) {
+        return;
+    }
+    let own = relation_names(select);
+    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+        select.projection.as_mut_slice()
+    {
+        *expr = call("min", vec![take(expr)]);
+        if let Some(condition) = &mut select.selection {
+            let mut equal = vec![];
+            equalities(condition, &own, &mut equal);
+            replace_outer(condition, &equal);
+        }
+    }
+}
+
+/// Takes the conjuncts that concern outer columns alone out of a scalar subquery's condition: DataFusion finds no
+/// place for them below the aggregate, and beside it they mean the same.
+pub(super) fn take_outer_condition(select: &mut Select) -> Option<Expr> {
+    let own = relation_names(select);
+    let mut conjuncts = vec![];
+    split_conjuncts(select.selection.take()?, &mut conjuncts);
+    let (outer, inner): (Vec<Expr>, Vec<Expr>) =
+        conjuncts.into_iter().partition(|c| only_outer(c, &own));
+    select.selection = inner.into_iter().reduce(and);
+    outer.into_iter().reduce(and)
+}
+
+fn split_conjuncts(condition: Expr, conjuncts: &mut Vec<Expr>) {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            split_conjuncts(*left, conjuncts);
+            split_conjuncts(*right, conjuncts);
+        }
+        other => conjuncts.push(other),
+    }
+}
+
+/// Whether an expression has columns, all of them outer ones.
+fn only_outer(expr: &Expr, own: &[String]) -> bool {
+    let (mut outer, mut inner) = (false, false);
+    let ControlFlow::Continue(()) = ast::visit_expressions(expr, |expr| {
+        match expr {
+            Expr::CompoundIdentifier(_) if is_outer(expr, own) => outer = true,
+            Expr::CompoundIdentifier(_) | Expr::Identifier(_) => inner = true,
+            _ => {}
+        }
+        ControlFlow::<Never>::Continue(())
+    });
+    outer && !inner
+}
+
+/// Pairs (outer column, inner column) of the condition's conjuncts.
+fn equalities(condition: &Expr, own: &[String], found: &mut Vec<(Expr, Expr)>) {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            equalities(left, own, found);
+            equalities(right, own, found);
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right }
+            if is_column(left) && is_column(right) =>
+        {
+            match (is_outer(left, own), is_outer(right, own)) {
+                (true, false) => found.push((Expr::clone(left), Expr::clone(right))),
+                (false, true) => found.push((Expr::clone(right), Expr::clone(left))),
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+}
+
+fn replace_outer(condition: &mut Expr, equal: &[(Expr, Expr)]) {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            replace_outer(left, equal);
+            replace_outer(right, equal);
+        }
+        // The equalities themselves stay: they are what is pulled up.
+        Expr::BinaryOp { op: BinaryOperator::Eq, .. } => {}
+        other => {
+            let ControlFlow::Continue(()) = ast::visit_expressions_mut(other, |expr| {
+                if let Some((_, inner)) = equal.iter().find(|(outer, _)| same_column(outer, expr)) {
+                    *expr = inner.clone();
+                }
+                ControlFlow::<Never>::Continue(())
+            });
+        }
+    }
+}
+
+fn same_column(a: &Expr, b: &Expr) -> bool {
+    match (a, b) {
+        (Expr::CompoundIdentifier(a), Expr::CompoundIdentifier(b)) => {
+            a.iter().map(fold_identifier).eq(b.iter().map(fold_identifier))
+        }
+        _ => false,
+    }
+}
