@@ -14,6 +14,7 @@ use crate::config::DemoArgs;
 use crate::error::Result;
 use crate::ingest::SourceStatus;
 use crate::serve::{self, Running, say};
+use crate::server::Server;
 use crate::session::Session;
 
 /// How often a line is printed.
@@ -123,7 +124,7 @@ async fn create(session: &mut Session, rate: u64) -> Result<()> {
         );
         session.run_script(&sql).await?;
     }
-    session.run_script("create table heartbeat (at timestamptz default now())").await?;
+    session.run_script("create table heartbeat (beat bigint)").await?;
     for (name, _, query) in VIEWS {
         session.run_script(&format!("create materialized view {name} as {query}")).await?;
     }
@@ -178,9 +179,10 @@ fn grouped(number: u64) -> String {
 /// Looks at the running demo.
 struct Pulse {
     session: Session,
-    running: Arc<crate::server::Server>,
+    server: Arc<Server>,
     sources: Vec<Arc<SourceStatus>>,
     views: Vec<Arc<LiveTable>>,
+    beats: u64,
 }
 
 impl Pulse {
@@ -195,7 +197,7 @@ impl Pulse {
         let views = live.iter().filter(|(id, _)| is_view(**id)).map(|(_, view)| view.clone());
         let sources = live.keys().filter_map(|id| server.coordinator.source_status(*id));
         let (views, sources) = (views.collect(), sources.collect());
-        Pulse { session, running: server, sources, views }
+        Pulse { session, server, sources, views, beats: 0 }
     }
 
     /// Rows taken in from all sources.
@@ -206,9 +208,11 @@ impl Pulse {
     /// Inserts a row and waits until every view shows the epoch that the row is part of.
     async fn beat(&mut self) -> Result<Duration> {
         let began = Instant::now();
-        self.session.run_script("insert into heartbeat default values").await?;
+        self.beats += 1;
+        let insert = format!("insert into heartbeat values ({})", self.beats);
+        self.session.run_script(&insert).await?;
         // A read never goes back behind what was acknowledged: this pin's epoch includes the row.
-        self.running.coordinator.pin(&self.views).await?;
+        self.server.coordinator.pin(&self.views).await?;
         Ok(began.elapsed())
     }
 }
@@ -216,7 +220,6 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::Server;
 
     #[test]
     fn the_demos_views_and_queries_run_on_a_server() {
