@@ -280,9 +280,7 @@ pub fn join<'s>(
                     let mut change = std::mem::take(data);
                     if change.is_errors() {
                         if poisons[side] {
-                            let kind = change.kind;
                             change = poisoned(&change);
-                            change.kind = kind;
                         }
                         output.session(&time).give_container(&mut change);
                     } else {
@@ -301,26 +299,8 @@ pub fn join<'s>(
                     }
                     let (epoch, (cap, [dl, dr])) = entry.remove_entry();
                     let mut out = Output::default();
-                    context.guard("join", || {
-                        let concat = |parts: &[ChangeBatch]| {
-                            ChangeBatch::concat(parts).map_err(|e| Error::internal(e.to_string()))
-                        };
-                        let versions = |side: &Arranged| {
-                            let arrangement = side.arrangement.borrow();
-                            let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
-                            Versions {
-                                prev: arrangement.snapshot(prev),
-                                now: arrangement.snapshot(now),
-                            }
-                        };
-                        core.epoch(
-                            &concat(&dl)?,
-                            &concat(&dr)?,
-                            &versions(&l),
-                            &versions(&r),
-                            &mut out,
-                        )
-                    });
+                    context
+                        .guard("join", || join_epoch(&core, [&l, &r], epoch, [&dl, &dr], &mut out));
                     for mut change in out.batches {
                         output.session(&cap).give_container(&mut change);
                     }
@@ -333,6 +313,24 @@ pub fn join<'s>(
             }
         },
     )
+}
+
+/// One epoch of a join, over its inputs as of the epoch before and of the epoch itself.
+fn join_epoch(
+    core: &Join,
+    sides: [&Arranged; 2],
+    epoch: u64,
+    deltas: [&[ChangeBatch]; 2],
+    out: &mut Output,
+) -> Result<()> {
+    let concat = |parts| ChangeBatch::concat(parts).map_err(|e| Error::internal(e.to_string()));
+    let versions = |side: &Arranged| {
+        let arrangement = side.arrangement.borrow();
+        let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
+        Versions { prev: arrangement.snapshot(prev), now: arrangement.snapshot(now) }
+    };
+    let [left, right] = sides.map(versions);
+    core.epoch(&concat(deltas[0])?, &concat(deltas[1])?, &left, &right, out)
 }
 
 /// The end of an object's dataflow: `step` gets the complete epochs with their changes, and the first epoch that is

@@ -66,36 +66,19 @@ impl Rendering<'_> {
                 glue::unary(one(), route, &context, "distinct", Box::new(core), None)
             }
             Op::Aggregate { groups, calls } => {
-                let input_schema = node.inputs[0].schema.clone();
-                let core = Aggregate::new(
-                    input_schema,
-                    groups.clone(),
-                    calls.clone(),
-                    schema,
-                    append_only,
-                )?;
+                let (input, groups) = (node.inputs[0].schema.clone(), groups.clone());
+                let core =
+                    Aggregate::new(input, groups.clone(), calls.clone(), schema, append_only)?;
                 // A global aggregate has its one row also when there is nothing to count; one worker has it.
                 let first = (groups.is_empty() && self.owns_empty_key()).then_some(self.as_of);
                 let core: Box<dyn Operator> = Box::new(core);
-                glue::unary(one(), Route::Key(groups.clone()), &context, "aggregate", core, first)
+                glue::unary(one(), Route::Key(groups), &context, "aggregate", core, first)
             }
             Op::TopN { partition, order, limit, offset } => {
-                let core = TopN::new(
-                    schema,
-                    partition.clone(),
-                    order.clone(),
-                    *limit,
-                    *offset,
-                    append_only,
-                )?;
-                glue::unary(
-                    one(),
-                    Route::Key(partition.clone()),
-                    &context,
-                    "top_n",
-                    Box::new(core),
-                    None,
-                )
+                let (partition, order) = (partition.clone(), order.clone());
+                let route = Route::Key(partition.clone());
+                let core = TopN::new(schema, partition, order, *limit, *offset, append_only)?;
+                glue::unary(one(), route, &context, "top_n", Box::new(core), None)
             }
             Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
                 let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::expr::Placeholder;
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
 use super::cast::{assignment_cast, cast_expr};
 use super::errors::from_datafusion;
@@ -48,6 +48,18 @@ pub fn assign(expr: Expr, schema: &DFSchema, column: &Field) -> Result<Expr> {
         .with_hint("You will need to rewrite or cast the expression."));
     }
     assignment_cast(expr, &target)
+}
+
+/// What stands for a query's column in an assignment: a literal that nothing has typed is still open to the type of
+/// what it is assigned to, as in `INSERT ... SELECT '2024-01-01'`.
+pub fn assignable_column(plan: &LogicalPlan, index: usize) -> Expr {
+    if let LogicalPlan::Projection(projection) = plan {
+        let expr = projection.expr[index].clone().unalias();
+        if matches!(expr, Expr::Literal(..)) && is_untyped(&expr) {
+            return expr;
+        }
+    }
+    Expr::Column(plan.schema().columns()[index].clone())
 }
 
 /// Whether the type has a length to be kept.

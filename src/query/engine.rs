@@ -32,7 +32,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
-use sqlparser::ast::{Query, Statement};
+use sqlparser::ast::{Query, Statement, Values};
 
 use super::coercion::{PgCasts, UntypedLiterals};
 use super::compile::compile_with;
@@ -144,6 +144,25 @@ impl Engine {
         SqlToRel::new_with_options(&provider, parser_options())
             .sql_statement_to_plan_with_context(statement, &mut context)
             .map_err(from_datafusion)
+    }
+
+    /// Plans the rows of VALUES, each value for itself: nothing is coerced from one row to another.
+    pub fn plan_values(
+        &self,
+        values: &Values,
+        tables: &dyn Resolver,
+        params: &[Option<FieldRef>],
+    ) -> Result<Vec<Vec<Expr>>> {
+        let provider = Provider { state: &self.batch, tables };
+        let planner = SqlToRel::new_with_options(&provider, parser_options());
+        let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
+        let schema = DFSchema::empty();
+        let mut plan_value = |value: &sqlparser::ast::Expr| {
+            let mut value = value.clone();
+            spelling::rewrite_expr(&mut value)?;
+            planner.sql_to_expr(value, &schema, &mut context).map_err(from_datafusion)
+        };
+        values.rows.iter().map(|row| row.iter().map(&mut plan_value).collect()).collect()
     }
 
     /// Plans an expression over the columns of `schema`, coerced and simplified: defaults, keys, DML's assignments.

@@ -302,6 +302,7 @@ fn of_message(message: &str) -> Error {
     let text = first_line(message);
     of_name_message(message)
         .or_else(|| of_clause_message(message))
+        .or_else(|| of_case_message(message))
         .or_else(|| of_type_message(message))
         .or_else(|| of_value_message(message))
         .unwrap_or_else(|| {
@@ -435,6 +436,17 @@ fn of_type_message(message: &str) -> Option<Error> {
         return Some(Error::new(SqlState::DATATYPE_MISMATCH, first_line(message).to_owned()));
     }
     None
+}
+
+/// PostgreSQL names the type of ELSE first.
+fn of_case_message(message: &str) -> Option<Error> {
+    static CASE: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(r"coerce then \((\w+)\S*\) and else \((\w+)\S*\) to common types in CASE")
+    });
+    let found = CASE.captures(message)?;
+    let (then, otherwise) = (arrow_type_name(&found[1]), arrow_type_name(&found[2]));
+    let text = format!("CASE types {otherwise} and {then} cannot be matched");
+    Some(Error::new(SqlState::DATATYPE_MISMATCH, text))
 }
 
 fn of_clause_message(message: &str) -> Option<Error> {

@@ -257,7 +257,8 @@ impl PartitionStream for Rows {
 
 /// `tidewater.dead_letters`: the errors that stand, of all objects, as of the statement's epoch.
 pub struct DeadLetters {
-    pub objects: Vec<Arc<LiveTable>>,
+    /// Each under the name that it is shown by.
+    pub objects: Vec<(String, Arc<LiveTable>)>,
     pub read_at: ReadAt,
 }
 
@@ -294,15 +295,13 @@ impl TableProvider for DeadLetters {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let epoch = self.read_at.epoch().map_err(to_datafusion)?;
         let mut batches = vec![];
-        for object in &self.objects {
+        for (name, object) in &self.objects {
             if object.failure().is_some() {
                 continue;
             }
             for batch in object.versions(epoch).iter().flat_map(|version| version.errors.scan()) {
-                let name = Arc::new(arrow_array::StringArray::from(vec![
-                    object.name.as_str();
-                    batch.num_rows()
-                ]));
+                let names = vec![name.as_str(); batch.num_rows()];
+                let name = Arc::new(arrow_array::StringArray::from(names));
                 let columns = vec![
                     name,
                     batch.column(0).clone(),

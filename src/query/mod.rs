@@ -10,6 +10,7 @@
 
 mod arithmetic;
 pub mod assign;
+mod bags;
 pub mod cast;
 mod coercion;
 pub mod compile;
@@ -25,6 +26,7 @@ mod operators;
 pub mod output;
 pub mod params;
 mod pushdown;
+mod scopes;
 mod spelling;
 pub mod sql_types;
 mod text;
@@ -32,7 +34,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use assign::assign;
+pub use assign::{assign, assignable_column};
 pub use compile::{compile, compile_with, refuse_volatile, volatile_function};
 pub use engine::{Engine, EngineOptions, Resolver};
 pub use evaluate::{Evaluated, Filtered, evaluate, filter};

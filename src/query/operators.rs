@@ -136,7 +136,12 @@ fn resolve(op: &BinaryOperator, left: Side, right: Side) -> Result<Resolved> {
         | B::AtArrow
         | B::ArrowAt
         | B::Question => match functions::json::operator(op, &left.field, &right.field) {
-            Some(function) => function.call(vec![left.expr, right.expr]),
+            Some(function) => {
+                let document = matches!(op, B::AtArrow | B::ArrowAt);
+                let field = Arc::clone(&left.field);
+                let right = if document { right.cast(&field)? } else { right.expr };
+                function.call(vec![left.expr, right])
+            }
             None => return Ok(Resolved::Left(left.expr, right.expr)),
         },
         _ => return Ok(Resolved::Left(left.expr, right.expr)),

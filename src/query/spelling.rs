@@ -22,6 +22,7 @@ use sqlparser::parser::Parser;
 use super::arithmetic::Operation;
 use super::cast::CAST_PREFIX;
 use super::operators::integer_cast_name;
+use super::{bags, scopes};
 use crate::error::{Error, Result, SqlState};
 
 /// Ends the visible part of a column name that had to be made unique inside a plan.
@@ -34,6 +35,8 @@ pub fn visible_name(name: &str) -> &str {
 
 /// Rewrites a query in place. Two relations of one name in a FROM are 42712.
 pub(super) fn rewrite(query: &mut Query) -> Result<()> {
+    bags::number_equal_rows(query)?;
+    scopes::qualify_outer_references(query);
     match query.visit(&mut Speller { depth: 0 }) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),

@@ -5,21 +5,23 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::scalar::ScalarValue;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::resolver::{Names, Purpose};
-use super::select::{Planned, columns_of};
+use super::select::{Planned, columns_of, nullable};
 use super::{Outcome, Prepared, Session, TransactionStatus, command};
 use crate::catalog::{Object, ObjectId, ObjectKind, Relation};
 use crate::coordinator::Write;
 use crate::coordinator::locks::Access;
 use crate::error::{Error, Result, SqlState};
-use crate::query::cast::cast_expr;
 use crate::query::errors::{canceled, from_datafusion};
 use crate::query::params::prepare_params;
+use crate::query::{assign, assignable_column, canonicalise};
 use crate::sql::{self, ObjectName, quote_identifier};
 
 type Types = [Option<FieldRef>];
@@ -123,7 +125,7 @@ impl Session {
         Ok(query)
     }
 
-    /// The query's rows as rows of the table: each value cast to its column, the others by their defaults.
+    /// The query's rows as rows of the table: each value assigned to its column, the others by their defaults.
     fn plan_insert(
         &self,
         insert: &ast::Insert,
@@ -132,29 +134,64 @@ impl Session {
         types: &Types,
     ) -> Result<Planned> {
         let columns = self.insert_columns(insert, table)?;
+        let explicit = !insert.columns.is_empty();
+        if let Some(values) = plain_values(query) {
+            return self.plan_insert_values(table, &columns, explicit, values, types);
+        }
         let mut planned = self.plan_batch(query, types)?;
         let given = planned.plan.schema().fields().len();
-        let explicit = !insert.columns.is_empty();
-        if given > columns.len() {
-            let message = "INSERT has more expressions than target columns";
-            return Err(Error::syntax(message));
+        if insert.source.is_some() {
+            check_width(given, columns.len(), explicit)?;
         }
-        if explicit && given < columns.len() && insert.source.is_some() {
-            return Err(Error::syntax("INSERT has more target columns than expressions"));
-        }
-        let sources = planned.plan.schema().columns();
+        let schema = planned.plan.schema().clone();
         let mut exprs = vec![];
         for (index, field) in table.columns.fields().iter().enumerate() {
             let position =
                 columns.iter().position(|c| *c == index).filter(|position| *position < given);
             let value = match position {
-                Some(position) => Expr::Column(sources[position].clone()),
+                Some(position) => {
+                    assign(assignable_column(&planned.plan, position), &schema, field)?
+                }
                 None => self.default_expr(table, index, field)?,
             };
-            exprs.push(cast_expr(value, field)?.alias(format!("#{index}")));
+            exprs.push(value.alias(format!("#{index}")));
         }
         planned.plan = project(planned.plan, exprs)?;
         Ok(planned)
+    }
+
+    /// Rows of VALUES, each value assigned by itself: `(array['a']), ('{}')` are two arrays.
+    fn plan_insert_values(
+        &self,
+        table: &Object,
+        columns: &[usize],
+        explicit: bool,
+        values: &ast::Values,
+        types: &Types,
+    ) -> Result<Planned> {
+        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let schema = DFSchema::empty();
+        let width = values.rows.first().map_or(0, |row| row.content.len());
+        let mut rows = vec![];
+        for row in self.engine.plan_values(values, &resolver, types)? {
+            if row.len() != width {
+                return Err(Error::syntax("VALUES lists must all be the same length"));
+            }
+            check_width(width, columns.len(), explicit)?;
+            let mut given: Vec<Option<Expr>> = vec![None; table.columns.fields().len()];
+            for (value, &column) in row.into_iter().zip(columns) {
+                given[column] = Some(assign(value, &schema, table.columns.field(column))?);
+            }
+            let fields = table.columns.fields().iter().enumerate();
+            let whole = fields.zip(given).map(|((index, field), value)| match value {
+                Some(value) => Ok(value),
+                None => self.default_expr(table, index, field),
+            });
+            rows.push(whole.collect::<Result<Vec<Expr>>>()?);
+        }
+        let plan = rows_plan(rows, table)?;
+        let (scanned, read_at) = (resolver.scanned.take(), resolver.read_at.clone());
+        Ok(Planned { plan, names: vec![], scanned, read_at })
     }
 
     fn default_expr(&self, table: &Object, index: usize, field: &FieldRef) -> Result<Expr> {
@@ -166,8 +203,8 @@ impl Session {
             return Ok(lit(null));
         };
         let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
-        let schema = datafusion::common::DFSchema::empty();
-        self.engine.plan_expr(&parse_expr(text)?, &schema, &names)
+        let schema = DFSchema::empty();
+        assign(self.engine.plan_expr(&parse_expr(text)?, &schema, &names)?, &schema, field)
     }
 
     pub(super) async fn update(
@@ -229,14 +266,15 @@ impl Session {
         types: &Types,
     ) -> Result<Planned> {
         let mut planned = self.plan_batch(query, types)?;
-        let sources = planned.plan.schema().columns();
+        let schema = planned.plan.schema().clone();
+        let sources = schema.columns();
         let width = table.columns.fields().len();
         let old = (0..width).map(|i| Expr::Column(sources[i].clone()).alias(format!("#old{i}")));
         let mut exprs: Vec<Expr> = old.collect();
         for (index, field) in table.columns.fields().iter().enumerate() {
             let value = match assigned.iter().position(|column| *column == index) {
                 Some(position) => {
-                    cast_expr(Expr::Column(sources[width + position].clone()), field)?
+                    assign(assignable_column(&planned.plan, width + position), &schema, field)?
                 }
                 None => Expr::Column(sources[index].clone()),
             };
@@ -407,6 +445,30 @@ impl Session {
         written
     }
 
+    pub(super) fn explain_insert(&self, insert: &ast::Insert) -> Result<String> {
+        let table = self.insert_table(insert)?;
+        let query = self.insert_query(insert, &table)?;
+        self.explain_change("Insert", &table, self.plan_insert(insert, &table, &query, &[])?)
+    }
+
+    pub(super) fn explain_update(&self, update: &ast::Update) -> Result<String> {
+        let (table, query, assigned) = self.update_query(update)?;
+        self.explain_change("Update", &table, self.plan_update(&table, &query, &assigned, &[])?)
+    }
+
+    pub(super) fn explain_delete(&self, delete: &ast::Delete) -> Result<String> {
+        let (table, query) = self.delete_query(delete)?;
+        self.explain_change("Delete", &table, self.plan_batch(&query, &[])?)
+    }
+
+    /// The query that finds the rows, below what happens to them.
+    fn explain_change(&self, what: &str, table: &Object, planned: Planned) -> Result<String> {
+        let plan = self.engine.optimize_batch(canonicalise(planned.plan)?)?;
+        let rows = plan.display_indent().to_string();
+        let rows: Vec<String> = rows.lines().map(|line| format!("  {line}")).collect();
+        Ok(format!("{what} on {}\n{}", table.name, rows.join("\n")))
+    }
+
     /// Parameters of INSERT: those that stand alone in VALUES have their column's type.
     pub(super) fn insert_params(
         &self,
@@ -420,6 +482,13 @@ impl Session {
         if let ast::SetExpr::Values(values) = query.body.as_ref() {
             for row in &values.rows {
                 for (value, &column) in row.iter().zip(&columns) {
+                    note_placeholder(value, table.columns.field(column), &mut known);
+                }
+            }
+        }
+        if let ast::SetExpr::Select(select) = query.body.as_ref() {
+            for (item, &column) in select.projection.iter().zip(&columns) {
+                if let ast::SelectItem::UnnamedExpr(value) = item {
                     note_placeholder(value, table.columns.field(column), &mut known);
                 }
             }
@@ -468,6 +537,56 @@ fn note_placeholder(value: &ast::Expr, field: &Field, known: &mut Vec<Option<Fie
     if unset {
         known[index - 1] = Some(Arc::new(field.clone().with_name("").with_nullable(true)));
     }
+}
+
+/// The rows of a query that is VALUES and nothing else.
+fn plain_values(query: &ast::Query) -> Option<&ast::Values> {
+    let bare = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
+    match query.body.as_ref() {
+        ast::SetExpr::Values(values) if bare && query.fetch.is_none() => Some(values),
+        _ => None,
+    }
+}
+
+fn check_width(given: usize, columns: usize, explicit: bool) -> Result<()> {
+    if given > columns {
+        return Err(Error::syntax("INSERT has more expressions than target columns"));
+    }
+    if explicit && given < columns {
+        return Err(Error::syntax("INSERT has more target columns than expressions"));
+    }
+    Ok(())
+}
+
+/// A plan that yields these rows of the table. Subqueries are possible in projections only.
+fn rows_plan(rows: Vec<Vec<Expr>>, table: &Object) -> Result<LogicalPlan> {
+    let has_subquery = |expr: &Expr| {
+        expr.exists(|e| {
+            Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_)))
+        })
+    };
+    let mut subqueries = false;
+    for expr in rows.iter().flatten() {
+        subqueries |= has_subquery(expr).map_err(from_datafusion)?;
+    }
+    if !subqueries {
+        let schema = DFSchema::try_from(nullable(&table.columns)).map_err(from_datafusion)?;
+        return LogicalPlanBuilder::values_with_schema(rows, &Arc::new(schema))
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(from_datafusion);
+    }
+    let name = |row: Vec<Expr>| -> Vec<Expr> {
+        row.into_iter().enumerate().map(|(i, value)| value.alias(format!("#{i}"))).collect()
+    };
+    let one_row = || LogicalPlanBuilder::empty(true);
+    let mut plans = rows.into_iter().map(|row| one_row().project(name(row)));
+    let first = plans.next().unwrap_or_else(|| Ok(one_row()));
+    let all = plans.try_fold(first.map_err(from_datafusion)?, |all, plan| {
+        plan.and_then(LogicalPlanBuilder::build)
+            .and_then(|plan| all.union(plan))
+            .map_err(from_datafusion)
+    });
+    all?.build().map_err(from_datafusion)
 }
 
 fn skips_conflicts(insert: &ast::Insert) -> Result<bool> {

@@ -6,6 +6,7 @@
 
 mod ddl;
 mod dml;
+mod functions;
 mod resolver;
 mod select;
 mod settings;

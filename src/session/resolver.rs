@@ -10,6 +10,7 @@ use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{ScalarUDF, TableSource};
 
+use super::functions::session_function;
 use super::settings::Settings;
 use crate::arrangement::live::LiveTable;
 use crate::catalog::system::{self, Setting, SystemContext};
@@ -170,11 +171,12 @@ impl<'a> Names<'a> {
 
     fn system(&self, schema: &str, name: &str) -> Result<Arc<dyn TableProvider>> {
         if schema == crate::catalog::TIDEWATER_SCHEMA && name == "dead_letters" {
-            let live: Vec<Arc<LiveTable>> =
-                self.server.coordinator.shared.live.load().values().cloned().collect();
-            let running = live.into_iter().filter(|l| l.failure().is_none() && l.is_attached());
-            let objects: Vec<Arc<LiveTable>> = running.collect();
-            self.scanned.borrow_mut().extend(objects.iter().cloned());
+            let live = self.server.coordinator.shared.live.load_full();
+            let running = live.iter().filter(|(_, l)| l.failure().is_none() && l.is_attached());
+            let name = |id: &ObjectId| self.catalog.get(*id).map(|object| object.display_name());
+            let objects: Vec<(String, Arc<LiveTable>)> =
+                running.filter_map(|(id, live)| Some((name(id)?, live.clone()))).collect();
+            self.scanned.borrow_mut().extend(objects.iter().map(|(_, live)| live.clone()));
             return Ok(Arc::new(DeadLetters { objects, read_at: self.read_at.clone() }));
         }
         system::system_table(&self.system_context(), schema, name)
@@ -209,6 +211,9 @@ impl Resolver for Names<'_> {
     }
 
     fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if let Some(function) = session_function(name, self.settings) {
+            return Some(function);
+        }
         let make =
             || system::system_functions(&self.system_context()).into_iter().map(Arc::new).collect();
         let functions: &Vec<Arc<ScalarUDF>> = self.functions.get_or_init(make);

@@ -207,7 +207,7 @@ pub fn columns_of(
 }
 
 /// Rows on their way to a table may still hold NULLs where it has none: the sequencer says so with PostgreSQL's words.
-fn nullable(schema: &Arc<Schema>) -> Arc<Schema> {
+pub fn nullable(schema: &Arc<Schema>) -> Arc<Schema> {
     let fields: Vec<Field> =
         schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
     Arc::new(Schema::new(fields))

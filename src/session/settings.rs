@@ -75,7 +75,7 @@ fn find(name: &str) -> Option<&'static Known> {
     SETTINGS.iter().find(|known| known.name.eq_ignore_ascii_case(name))
 }
 
-fn unknown(name: &str) -> Error {
+pub(super) fn unknown(name: &str) -> Error {
     Error::new(
         SqlState::UNDEFINED_OBJECT,
         format!("unrecognized configuration parameter \"{name}\""),

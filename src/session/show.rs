@@ -179,6 +179,9 @@ impl Session {
                     let plan = self.engine.optimize_batch(canonicalise(planned.plan)?)?;
                     plan.display_indent().to_string()
                 }
+                Statement::Insert(insert) => self.explain_insert(insert)?,
+                Statement::Update(update) => self.explain_update(update)?,
+                Statement::Delete(delete) => self.explain_delete(delete)?,
                 Statement::CreateMaterializedView(view) => {
                     crate::plan::explain::explain(&self.plan_view(&view.query, &view.columns)?.0)
                 }
@@ -186,7 +189,9 @@ impl Session {
                     return Err(Error::unsupported(
                         "EXPLAIN of this statement is not supported yet",
                     )
-                    .with_hint("EXPLAIN a query, or a CREATE MATERIALIZED VIEW."));
+                    .with_hint(
+                        "EXPLAIN a query, INSERT, UPDATE, DELETE or CREATE MATERIALIZED VIEW.",
+                    ));
                 }
             },
             ExplainTarget::MaterializedView(name) => {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use sqlparser::dialect::PostgreSqlDialect;
+use super::dialect::PgDialect;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
@@ -45,7 +45,7 @@ impl<'a> Lexed<'a> {
         let newlines = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
         let line_starts = std::iter::once(0).chain(newlines).collect();
         let mut lexed = Lexed { text, line_starts, statements: vec![] };
-        let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+        let tokens = Tokenizer::new(&PgDialect, text)
             .tokenize_with_location()
             .map_err(|e| unterminated(text).unwrap_or_else(|| lexed.error_at(e.location)))?;
         let mut current = vec![];
@@ -116,6 +116,33 @@ impl<'a> Lexed<'a> {
                 return Err(too_complex());
             }
             previous_is_type = is_word(&token.token, &["ARRAY", "STRUCT"]);
+        }
+        Ok(())
+    }
+
+    /// A clause where FROM wants a relation: sqlparser takes `FROM WHERE` for a table called "where".
+    pub fn check_relations(&self, statement: &StatementTokens) -> Result<()> {
+        const CLAUSES: &[&str] = &[
+            "WHERE",
+            "GROUP",
+            "HAVING",
+            "ORDER",
+            "LIMIT",
+            "OFFSET",
+            "FETCH",
+            "UNION",
+            "INTERSECT",
+            "EXCEPT",
+            "FROM",
+            "ON",
+            "USING",
+            "INTO",
+        ];
+        for pair in statement.tokens.windows(2) {
+            let [from, next] = pair else { continue };
+            if is_word(&from.token, &["FROM", "JOIN"]) && is_word(&next.token, CLAUSES) {
+                return Err(self.near(next.span.start, self.byte_of(next.span.end)));
+            }
         }
         Ok(())
     }

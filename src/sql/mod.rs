@@ -8,6 +8,7 @@
 mod canonical;
 mod create;
 mod cursor;
+mod dialect;
 mod lexer;
 mod names;
 mod relations;
@@ -57,6 +58,7 @@ pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
             let statement = statement
                 .and_then(|statement| cursor.expect_end().map(|()| statement))
                 .map_err(|failure| lexed.error(tokens, &cursor, failure))?;
+            lexed.check_relations(tokens)?;
             Ok(ParsedStatement { statement, text: tokens.text.clone() })
         })
         .collect()

@@ -85,6 +85,7 @@ fn syntax_errors_are_worded_and_placed_as_postgresql_does() {
     check_syntax("create source s (a int) formt plain", "syntax error at or near \"formt\"", 25);
     check_syntax("create table t (a int, )", "syntax error at or near \")\"", 24);
     check_syntax("drop table", "syntax error at end of input", 11);
+    check_syntax("select from where", "syntax error at or near \"where\"", 13);
     check_syntax("explain", "syntax error at end of input", 8);
 }
 

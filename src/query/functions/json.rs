@@ -48,7 +48,7 @@ pub(crate) fn operator(
         BinaryOperator::LongArrow => Access { path: false, text: true },
         BinaryOperator::HashArrow => Access { path: true, text: false },
         BinaryOperator::HashLongArrow => Access { path: true, text: true },
-        _ => return None,
+        _ => return super::json_contains::operator(op),
     };
     Some(access.function())
 }
@@ -192,7 +192,7 @@ fn value_end(text: &[u8], start: usize) -> usize {
 }
 
 /// The values of an array or the alternating keys and values of an object.
-fn items(container: &str) -> impl Iterator<Item = &str> {
+pub(super) fn items(container: &str) -> impl Iterator<Item = &str> {
     let bytes = container.as_bytes();
     let mut at = 1;
     std::iter::from_fn(move || {
@@ -209,7 +209,7 @@ fn items(container: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn member<'a>(document: &'a str, key: &str) -> Option<&'a str> {
+pub(super) fn member<'a>(document: &'a str, key: &str) -> Option<&'a str> {
     let document = document.trim_start();
     if !document.starts_with('{') {
         return None;
@@ -236,7 +236,7 @@ fn element(document: &str, index: i64) -> Option<&str> {
 }
 
 /// A part as text: strings without quotes, null as NULL.
-fn as_text(part: &str) -> Option<String> {
+pub(super) fn as_text(part: &str) -> Option<String> {
     match part.as_bytes().first()? {
         b'"' => serde_json::from_str(part).ok(),
         b'n' => None,

@@ -11,9 +11,11 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use super::arithmetic::{self, Operation};
 
 mod aggregates;
+mod bytes;
 pub(super) mod datetime;
 mod exact_sum;
 pub(super) mod json;
+mod json_contains;
 pub(super) mod math;
 pub(super) mod missing;
 mod values;
@@ -26,8 +28,10 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
         datafusion::functions::math::signum().as_ref().clone().with_aliases(["sign"]),
     ));
     functions.extend(Operation::ALL.map(arithmetic::function));
+    functions.extend(bytes::all());
     functions.extend(datetime::all());
     functions.extend(json::all());
+    functions.extend(json_contains::all());
     functions.extend(math::all());
     functions.extend(values::all());
     functions
@@ -36,6 +40,8 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
 /// Every aggregate function, ours last.
 pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let mut functions = SessionStateDefaults::default_aggregate_functions();
+    let every = datafusion::functions_aggregate::bool_and_or::bool_and_udaf();
+    functions.push(Arc::new(every.as_ref().clone().with_aliases(["every"])));
     functions.extend(aggregates::all());
     functions
 }

@@ -1,0 +1,92 @@
+//! SQL functions that read the session: `current_setting(name [, missing_ok])`.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, StringArray};
+use arrow_schema::DataType;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility,
+};
+
+use super::settings::{Settings, unknown};
+use crate::error::Error;
+use crate::query::errors::to_datafusion;
+
+/// The session's function of this name, over its settings as they are now.
+pub fn session_function(name: &str, settings: &Settings) -> Option<Arc<ScalarUDF>> {
+    if name != "current_setting" {
+        return None;
+    }
+    let text = TypeSignature::Exact(vec![DataType::Utf8]);
+    let lenient = TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean]);
+    let signature = Signature::one_of(vec![text, lenient], Volatility::Stable);
+    let values = settings.all().into_iter().map(|(name, value)| (name.to_lowercase(), value));
+    Some(Arc::new(ScalarUDF::from(CurrentSetting { signature, values: values.collect() })))
+}
+
+#[derive(Debug)]
+struct CurrentSetting {
+    signature: Signature,
+    /// By lower-case name.
+    values: BTreeMap<String, String>,
+}
+
+impl PartialEq for CurrentSetting {
+    fn eq(&self, other: &Self) -> bool {
+        self.values == other.values
+    }
+}
+
+impl Eq for CurrentSetting {}
+
+impl Hash for CurrentSetting {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.values.hash(state);
+    }
+}
+
+impl CurrentSetting {
+    fn of(&self, name: &str, missing_ok: bool) -> DfResult<Option<String>> {
+        match self.values.get(&name.to_lowercase()) {
+            Some(value) => Ok(Some(value.clone())),
+            None if missing_ok => Ok(None),
+            None => Err(to_datafusion(unknown(name))),
+        }
+    }
+}
+
+impl ScalarUDFImpl for CurrentSetting {
+    fn name(&self) -> &str {
+        "current_setting"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let names = args.args[0].to_array(args.number_rows)?;
+        let names = names
+            .as_string_opt::<i32>()
+            .ok_or_else(|| to_datafusion(Error::internal("a setting's name is text")))?;
+        let lenient = args.args.get(1).map(|arg| arg.to_array(args.number_rows)).transpose()?;
+        let lenient = lenient.as_ref().map(|array| array.as_boolean());
+        let values = (0..names.len()).map(|row| {
+            let missing_ok = lenient.is_some_and(|l| l.is_valid(row) && l.value(row));
+            match names.is_null(row) {
+                true => Ok(None),
+                false => self.of(names.value(row), missing_ok),
+            }
+        });
+        Ok(ColumnarValue::Array(Arc::new(values.collect::<DfResult<StringArray>>()?)))
+    }
+}
