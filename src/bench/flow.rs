@@ -1,7 +1,7 @@
 //! A view on its own dataflow workers: planned from SQL, rendered and fed exactly as the server does it, without the
 //! coordinator's thread, so that a benchmark decides itself what is in an epoch.
 //!
-//! The view's result is either kept as a live table or, `Result::Discarded`, only counted: then what is measured is
+//! The view's result is either kept as a live table or, with [`Outcome::Discarded`], only counted: then what is measured is
 //! the operators and timely between them.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::query::engine::{Engine, EngineOptions, Resolver};
 use crate::query::output::canonicalise;
 use crate::sql::Statement;
 
-/// Epochs on their way at a time, as in the coordinator.
+/// Epochs on their way through the inputs, and through the view where its inputs are sources, as in the coordinator.
 const EPOCHS_IN_FLIGHT: u64 = 2;
 /// A lost wake-up costs this much and no more.
 const PARK: Duration = Duration::from_millis(10);
@@ -69,6 +69,8 @@ pub struct Flow {
     inputs: Vec<(ObjectId, Arc<LiveTable>)>,
     view: Arc<LiveTable>,
     open: Epoch,
+    /// Epochs that the view may be behind.
+    view_lag: u64,
 }
 
 impl Flow {
@@ -110,7 +112,7 @@ impl Flow {
         let view = hub.live.clone();
         let open = Epoch::ZERO.next();
         pool.send(Command::Install(Arc::new(ViewSpec { hub, plan, backfill: vec![] }), open));
-        Ok(Flow { workers: pool, inputs: fed, view, open })
+        Ok(Flow { workers: pool, inputs: fed, view, open, view_lag: EPOCHS_IN_FLIGHT })
     }
 
     /// Adds rows to the open epoch.
@@ -119,9 +121,15 @@ impl Flow {
         self.workers.send(Command::Feed(self.inputs[input].0, vec![rows]));
     }
 
+    /// Lets the view be this many epochs behind: the coordinator allows 256 where rows are written to tables.
+    pub fn with_view_lag(self, epochs: u64) -> Flow {
+        Flow { view_lag: epochs, ..self }
+    }
+
     /// Closes the open epoch once not too many are on their way.
     pub fn close(&mut self) -> Result<()> {
-        self.wait(self.open.0.saturating_sub(EPOCHS_IN_FLIGHT))?;
+        let behind = |epochs| self.open.0.saturating_sub(epochs);
+        self.wait(behind(EPOCHS_IN_FLIGHT), behind(self.view_lag))?;
         self.workers.send(Command::Close(self.open));
         self.open = self.open.next();
         Ok(())
@@ -129,16 +137,17 @@ impl Flow {
 
     /// Waits until everything closed is in the result.
     pub fn finish(&self) -> Result<()> {
-        self.wait(self.open.prev().0)
+        self.wait(self.open.prev().0, self.open.prev().0)
     }
 
-    fn wait(&self, epoch: u64) -> Result<()> {
+    /// Waits until the inputs and the view have applied an epoch each.
+    fn wait(&self, inputs: u64, view: u64) -> Result<()> {
         loop {
             if let Some(error) = self.view.failure() {
                 return Err(error.clone());
             }
-            let inputs = self.inputs.iter().map(|(_, live)| live.complete());
-            if inputs.chain([self.view.complete()]).all(|complete| complete.0 >= epoch) {
+            let applied = self.inputs.iter().all(|(_, live)| live.complete().0 >= inputs);
+            if applied && self.view.complete().0 >= view {
                 return Ok(());
             }
             std::thread::park_timeout(PARK);

@@ -14,7 +14,7 @@ use tidewater_connectors::registry::SourceSpec;
 
 use super::kafka;
 use super::queries::{self, Body, Query};
-use super::report::{Case, Meter, Report};
+use super::report::{Case, Meter, Report, rounded};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{DATABASE, OWNER};
 use crate::config::{BenchSource, NexmarkArgs, ServerArgs};
@@ -221,7 +221,7 @@ fn generator_cpu_seconds() -> f64 {
         }
         crate::process::cpu_seconds(&std::fs::read_to_string(task.path().join("stat")).ok()?)
     };
-    tasks.flatten().filter_map(of_reader).sum()
+    rounded(tasks.flatten().filter_map(of_reader).sum(), 2)
 }
 
 /// The generator's bids, for whoever wants to send them elsewhere.

@@ -67,15 +67,18 @@ impl Meter {
 impl Case {
     /// `generator_cpu_seconds`: what of the measured CPU time made the input.
     pub fn new(query: &str, events: u64, measured: Measured, generator_cpu_seconds: f64) -> Case {
-        let cpu_seconds = measured.cpu_seconds.map(|s| (s - generator_cpu_seconds).max(0.0));
+        let cpu_seconds =
+            measured.cpu_seconds.map(|s| rounded((s - generator_cpu_seconds).max(0.0), 2));
         Case {
             query: query.to_owned(),
             events,
-            seconds: measured.seconds,
-            events_per_second: events as f64 / measured.seconds.max(1e-9),
+            seconds: rounded(measured.seconds, 6),
+            events_per_second: rounded(events as f64 / measured.seconds.max(1e-9), 0),
             cpu_seconds,
             // Below the kernel's tick of 10 ms there is nothing to divide by.
-            events_per_cpu_second: cpu_seconds.filter(|s| *s > 0.0).map(|s| events as f64 / s),
+            events_per_cpu_second: cpu_seconds
+                .filter(|s| *s > 0.0)
+                .map(|s| rounded(events as f64 / s, 0)),
             peak_memory_bytes: measured.peak_memory_bytes,
             ..Case::default()
         }
@@ -86,7 +89,7 @@ impl Case {
 pub struct Report {
     cases: Vec<Case>,
     /// JSON lines between a table's rows would be unreadable: on a terminal they wait until the end.
-    terminal: bool,
+    deferred: bool,
 }
 
 impl Report {
@@ -97,7 +100,7 @@ impl Report {
             "{:<28} {:>12} {:>9} {:>13} {:>13} {:>10} {:>11}",
             "case", "events", "seconds", "events/s", "per cpu s", "peak MiB", "generator s"
         );
-        Report { cases: vec![], terminal: std::io::stdout().is_terminal() }
+        Report { cases: vec![], deferred: std::io::stdout().is_terminal() }
     }
 
     pub fn add(&mut self, case: Case) {
@@ -114,7 +117,7 @@ impl Report {
             optional(case.generator_seconds.map(|s| format!("{s:.2}"))),
             latency.unwrap_or_default(),
         );
-        if !self.terminal {
+        if !self.deferred {
             print_json(&case);
         }
         self.cases.push(case);
@@ -125,6 +128,12 @@ impl Report {
         eprintln!("{query:<28} {reason}");
     }
 
+    /// A report that prints no JSON.
+    #[cfg(test)]
+    pub fn quiet() -> Report {
+        Report { cases: vec![], deferred: true }
+    }
+
     #[cfg(test)]
     pub fn cases(&self) -> &[Case] {
         &self.cases
@@ -132,10 +141,16 @@ impl Report {
 
     pub fn end(self) {
         eprintln!();
-        if self.terminal {
+        if self.deferred {
             self.cases.iter().for_each(print_json);
         }
     }
+}
+
+/// Digits that mean nothing are noise to whoever compares runs.
+pub fn rounded(value: f64, digits: i32) -> f64 {
+    let unit = 10f64.powi(digits);
+    (value * unit).round() / unit
 }
 
 /// A number as people compare it: `12.3 M`.
