@@ -3,8 +3,8 @@
 //! Keywords are compared by their text and not by sqlparser's list, because ours (WATERMARK, INCLUDE, ENCODE) need not be on it.
 //! A quoted word is never a keyword.
 
-use sqlparser::ast;
 use super::dialect::PgDialect;
+use sqlparser::ast;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 

@@ -13,6 +13,7 @@ use super::arithmetic::{self, Operation};
 mod aggregates;
 pub(super) mod datetime;
 mod exact_sum;
+mod extremes;
 pub(super) mod json;
 pub(super) mod math;
 pub(super) mod missing;
@@ -37,5 +38,6 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
 pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let mut functions = SessionStateDefaults::default_aggregate_functions();
     functions.extend(aggregates::all());
+    functions.extend(extremes::all());
     functions
 }
