@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::case::{Case, Change, Item, Row, Table, View};
 
 /// A case that takes longer hangs.
-const CASE_TIMEOUT: Duration = Duration::from_secs(30);
+const CASE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Far more than a case needs.
 const MEMORY_LIMIT: u64 = 4 << 30;
 
@@ -127,11 +127,14 @@ impl Bench {
 
     /// Runs a case; afterwards nothing of it is left. A bench on which a case has failed may hang and is to be replaced.
     pub async fn run(&mut self, case: &Case) -> std::result::Result<Tally, Failure> {
-        let mut at = String::new();
+        let mut at = (String::new(), String::new());
         let outcome = tokio::time::timeout(CASE_TIMEOUT, self.items(case, &mut at)).await;
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(_) => return Err(failed(&at, format!("nothing happens for {CASE_TIMEOUT:?}"))),
+            Err(_) => {
+                let what = format!("nothing happens for {CASE_TIMEOUT:?}, {}", at.1);
+                return Err(failed(&at.0, what));
+            }
         };
         let tally = outcome?;
         for table in &case.tables {
@@ -146,7 +149,11 @@ impl Bench {
         Some((id, self.server.coordinator.live(id)?))
     }
 
-    async fn items(&mut self, case: &Case, at: &mut String) -> std::result::Result<Tally, Failure> {
+    async fn items(
+        &mut self,
+        case: &Case,
+        at: &mut (String, String),
+    ) -> std::result::Result<Tally, Failure> {
         let mut kept = Kept::default();
         for table in &case.tables {
             let sql = format!("create {table}");
@@ -162,7 +169,7 @@ impl Bench {
         for item in &case.items {
             match item {
                 Item::View(view) => {
-                    at.clone_from(&view.name);
+                    *at = (view.name.clone(), format!("CREATE after epoch {epoch}"));
                     if refused.iter().any(|name| view.sql.contains(name)) {
                         continue;
                     }
@@ -179,13 +186,14 @@ impl Bench {
                 }
                 Item::Epoch(changes) => {
                     epoch += 1;
+                    at.1 = format!("writing epoch {epoch}");
                     let writes = kept.apply(changes).await;
                     let written = self.server.coordinator.write(writes).await;
                     written.map_err(|e| failed("", format!("a write was refused: {e}")))?;
                 }
             }
             for watched in &views {
-                at.clone_from(&watched.view.name);
+                *at = (watched.view.name.clone(), format!("reading after epoch {epoch}"));
                 tally += self.compare(watched, epoch == epochs).await?;
             }
         }

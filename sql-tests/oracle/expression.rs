@@ -65,7 +65,7 @@ impl Expressions<'_> {
     fn operation(&mut self, t: Type, depth: usize) -> String {
         let choice = self.rng.random_range(0..6);
         match t {
-            Type::Bool => self.predicate(depth + 1),
+            Type::Bool => format!("({})", self.predicate(depth + 1)),
             Type::Int => match choice {
                 0 => format!("({} * {})", self.leaf(t), self.leaf(t)),
                 1 => format!("({} % 3)", self.value(t, depth)),
@@ -174,9 +174,9 @@ impl Expressions<'_> {
                 let text = self.value(Type::Text, 1);
                 (format!("string_agg({text}, ',' order by {text})"), Type::Text)
             }
-            10 if t == Type::Int => {
-                let function = ["stddev", "var_pop", "var_samp"].choose(self.rng).unwrap_or(&"");
-                (format!("{function}({value})"), Type::Other)
+            10 if matches!(t, Type::Int | Type::Big) => {
+                let function = if self.rng.random_bool(0.5) { "bit_and" } else { "bit_or" };
+                (format!("{function}({value})"), t)
             }
             11 => {
                 let function = if self.rng.random_bool(0.5) { "bool_and" } else { "bool_or" };

@@ -9,6 +9,7 @@
 //! | `TIDEWATER_ORACLE_SEED` | where to begin; random otherwise, and printed |
 //! | `TIDEWATER_ORACLE_CASES` | how many cases at most; otherwise time alone decides |
 //! | `TIDEWATER_ORACLE_SECONDS` | how long at most; 40 otherwise |
+//! | `TIDEWATER_ORACLE_CASE` | a file with a case to run instead, on 1, 2 and 3 workers |
 //! | `TIDEWATER_ORACLE_FAILURES` | after how many failing cases to stop; 1 otherwise |
 
 #![allow(clippy::unwrap_used)]
@@ -31,7 +32,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// What the grammar leaves out because of a known fault; printed by every run.
-const OPEN_FAULTS: &[&str] = &[];
+const OPEN_FAULTS: &[&str] = &[
+    "stddev, variance and the like: DataFusion's depend on the order of rows, PostgreSQL's are exact",
+];
 
 /// Queries over one stream.
 const QUERIES: usize = 3;
@@ -143,6 +146,9 @@ fn regressions_stay_fixed() {
     let mut files: Vec<_> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
+    if let Ok(file) = std::env::var("TIDEWATER_ORACLE_CASE") {
+        files = vec![file.into()];
+    }
     let mut wrong = vec![];
     for workers in 1..=WORKERS as usize {
         let mut bench = Bench::start(workers).unwrap();

@@ -393,8 +393,10 @@ fn aggregate_function(
             args.len() - 1
         })
     };
-    let arguments = call.params.args.iter().cloned().map(|arg| match arg {
-        Expr::Literal(value, _) => UdafArgument::Constant(value),
+    // A call of constants alone still has its rows counted: by a column of the first.
+    let constant = call.params.args.iter().all(|arg| matches!(arg, Expr::Literal(..)));
+    let arguments = call.params.args.iter().cloned().enumerate().map(|(i, arg)| match arg {
+        Expr::Literal(value, _) if !(constant && i == 0) => UdafArgument::Constant(value),
         other => UdafArgument::Column(position(other)),
     });
     let arguments = arguments.collect();

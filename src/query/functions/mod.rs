@@ -14,6 +14,7 @@ mod aggregates;
 mod bytes;
 pub(super) mod datetime;
 mod exact_sum;
+mod extremes;
 pub(super) mod json;
 mod json_contains;
 pub(super) mod math;
@@ -43,5 +44,6 @@ pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let every = datafusion::functions_aggregate::bool_and_or::bool_and_udaf();
     functions.push(Arc::new(every.as_ref().clone().with_aliases(["every"])));
     functions.extend(aggregates::all());
+    functions.extend(extremes::all());
     functions
 }

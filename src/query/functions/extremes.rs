@@ -1,0 +1,91 @@
+//! `min` and `max`: DataFusion's, except that floats go one by one instead of through its accumulator for groups.
+//!
+//! That one starts from the largest finite float, so that the maximum of `-Infinity` alone was `-3.4028235e+38`, and lets
+//! whatever follows a NaN replace it, where PostgreSQL has NaN as the greatest float.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow_schema::{DataType, FieldRef};
+use datafusion::common::Result as DfResult;
+use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature,
+};
+
+/// The family.
+pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
+    [min_udaf(), max_udaf()].map(|base| Arc::new(AggregateUDF::from(Extreme { base }))).into()
+}
+
+/// DataFusion's function, kept from its own accumulator for groups of floats.
+#[derive(Debug, PartialEq, Eq)]
+struct Extreme {
+    base: Arc<AggregateUDF>,
+}
+
+impl Hash for Extreme {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.base.name().hash(state);
+    }
+}
+
+impl AggregateUDFImpl for Extreme {
+    fn name(&self) -> &str {
+        self.base.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.base.signature()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        self.base.inner().coerce_types(types)
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        self.base.inner().return_type(types)
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> DfResult<FieldRef> {
+        self.base.inner().return_field(fields)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
+        self.base.inner().state_fields(args)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        self.base.inner().accumulator(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        !args.return_field.data_type().is_floating()
+            && self.base.inner().groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> DfResult<Box<dyn GroupsAccumulator>> {
+        self.base.inner().create_groups_accumulator(args)
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        self.base.inner().create_sliding_accumulator(args)
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.base.inner().order_sensitivity()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        ReversedUDAF::Identical
+    }
+
+    fn is_descending(&self) -> Option<bool> {
+        self.base.inner().is_descending()
+    }
+}
