@@ -129,6 +129,9 @@ pub struct NexmarkArgs {
     /// Where the events come from
     #[arg(long, value_enum, default_value_t = BenchSource::Generator)]
     pub source: BenchSource,
+    /// The broker for --source kafka
+    #[arg(long, value_name = "HOST:PORT", env = "TIDEWATER_TEST_KAFKA")]
+    pub kafka: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -6,11 +6,13 @@
 //! [`arrangement`]. docs/ARCHITECTURE.md is the map.
 
 pub mod arrangement;
+pub mod bench;
 pub mod catalog;
 pub mod change;
 pub mod config;
 pub mod coordinator;
 pub mod dataflow;
+pub mod demo;
 pub mod epoch;
 pub mod error;
 pub mod hash;

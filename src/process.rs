@@ -39,9 +39,9 @@ fn status_bytes(status: &str, key: &str) -> Option<u64> {
     value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Fields 14 and 15 of `/proc/self/stat`. The second field, the program's name in parentheses, may contain anything, so
+/// Fields 14 and 15 of `/proc/self/stat` or of a thread's: user and system time. The second field, the program's name in parentheses, may contain anything, so
 /// counting starts behind its last closing one.
-fn cpu_seconds(stat: &str) -> Option<f64> {
+pub fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks: Vec<u64> =
         fields.split_whitespace().skip(11).take(2).map_while(|field| field.parse().ok()).collect();

@@ -93,13 +93,13 @@ impl LiveTable {
         Epoch(shards.min().unwrap_or(u64::MAX))
     }
 
-    /// Called by worker `shard`: it has applied every epoch up to `complete`; `version` is new where something changed.
-    /// Versions that no reader from `oldest` on can ask for are forgotten.
-    pub fn publish(&self, shard: usize, complete: Epoch, version: Option<Version>, oldest: Epoch) {
+    /// Called by worker `shard`: it has applied every epoch up to `complete`; `new` are the versions of those in which
+    /// something changed. Versions that no reader from `oldest` on can ask for are forgotten.
+    pub fn publish(&self, shard: usize, complete: Epoch, new: Vec<Version>, oldest: Epoch) {
         let shard = &self.shards[shard];
-        if let Some(version) = version {
+        if !new.is_empty() {
             let mut versions = shard.versions.lock();
-            versions.push_back(version);
+            versions.extend(new);
             while versions.len() > 1 && versions[1].epoch <= oldest {
                 versions.pop_front();
             }

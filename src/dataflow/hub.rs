@@ -62,6 +62,8 @@ pub struct Hub {
     /// Rows and bytes as last added to the counters, which all workers share.
     told: (i64, i64),
     applied: u64,
+    /// Epochs with changes that are applied and not yet published, and the poison as of each.
+    unpublished: Vec<(u64, i64)>,
     subscriptions: Vec<Rc<RefCell<Subscription>>>,
     /// Epochs that subscribers still need the arrangement as of.
     holds: Vec<Weak<Cell<u64>>>,
@@ -85,6 +87,7 @@ impl Hub {
             poison: 0,
             told: (0, 0),
             applied: applied.0,
+            unpublished: vec![],
             subscriptions: vec![],
             holds: vec![],
             clock,
@@ -114,6 +117,7 @@ impl Hub {
         }
         let errors = self.apply_errors(epoch, errors)?;
         self.applied = epoch;
+        self.unpublished.push((epoch, self.poison));
         for subscription in &self.subscriptions {
             let mut subscription = subscription.borrow_mut();
             for change in rows.iter().chain(&errors) {
@@ -176,7 +180,7 @@ impl Hub {
     }
 
     /// Everything below `below` is complete: publishes it and tells subscribers.
-    fn advance(&mut self, below: u64, changed: bool) {
+    fn advance(&mut self, below: u64) {
         let complete = Epoch(below.saturating_sub(1)).min(Epoch(u64::MAX - 2));
         self.holds.retain(|hold| hold.strong_count() > 0);
         let held = self
@@ -199,13 +203,8 @@ impl Hub {
         let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.bytes();
         self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
         self.told.1 = bytes as i64;
-        let version = changed.then(|| Version {
-            epoch: Epoch(self.applied),
-            rows: self.rows.as_ref().map(|rows| rows.snapshot(Epoch(self.applied))),
-            errors: self.errors.snapshot(Epoch(self.applied)),
-            poison: self.poison,
-        });
-        self.live.publish(self.shard, complete, version, oldest);
+        let versions = self.unpublished_versions(oldest);
+        self.live.publish(self.shard, complete, versions, oldest);
         self.subscriptions.retain(|s| !s.borrow().closed);
         for subscription in &self.subscriptions {
             let mut subscription = subscription.borrow_mut();
@@ -214,6 +213,26 @@ impl Hub {
                 activator.activate();
             }
         }
+    }
+
+    /// A version for each epoch with changes that some reader may ask for: epochs that were applied together are
+    /// still read one by one.
+    fn unpublished_versions(&mut self, oldest: Epoch) -> Vec<Version> {
+        let epochs = std::mem::take(&mut self.unpublished);
+        let asked = epochs.partition_point(|(epoch, _)| *epoch <= oldest.0).saturating_sub(1);
+        let version = |&(epoch, poison): &(u64, i64)| {
+            let epoch = Epoch(epoch);
+            let rows = self.rows.as_ref();
+            // What nobody can tell apart from `oldest` is read as of it: the earlier versions are forgotten.
+            let at = epoch.max(oldest);
+            Version {
+                epoch,
+                rows: rows.map(|rows| rows.snapshot(at)),
+                errors: self.errors.snapshot(at),
+                poison,
+            }
+        };
+        epochs[asked..].iter().map(version).collect()
     }
 
     fn subscribe(&mut self, from: Option<u64>) -> Rc<RefCell<Subscription>> {
@@ -249,13 +268,11 @@ pub fn into_hub<'s>(stream: Changes<'s>, route: glue::Route, context: &glue::Con
     let live = hub.borrow().live.clone();
     glue::sink(stream, route, context, "hub", move |epochs, below| {
         let mut hub = hub.borrow_mut();
-        let mut changed = false;
         for (epoch, changes) in epochs {
-            changed |= !changes.is_empty();
             hub.apply(epoch, changes)?;
         }
         if live.failure().is_none() {
-            hub.advance(below, changed);
+            hub.advance(below);
         }
         Ok(())
     });

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
 use datafusion::scalar::ScalarValue;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::ObjectId;
@@ -164,6 +164,20 @@ impl Session {
             self.fail_transaction();
         }
         outcome
+    }
+
+    /// Runs statements one after the other to their end, for callers inside the process that want no rows.
+    pub async fn run_script(&mut self, sql: &str) -> Result<()> {
+        for parsed in self.parse(sql)? {
+            let prepared = self.prepare(parsed, vec![]).await?;
+            let outcome = self.execute(&prepared, vec![], CancellationToken::new()).await?;
+            if let Outcome::Rows { mut batches, .. } = outcome {
+                while let Some(batch) = batches.next().await {
+                    batch?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn dispatch(

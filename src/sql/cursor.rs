@@ -3,8 +3,8 @@
 //! Keywords are compared by their text and not by sqlparser's list, because ours (WATERMARK, INCLUDE, ENCODE) need not be on it.
 //! A quoted word is never a keyword.
 
+use super::dialect::PgDialect;
 use sqlparser::ast;
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
@@ -33,7 +33,7 @@ impl From<Error> for Failure {
 
 pub(super) type Parse<T> = Result<T, Failure>;
 
-static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+static DIALECT: PgDialect = PgDialect;
 
 /// A place in a statement's tokens.
 pub(super) struct Cursor {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use sqlparser::dialect::PostgreSqlDialect;
+use super::dialect::PgDialect;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
@@ -45,7 +45,7 @@ impl<'a> Lexed<'a> {
         let newlines = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1);
         let line_starts = std::iter::once(0).chain(newlines).collect();
         let mut lexed = Lexed { text, line_starts, statements: vec![] };
-        let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+        let tokens = Tokenizer::new(&PgDialect, text)
             .tokenize_with_location()
             .map_err(|e| unterminated(text).unwrap_or_else(|| lexed.error_at(e.location)))?;
         let mut current = vec![];

@@ -8,6 +8,7 @@
 mod canonical;
 mod create;
 mod cursor;
+mod dialect;
 mod lexer;
 mod names;
 mod relations;

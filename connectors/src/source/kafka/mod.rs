@@ -23,6 +23,7 @@ use crate::registry::{Encode, Format, Include, IncludeKind, SourceSpec};
 mod client;
 mod discovery;
 mod errors;
+pub mod fill;
 mod keys;
 mod queue;
 mod reader;

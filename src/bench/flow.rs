@@ -1,0 +1,168 @@
+//! A view on its own dataflow workers: planned from SQL, rendered and fed exactly as the server does it, without the
+//! coordinator's thread, so that a benchmark decides itself what is in an epoch.
+//!
+//! The view's result is either kept as a live table or, `Result::Discarded`, only counted: then what is measured is
+//! the operators and timely between them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use datafusion::common::TableReference;
+use datafusion::logical_expr::TableSource;
+
+use crate::arrangement::live::{LiveTable, Progress, ReadClock};
+use crate::catalog::ObjectId;
+use crate::change::ChangeBatch;
+use crate::dataflow::{Command, HubSpec, ViewSpec, Workers};
+use crate::epoch::Epoch;
+use crate::error::{Error, Result, SqlState};
+use crate::plan::lower::{ObjectFacts, ObjectSource};
+use crate::plan::{Node, Properties, lower};
+use crate::query::engine::{Engine, EngineOptions, Resolver};
+use crate::query::output::canonicalise;
+use crate::sql::Statement;
+
+/// Epochs on their way at a time, as in the coordinator.
+const EPOCHS_IN_FLIGHT: u64 = 2;
+/// A lost wake-up costs this much and no more.
+const PARK: Duration = Duration::from_millis(10);
+
+/// What becomes of the view's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// They are counted.
+    Discarded,
+    /// They make a live table, as every view's do.
+    Kept,
+}
+
+/// An input: append-only, like a source.
+#[derive(Clone, Debug)]
+pub struct Input {
+    pub name: &'static str,
+    pub schema: SchemaRef,
+}
+
+struct Tables(Vec<ObjectFacts>);
+
+impl Resolver for Tables {
+    fn table(&self, reference: &TableReference) -> Result<Arc<dyn TableSource>> {
+        let name = reference.table();
+        let facts = self.0.iter().find(|facts| facts.name == name).ok_or_else(|| {
+            let message = format!("relation \"{name}\" does not exist");
+            Error::new(SqlState::UNDEFINED_TABLE, message)
+        })?;
+        Ok(Arc::new(ObjectSource::new(facts.clone())))
+    }
+
+    fn setting(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
+/// A running view and its inputs, which are named by their position.
+pub struct Flow {
+    workers: Workers,
+    inputs: Vec<(ObjectId, Arc<LiveTable>)>,
+    view: Arc<LiveTable>,
+    open: Epoch,
+}
+
+impl Flow {
+    /// Starts `workers` threads that maintain `query` over the inputs.
+    pub fn start(query: &str, inputs: &[Input], outcome: Outcome, workers: usize) -> Result<Flow> {
+        let facts = |(i, input): (usize, &Input)| ObjectFacts {
+            id: ObjectId(i as u64 + 1),
+            name: input.name.to_owned(),
+            schema: input.schema.clone(),
+            properties: Properties { append_only: true, keys: vec![] },
+        };
+        let facts: Vec<ObjectFacts> = inputs.iter().enumerate().map(facts).collect();
+        let plan = Arc::new(plan(query, &Tables(facts.clone()))?);
+        let progress = Arc::new(Progress::default());
+        // Whoever feeds waits for the workers on this thread.
+        progress.set_coordinator(std::thread::current());
+        let clock = Arc::new(ReadClock::default());
+        let mut pool = Workers::start(workers, clock)?;
+        let spec = |object, name: &str, schema: &SchemaRef, key: Option<Vec<usize>>, stored| {
+            let live = LiveTable::new(
+                name.to_owned(),
+                schema.clone(),
+                key.clone(),
+                false,
+                workers,
+                progress.clone(),
+            );
+            let live = Arc::new(live);
+            HubSpec { object, schema: schema.clone(), key, stored, upsert: false, live }
+        };
+        let mut fed = vec![];
+        for facts in facts {
+            let hub = spec(facts.id, &facts.name, &facts.schema, None, false);
+            fed.push((facts.id, hub.live.clone()));
+            pool.send(Command::Create(Arc::new(hub)));
+        }
+        let id = ObjectId(fed.len() as u64 + 1);
+        let hub = spec(id, "view", &plan.schema, plan.key(), outcome == Outcome::Kept);
+        let view = hub.live.clone();
+        let open = Epoch::ZERO.next();
+        pool.send(Command::Install(Arc::new(ViewSpec { hub, plan, backfill: vec![] }), open));
+        Ok(Flow { workers: pool, inputs: fed, view, open })
+    }
+
+    /// Adds rows to the open epoch.
+    pub fn feed(&mut self, input: usize, rows: &RecordBatch) {
+        let rows = ChangeBatch::inserts(rows.clone());
+        self.workers.send(Command::Feed(self.inputs[input].0, vec![rows]));
+    }
+
+    /// Closes the open epoch once not too many are on their way.
+    pub fn close(&mut self) -> Result<()> {
+        self.wait(self.open.0.saturating_sub(EPOCHS_IN_FLIGHT))?;
+        self.workers.send(Command::Close(self.open));
+        self.open = self.open.next();
+        Ok(())
+    }
+
+    /// Waits until everything closed is in the result.
+    pub fn finish(&self) -> Result<()> {
+        self.wait(self.open.prev().0)
+    }
+
+    fn wait(&self, epoch: u64) -> Result<()> {
+        loop {
+            if let Some(error) = self.view.failure() {
+                return Err(error.clone());
+            }
+            let inputs = self.inputs.iter().map(|(_, live)| live.complete());
+            if inputs.chain([self.view.complete()]).all(|complete| complete.0 >= epoch) {
+                return Ok(());
+            }
+            std::thread::park_timeout(PARK);
+        }
+    }
+
+    /// Rows of all changes of the result so far, errors not counted.
+    pub fn rows_out(&self) -> u64 {
+        self.view.counters.rows_out.load(Ordering::Relaxed)
+    }
+
+    /// Rows that failed.
+    pub fn errors(&self) -> i64 {
+        self.view.counters.errors.load(Ordering::Relaxed)
+    }
+}
+
+/// The streaming plan that CREATE MATERIALIZED VIEW makes of the query.
+fn plan(query: &str, tables: &dyn Resolver) -> Result<Node> {
+    let engine = Engine::new(EngineOptions::default())?;
+    let parsed = crate::sql::parse(query)?.into_iter().next().map(|parsed| parsed.statement);
+    let Some(Statement::Query(query)) = parsed else {
+        return Err(Error::internal("a benchmark measures a query"));
+    };
+    let plan = engine.plan(&query, tables, &[])?;
+    lower(&engine.optimize_streaming(canonicalise(plan)?)?)
+}

@@ -1,0 +1,241 @@
+//! `tidewater bench operators`: single operators on one worker, fed as the server feeds them.
+//!
+//! Inputs have four bigint columns and come in batches of 8,192 rows, sixteen to an epoch, which is what the server puts
+//! in an epoch under load. They are made before the clock starts. Cases ending in `_view` also keep the result as a live table.
+//! A case is run three times (fewer where the machine is slow) on fresh workers; the best run counts.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+use super::flow::{Flow, Input, Outcome};
+use super::report::{Case, Meter, Report};
+use crate::error::Result;
+
+/// What readers hand over at once.
+const BATCH_ROWS: usize = 8_192;
+/// Batches of an epoch under load: the coordinator takes in 131,072 rows.
+const EPOCH_BATCHES: usize = 16;
+const RUNS: usize = 3;
+/// A case that has taken this long is not run again: the whole suite stays below a minute on a slow machine.
+const CASE_PATIENCE: Duration = Duration::from_millis(2_500);
+const SEED: u64 = 7;
+
+const FILTER_PROJECT: &str = "select a, b + c as s, b * 2 as m, d from t where d >= 0";
+const GROUP: &str = "select a, count(*) as n, sum(b) as s from t group by a";
+const JOIN: &str = "select l.a, l.b, l.c, l.d, r.b as rb, r.c as rc, r.d as rd \
+                    from l join r on l.a = r.a";
+const FILTER_GROUP: &str = "select a, count(*) as n, sum(b) as s from t where d >= 0 group by a";
+
+/// How much is done: everything, or just enough to see that it runs.
+#[derive(Clone, Copy)]
+struct Scale {
+    rows: usize,
+    epochs: usize,
+}
+
+/// A case over batches that are fed round by round until enough rows have passed.
+struct Feed<'a> {
+    query: &'a str,
+    inputs: Vec<Input>,
+    /// For each input its batches; all have the same number.
+    batches: Vec<&'a [RecordBatch]>,
+    rounds: usize,
+}
+
+pub fn run() -> Result<()> {
+    let mut report = Report::begin(
+        "One worker; 4 bigint columns, batches of 8,192 rows, 131,072 rows an epoch; best of three runs.",
+    );
+    suite(&mut report, Scale { rows: 1 << 20, epochs: 20_000 })?;
+    report.end();
+    Ok(())
+}
+
+fn suite(report: &mut Report, scale: Scale) -> Result<()> {
+    for (name, keys, rounds) in
+        [("filter_project", 1 << 40, 64), ("group_count_sum_100k", 100_000, 12)]
+    {
+        let began = Instant::now();
+        let batches = uniform(scale.rows, keys);
+        let generator = began.elapsed();
+        let query = if name == "filter_project" { FILTER_PROJECT } else { GROUP };
+        both(report, name, generator, Feed { rounds, ..Feed::of(query, &batches) })?;
+    }
+    let began = Instant::now();
+    // Twice as many rows: of a million keys drawn a million times one in three would not be seen.
+    let batches = uniform(scale.rows * 4, 1_000_000);
+    both(report, "group_count_sum_1m", began.elapsed(), Feed::of(GROUP, &batches))?;
+    drop(batches);
+    let began = Instant::now();
+    let (left, right) = (shuffled(scale.rows, SEED), shuffled(scale.rows, SEED + 1));
+    let input = |name| Input { name, schema: schema() };
+    let feed = Feed {
+        query: JOIN,
+        inputs: vec![input("l"), input("r")],
+        batches: vec![&left, &right],
+        rounds: 1,
+    };
+    both(report, "join", began.elapsed(), feed)?;
+    latency(report, "one_row_epoch_pipelined", scale.epochs, false)?;
+    latency(report, "one_row_epoch_waited", scale.epochs, true)
+}
+
+impl<'a> Feed<'a> {
+    fn of(query: &'a str, batches: &'a [RecordBatch]) -> Feed<'a> {
+        let inputs = vec![Input { name: "t", schema: schema() }];
+        Feed { query, inputs, batches: vec![batches], rounds: 1 }
+    }
+}
+
+/// The operators alone, then with the live table behind them.
+fn both(report: &mut Report, name: &str, generator: Duration, feed: Feed<'_>) -> Result<()> {
+    report.add(throughput(name, generator, &feed, Outcome::Discarded)?);
+    // Keeping every row of a long stream would measure the machine's memory.
+    let rounds = if name == "filter_project" { 4 } else { feed.rounds };
+    let feed = Feed { rounds: rounds.min(feed.rounds), ..feed };
+    report.add(throughput(&format!("{name}_view"), generator, &feed, Outcome::Kept)?);
+    Ok(())
+}
+
+fn throughput(name: &str, generator: Duration, feed: &Feed<'_>, outcome: Outcome) -> Result<Case> {
+    let began = Instant::now();
+    let mut best: Option<Case> = None;
+    for _ in 0..RUNS {
+        let mut flow = Flow::start(feed.query, &feed.inputs, outcome, 1)?;
+        // What is started is not what is measured.
+        flow.close()?;
+        flow.finish()?;
+        let meter = Meter::start();
+        let rows = pour(&mut flow, feed)?;
+        let case = Case::new(name, rows, meter.stop(), 0.0);
+        debug_assert_eq!(flow.errors(), 0, "the input has no row that fails");
+        let rows_out = Some(flow.rows_out());
+        let case = Case { generator_seconds: Some(generator.as_secs_f64()), rows_out, ..case };
+        if best.as_ref().is_none_or(|best| case.seconds < best.seconds) {
+            best = Some(case);
+        }
+        if began.elapsed() > CASE_PATIENCE {
+            break;
+        }
+    }
+    Ok(best.expect("there is at least one run"))
+}
+
+/// Feeds everything and waits until it is through; returns the number of rows.
+fn pour(flow: &mut Flow, feed: &Feed<'_>) -> Result<u64> {
+    let mut rows = 0;
+    let epoch_batches = EPOCH_BATCHES / feed.inputs.len();
+    for _ in 0..feed.rounds {
+        let count = feed.batches[0].len();
+        for first in (0..count).step_by(epoch_batches) {
+            for (input, batches) in feed.batches.iter().enumerate() {
+                for batch in &batches[first..(first + epoch_batches).min(count)] {
+                    rows += batch.num_rows() as u64;
+                    flow.feed(input, batch);
+                }
+            }
+            flow.close()?;
+        }
+    }
+    flow.finish()?;
+    Ok(rows)
+}
+
+/// Epochs of one row through a filter and an aggregate into a live table.
+fn latency(report: &mut Report, name: &str, epochs: usize, waited: bool) -> Result<()> {
+    let rows = uniform(epochs.min(BATCH_ROWS), 1_000);
+    let inputs = [Input { name: "t", schema: schema() }];
+    let mut flow = Flow::start(FILTER_GROUP, &inputs, Outcome::Kept, 1)?;
+    flow.close()?;
+    flow.finish()?;
+    let meter = Meter::start();
+    for epoch in 0..epochs {
+        flow.feed(0, &rows[0].slice(epoch % rows[0].num_rows(), 1));
+        flow.close()?;
+        if waited {
+            flow.finish()?;
+        }
+    }
+    flow.finish()?;
+    let case = Case::new(name, epochs as u64, meter.stop(), 0.0);
+    let microseconds_per_epoch = Some(case.seconds * 1e6 / epochs as f64);
+    report.add(Case { microseconds_per_epoch, ..case });
+    Ok(())
+}
+
+fn schema() -> SchemaRef {
+    let fields = ["a", "b", "c", "d"].map(|name| Field::new(name, DataType::Int64, true));
+    Arc::new(Schema::new(fields.to_vec()))
+}
+
+fn batches(keys: &[i64], rng: &mut StdRng) -> Vec<RecordBatch> {
+    let batch = |keys: &[i64]| {
+        let mut drawn = |range: std::ops::Range<i64>| -> ArrayRef {
+            Arc::new(Int64Array::from_iter_values(
+                keys.iter().map(|_| rng.random_range(range.clone())),
+            ))
+        };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(keys.to_vec())),
+            drawn(-1_000_000..1_000_000),
+            drawn(0..1_000_000),
+            // Half of the rows pass `d >= 0`, in no order that a processor could guess.
+            drawn(-1_000..1_000),
+        ];
+        RecordBatch::try_new(schema(), columns).expect("four columns of the same length")
+    };
+    keys.chunks(BATCH_ROWS).map(batch).collect()
+}
+
+/// Rows with keys drawn from `keys`.
+fn uniform(rows: usize, keys: i64) -> Vec<RecordBatch> {
+    let mut rng = StdRng::seed_from_u64(SEED);
+    let drawn: Vec<i64> = (0..rows).map(|_| rng.random_range(0..keys)).collect();
+    batches(&drawn, &mut rng)
+}
+
+/// Rows with each key once, in any order.
+fn shuffled(rows: usize, seed: u64) -> Vec<RecordBatch> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut keys: Vec<i64> = (0..rows as i64).collect();
+    keys.shuffle(&mut rng);
+    batches(&keys, &mut rng)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_join_finds_one_match_a_row_and_the_filter_keeps_half() {
+        let (left, right) = (shuffled(20_000, 1), shuffled(20_000, 2));
+        let input = |name| Input { name, schema: schema() };
+        let join = Feed {
+            query: JOIN,
+            inputs: vec![input("l"), input("r")],
+            batches: vec![&left, &right],
+            rounds: 1,
+        };
+        let case = throughput("join", Duration::ZERO, &join, Outcome::Kept).unwrap();
+        assert_eq!((case.events, case.rows_out), (40_000, Some(20_000)));
+        let feed = Feed::of(FILTER_PROJECT, &left);
+        let case = throughput("filter", Duration::ZERO, &feed, Outcome::Discarded).unwrap();
+        assert!((9_000..11_000).contains(&case.rows_out.unwrap()), "{case:?}");
+    }
+
+    #[test]
+    fn all_cases_run() {
+        let mut report = Report::begin("smoke");
+        suite(&mut report, Scale { rows: 9_000, epochs: 10 }).unwrap();
+        let names: Vec<&str> = report.cases().iter().map(|case| case.query.as_str()).collect();
+        for name in ["filter_project", "group_count_sum_100k", "group_count_sum_1m", "join"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
+    }
+}
