@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::metadata::{FieldMetadata, ScalarAndMetadata};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -107,5 +108,20 @@ pub fn bind_params(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<Logica
     if needed == 0 {
         return Ok(plan);
     }
-    plan.with_param_values(ParamValues::from(values)).map_err(from_datafusion)
+    let values = marked(&plan, values)?;
+    plan.with_param_values(ParamValues::List(values)).map_err(from_datafusion)
+}
+
+/// The values with their types' marks, which tell jsonb from text and a numeric with fixed scale from one without.
+fn marked(plan: &LogicalPlan, values: Vec<ScalarValue>) -> Result<Vec<ScalarAndMetadata>> {
+    let mut fields = plan.get_parameter_fields().map_err(from_datafusion)?;
+    for (id, target) in cast_targets(plan)? {
+        fields.entry(id).and_modify(|field| *field = field.take().or(Some(target)));
+    }
+    let mark = |index: usize| {
+        let field = fields.get(&format!("${}", index + 1))?.as_ref()?;
+        (!field.metadata().is_empty()).then(|| FieldMetadata::from(field.metadata()))
+    };
+    let values = values.into_iter().enumerate();
+    Ok(values.map(|(index, value)| ScalarAndMetadata::new(value, mark(index))).collect())
 }
