@@ -1,5 +1,7 @@
 //! Runs every `sql-tests/**/*.slt` over the wire against the built server, each file against a fresh one.
 //!
+//! Behind them run the tests of [`clients`], which need more than one statement at a time.
+//!
 //! Statements go by the simple protocol, so that values are compared as psql shows them. The letters behind `query` give the
 //! number of columns, not their types. An error is compared as `SQLSTATE: message`, followed by DETAIL and HINT in lines of
 //! their own, so `statement error 22012: division by zero` fixes both.
@@ -13,6 +15,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod clients;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -54,9 +57,27 @@ fn main() {
             });
         }
     });
-    let failed = failed.into_inner();
-    println!("sql-tests: {} files passed, {failed} failed", files.len() - failed);
+    let (tests, tests_failed) = run_clients(&filters);
+    let failed = failed.into_inner() + tests_failed;
+    println!("sql-tests: {} passed, {failed} failed", files.len() + tests - failed);
     std::process::exit(i32::from(failed > 0));
+}
+
+/// The client tests one by one: they measure time and memory. Returns how many ran and how many failed.
+fn run_clients(filters: &[String]) -> (usize, usize) {
+    if std::env::var("TIDEWATER_SLT_POSTGRES").is_ok() {
+        return (0, 0);
+    }
+    let wanted =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
+    let tests: Vec<_> = clients::TESTS.iter().filter(|test| wanted(test.name)).collect();
+    let failed = tests.iter().filter(|test| {
+        let started = Instant::now();
+        let result = test.run();
+        tell(test.name, started.elapsed(), &result);
+        result.is_err()
+    });
+    (tests.len(), failed.count())
 }
 
 /// From the command line (options of libtest are ignored, so that `cargo test -- --nocapture` works) and environment.
@@ -84,12 +105,16 @@ fn name(root: &Path, file: &Path) -> String {
 fn run_and_tell(root: &Path, file: &Path) -> bool {
     let started = Instant::now();
     let result = run(file);
-    let (name, seconds) = (name(root, file), started.elapsed().as_secs_f64());
-    match &result {
+    tell(&name(root, file), started.elapsed(), &result);
+    result.is_ok()
+}
+
+fn tell(name: &str, took: Duration, result: &Result<(), String>) {
+    let seconds = took.as_secs_f64();
+    match result {
         Ok(()) => println!("ok     {name} ({seconds:.1} s)"),
         Err(why) => println!("FAILED {name} ({seconds:.1} s)\n{why}\n"),
     }
-    result.is_ok()
 }
 
 fn run(file: &Path) -> Result<(), String> {

@@ -78,6 +78,15 @@ impl Server {
         format!("--- end of the server's log\n{}", String::from_utf8_lossy(&bytes[from..]))
     }
 
+    /// The most memory that the server has had, as Linux counts it; 0 elsewhere.
+    pub fn peak_memory_kib(&self) -> Result<u64, String> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let Ok(status) = std::fs::read_to_string(path) else { return Ok(0) };
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.ok_or_else(|| "no VmHWM in the server's status".to_owned())
+    }
+
     /// Ends the server as an operator does, and checks that it ends in time and in order.
     pub fn stop(mut self) -> Result<(), String> {
         let id = self.child.id().to_string();

@@ -15,7 +15,8 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, new_null_array};
 use arrow_buffer::i256;
 use arrow_cast::CastOptions;
-use arrow_schema::{DataType, FieldRef};
+use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
@@ -55,8 +56,8 @@ pub fn cast_expr(expr: Expr, target: &FieldRef) -> Result<Expr> {
 /// As [`cast_expr`], under another function name than `cast:<type>`.
 pub(super) fn cast_named(expr: Expr, target: &FieldRef, name: Option<&str>) -> Result<Expr> {
     if name != Some(INSERTED_TEXT)
-        && let Expr::Literal(value, _) = &expr
-        && let Some(folded) = cast_literal(value, target)?
+        && let Expr::Literal(value, metadata) = &expr
+        && let Some(folded) = cast_literal(value, metadata.as_ref(), target)?
     {
         return Ok(folded);
     }
@@ -72,12 +73,20 @@ pub(super) fn assignment_cast(expr: Expr, target: &FieldRef) -> Result<Expr> {
 }
 
 /// A literal cast while planning; `None` where the result needs the session (its time zone).
-fn cast_literal(value: &ScalarValue, target: &FieldRef) -> Result<Option<Expr>> {
+fn cast_literal(
+    value: &ScalarValue,
+    metadata: Option<&FieldMetadata>,
+    target: &FieldRef,
+) -> Result<Option<Expr>> {
     let zoned = |t: &DataType| matches!(t, DataType::Timestamp(_, Some(_)));
     if zoned(target.data_type()) || zoned(&value.data_type()) {
         return Ok(None);
     }
-    let source = plain(value.data_type());
+    let source = Field::new("", value.data_type(), true);
+    let source: FieldRef = Arc::new(match metadata {
+        Some(metadata) => metadata.add_to_field(source),
+        None => source,
+    });
     let field = resolve(&source, target, Some(value))?;
     let array = value.to_array().map_err(super::errors::from_datafusion)?;
     let array = cast_array(&array, &source, &field, "UTC")?;

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::metadata::{FieldMetadata, ScalarAndMetadata};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
+use super::cast::target_of;
 use super::errors::from_datafusion;
 use crate::error::{Error, Result, SqlState};
 
@@ -18,6 +20,9 @@ use crate::error::{Error, Result, SqlState};
 /// A gap (`$2` without `$1`) is 42P18, as PostgreSQL cannot tell the missing one's type.
 pub fn prepare_params(plan: &LogicalPlan, given: &[Option<FieldRef>]) -> Result<Vec<FieldRef>> {
     let mut found = plan.get_parameter_fields().map_err(from_datafusion)?;
+    for (id, target) in cast_targets(plan)? {
+        found.entry(id).and_modify(|field| *field = field.take().or(Some(target)));
+    }
     for id in row_counts(plan)? {
         found.insert(id, Some(Arc::new(Field::new("", DataType::Int64, true))));
     }
@@ -37,6 +42,26 @@ pub fn prepare_params(plan: &LogicalPlan, given: &[Option<FieldRef>]) -> Result<
             }
         })
         .collect()
+}
+
+/// What parameters are cast to: `$1::boolean` is a boolean already when it comes.
+fn cast_targets(plan: &LogicalPlan) -> Result<Vec<(String, FieldRef)>> {
+    let mut targets = vec![];
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && let Some(target) = target_of(call)
+                    && let [Expr::Placeholder(placeholder)] = call.args.as_slice()
+                {
+                    targets.push((placeholder.id.clone(), Arc::clone(target)));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })
+    .map_err(from_datafusion)?;
+    Ok(targets)
 }
 
 /// The parameters that stand for a LIMIT or an OFFSET.
@@ -83,5 +108,20 @@ pub fn bind_params(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<Logica
     if needed == 0 {
         return Ok(plan);
     }
-    plan.with_param_values(ParamValues::from(values)).map_err(from_datafusion)
+    let values = marked(&plan, values)?;
+    plan.with_param_values(ParamValues::List(values)).map_err(from_datafusion)
+}
+
+/// The values with their types' marks, which tell jsonb from text and a numeric with fixed scale from one without.
+fn marked(plan: &LogicalPlan, values: Vec<ScalarValue>) -> Result<Vec<ScalarAndMetadata>> {
+    let mut fields = plan.get_parameter_fields().map_err(from_datafusion)?;
+    for (id, target) in cast_targets(plan)? {
+        fields.entry(id).and_modify(|field| *field = field.take().or(Some(target)));
+    }
+    let mark = |index: usize| {
+        let field = fields.get(&format!("${}", index + 1))?.as_ref()?;
+        (!field.metadata().is_empty()).then(|| FieldMetadata::from(field.metadata()))
+    };
+    let values = values.into_iter().enumerate();
+    Ok(values.map(|(index, value)| ScalarAndMetadata::new(value, mark(index))).collect())
 }

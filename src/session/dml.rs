@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, FieldRef};
@@ -25,6 +26,10 @@ use crate::query::{assign, assignable_column, canonicalise};
 use crate::sql::{self, ObjectName, quote_identifier};
 
 type Types = [Option<FieldRef>];
+
+/// How long a transaction block that holds tables waits for another: longer than any statement should take, shorter than a
+/// user's patience.
+const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Session {
     /// The table of a DML statement; connector tables and views are refused.
@@ -380,12 +385,7 @@ impl Session {
         {
             // The block holds this table already; taking it again would wait for ourselves.
             if access == Access::Alone {
-                let message = format!(
-                    "table \"{}\" was changed in this transaction and is read again",
-                    table.name
-                );
-                return Err(Error::unsupported(message)
-                    .with_hint("COMMIT first; a transaction's writes show then."));
+                return Err(self.own_write(table.id));
             }
             return Ok(vec![]);
         }
@@ -402,11 +402,56 @@ impl Session {
         }
         let entry = tables.entry(table.id).or_insert(access);
         *entry = (*entry).max(access);
+        if let Some((id, _)) = self.block.writes.iter().find(|(id, _)| tables.contains_key(id)) {
+            // Waiting for a lock that this block holds would never end.
+            return Err(self.own_write(*id));
+        }
+        // A block takes its locks as its statements come, so two blocks may wait for each other.
+        let waits = async {
+            match self.block.guards.is_empty() {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(DEADLOCK_TIMEOUT).await,
+            }
+        };
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(canceled()),
             guards = self.server.coordinator.locks.acquire(&tables) => Ok(guards),
+            () = waits => Err(Error::new(SqlState::DEADLOCK_DETECTED, "deadlock detected")
+                .with_detail(format!(
+                    "The transaction waited for table \"{}\" while others waited for what it has changed.",
+                    table.name
+                ))
+                .with_hint("Run the transaction again.")),
         }
+    }
+
+    /// Whether a statement reads what the block has written, or is of a kind that cannot be part of a block.
+    pub(super) fn needs_own_writes(&self, statement: &sql::Statement) -> bool {
+        use sql::Statement as S;
+        let names = match statement {
+            _ if self.block.writes.is_empty() => return false,
+            S::Query(query) => sql::referenced_relations(query.as_ref()),
+            S::Insert(insert) => match &insert.source {
+                Some(source) => sql::referenced_relations(source.as_ref()),
+                None => return false,
+            },
+            S::Update(update) => sql::referenced_relations(update.as_ref()),
+            S::Delete(delete) => sql::referenced_relations(delete.as_ref()),
+            S::Begin { .. } | S::Rollback { .. } | S::Set(_) | S::Show(_) => return false,
+            _ => return true,
+        };
+        let catalog = self.server.catalog.snapshot();
+        let mut tables = BTreeMap::new();
+        for name in names {
+            match catalog.relation(&self.settings.search_path(), &name) {
+                Ok(Relation::Object(object)) => self.base_tables(&catalog, &object, &mut tables),
+                // The catalog and the dead letters follow the tables.
+                Ok(Relation::System { .. }) => return true,
+                Err(_) => {}
+            }
+        }
+        self.block.writes.iter().any(|(id, _)| tables.contains_key(id))
     }
 
     /// The tables behind an object, through views.
@@ -433,7 +478,7 @@ impl Session {
         write: Write,
         guards: Vec<crate::coordinator::locks::Guard>,
     ) -> Result<usize> {
-        if self.status == TransactionStatus::InBlock {
+        if self.status == TransactionStatus::InBlock || self.implicit {
             let rows =
                 write.inserts.as_ref().or(write.deletes.as_ref()).map_or(0, RecordBatch::num_rows);
             self.block.writes.push((table.id, write));

@@ -85,6 +85,8 @@ pub struct Session {
     /// Parameter values as last told to the client.
     reported: BTreeMap<&'static str, String>,
     status: TransactionStatus,
+    /// Inside a query string of several statements and no BEGIN: writes are gathered as in a block.
+    implicit: bool,
     block: Block,
 }
 
@@ -111,6 +113,7 @@ impl Session {
             notices: vec![],
             reported: BTreeMap::new(),
             status: TransactionStatus::Idle,
+            implicit: false,
             block: Block::default(),
         };
         for (name, value) in options {
@@ -185,6 +188,9 @@ impl Session {
     ) -> Result<Outcome> {
         let statement = &prepared.parsed.statement;
         self.check_transaction(statement)?;
+        if self.implicit && self.needs_own_writes(statement) {
+            self.apply_block().await?;
+        }
         match statement {
             Statement::Query(query) => self.select(query, prepared, params, cancel).await,
             Statement::Insert(insert) => self.insert(insert, prepared, params, cancel).await,
@@ -258,7 +264,34 @@ impl Session {
             self.notices.push(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         }
         self.status = TransactionStatus::InBlock;
+        self.implicit = false;
         command("BEGIN")
+    }
+
+    /// The statements of one query string are applied together, as PostgreSQL does without BEGIN. What the session cannot
+    /// do in a block (DDL, reading what the string has written) applies the writes before it.
+    pub fn begin_implicit(&mut self) {
+        self.implicit = self.status == TransactionStatus::Idle;
+    }
+
+    /// Ends what [`Self::begin_implicit`] began: the writes are applied, or dropped after an error.
+    pub async fn end_implicit(&mut self, succeeded: bool) -> Result<()> {
+        if !std::mem::replace(&mut self.implicit, false) {
+            return Ok(());
+        }
+        if succeeded {
+            return self.apply_block().await;
+        }
+        self.block = Block::default();
+        Ok(())
+    }
+
+    async fn apply_block(&mut self) -> Result<()> {
+        let block = std::mem::take(&mut self.block);
+        if !block.writes.is_empty() {
+            self.server.coordinator.write(block.writes).await?;
+        }
+        Ok(())
     }
 
     async fn commit(&mut self) -> Result<Outcome> {

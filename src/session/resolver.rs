@@ -211,6 +211,10 @@ impl Resolver for Names<'_> {
     }
 
     fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        // Casts and operators, which every statement has: no name that a user can write is like theirs.
+        if name.contains(':') {
+            return None;
+        }
         if let Some(function) = session_function(name, self.settings) {
             return Some(function);
         }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::resolver::{Names, Purpose};
 use super::{Outcome, Prepared, Session};
 use crate::arrangement::live::LiveTable;
+use crate::catalog::ObjectId;
 use crate::change::batch_of;
 use crate::error::{Error, Result};
 use crate::query::errors::{canceled, from_arrow, from_datafusion};
@@ -114,15 +115,19 @@ impl Session {
         for (id, _) in &self.block.writes {
             let Some(live) = self.server.coordinator.live(*id) else { continue };
             if scanned.iter().any(|table| Arc::ptr_eq(table, &live)) {
-                let message = format!(
-                    "table \"{}\" was changed in this transaction and is read again",
-                    live.name
-                );
-                return Err(Error::unsupported(message)
-                    .with_hint("COMMIT first; a transaction's writes show then."));
+                return Err(self.own_write(*id));
             }
         }
         Ok(())
+    }
+
+    pub(super) fn own_write(&self, table: ObjectId) -> Error {
+        let catalog = self.server.catalog.snapshot();
+        let name = catalog.get(table).map(|object| object.display_name()).unwrap_or_default();
+        Error::unsupported(format!(
+            "table \"{name}\" was changed in this transaction and is read again"
+        ))
+        .with_hint("COMMIT first; a transaction's writes show then.")
     }
 
     /// Runs a query to its end.

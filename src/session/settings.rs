@@ -224,7 +224,7 @@ fn checked(name: &'static str, value: String) -> Result<String> {
         "TimeZone" => {
             TimeZone::parse(&value).map(|zone| zone.name()).ok_or_else(|| invalid(name, &value))
         }
-        "client_encoding" => match value.to_uppercase().replace(['-', '_'], "").as_str() {
+        "client_encoding" => match encoding_name(&value).as_str() {
             "UTF8" | "UNICODE" | "SQLASCII" => Ok("UTF8".to_owned()),
             _ => Err(invalid(name, &value).with_detail("Only UTF8 is supported.")),
         },
@@ -241,4 +241,9 @@ fn checked(name: &'static str, value: String) -> Result<String> {
         },
         _ => Ok(value),
     }
+}
+
+/// Only letters and digits of an encoding's name count: asyncpg asks for `'utf-8'`, quotes included.
+fn encoding_name(value: &str) -> String {
+    value.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_uppercase()
 }

@@ -250,6 +250,21 @@ impl Connection {
         if statements.is_empty() {
             backend::put_empty_query(&mut self.socket.output);
         }
+        if statements.len() < 2 {
+            return self.query_each(statements, cancel).await;
+        }
+        self.session.begin_implicit();
+        let done = self.query_each(statements, cancel).await;
+        let ended = self.session.end_implicit(done.is_ok()).await;
+        done?;
+        Ok(ended?)
+    }
+
+    async fn query_each(
+        &mut self,
+        statements: Vec<Parsed>,
+        cancel: &CancellationToken,
+    ) -> Flow<()> {
         for parsed in statements {
             let began = Instant::now();
             let done = self.query_statement(parsed, cancel).await;

@@ -1,0 +1,252 @@
+//! What one statement at a time does not show: binary values, cancel requests, streaming, many clients, shutdown.
+//!
+//! Each test has a fresh server. They run behind the `.slt` files, under the name `clients/<test>`.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
+use tokio_postgres::{Client, NoTls};
+
+use crate::server::Server;
+
+type Outcome = Result<(), Box<dyn StdError>>;
+
+/// A test by its name.
+pub struct Test {
+    pub name: &'static str,
+    run: fn() -> Outcome,
+}
+
+impl Test {
+    pub fn run(&self) -> Result<(), String> {
+        (self.run)().map_err(|error| error.to_string())
+    }
+}
+
+/// In the order they run.
+pub const TESTS: &[Test] = &[
+    Test { name: "clients/every_type_travels_in_binary_both_ways", run: binary_types },
+    Test { name: "clients/a_cancel_request_stops_a_query", run: cancel },
+    Test { name: "clients/a_large_result_is_streamed", run: streamed },
+    Test { name: "clients/many_clients_read_their_own_writes", run: many_clients },
+    Test { name: "clients/a_failed_statement_undoes_its_query_string", run: query_string },
+    Test { name: "clients/sigterm_ends_running_queries", run: sigterm },
+];
+
+/// Runs a test's client side, then stops the server in order.
+fn with_server<F: Future<Output = Outcome>>(test: impl FnOnce(String) -> F) -> Outcome {
+    let server = Server::start(&["--workers", "2"])?;
+    let outcome = runtime()?.block_on(test(server.url.clone()));
+    outcome.map_err(|error| format!("{error}\n{}", server.log()))?;
+    Ok(server.stop()?)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    // An error of the connection reaches the statement that waits for it.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(client)
+}
+
+fn check(holds: bool, what: impl FnOnce() -> String) -> Outcome {
+    if holds { Ok(()) } else { Err(what().into()) }
+}
+
+/// A value as it is on the wire.
+#[derive(Debug)]
+struct Raw(Vec<u8>);
+
+impl<'a> FromSql<'a> for Raw {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Raw, Box<dyn StdError + Sync + Send>> {
+        Ok(Raw(raw.to_vec()))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+impl ToSql for Raw {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+}
+
+/// A type, a value as text, and the bytes that PostgreSQL 15 sends for it, in hexadecimal.
+const VALUES: &[(&str, &str, &str)] = &[
+    ("boolean", "true", "01"),
+    ("smallint", "-2", "fffe"),
+    ("integer", "2147483647", "7fffffff"),
+    ("bigint", "-9223372036854775808", "8000000000000000"),
+    ("real", "1.5", "3fc00000"),
+    ("double precision", "-0.1", "bfb999999999999a"),
+    ("numeric", "-12345.678", "000300014000000300010929 1a7c"),
+    ("text", "häł", "68c3a4c582"),
+    ("varchar", "x", "78"),
+    ("bytea", "\\x00ff", "00ff"),
+    ("date", "2000-01-02", "00000001"),
+    ("time", "00:00:00.000001", "0000000000000001"),
+    ("timestamp", "2000-01-01 00:00:01", "00000000000f4240"),
+    ("timestamptz", "2000-01-01 00:00:01+00", "00000000000f4240"),
+    ("interval", "1 mon 2 days 00:00:00.000003", "00000000000000030000000200000001"),
+    ("uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "a0eebc999c0b4ef8bb6d6bb9bd380a11"),
+    ("jsonb", "{\"a\": 1}", "017b2261223a20317d"),
+    ("integer[]", "{1,NULL}", "00000001000000010000001700000002000000010000000400000001ffffffff"),
+    ("text[]", "{a}", "00000001000000000000001900000001000000010000000161"),
+];
+
+fn binary_types() -> Outcome {
+    with_server(|url| async move {
+        let client = connect(&url).await?;
+        for (sql_type, text, bytes) in VALUES {
+            let row = client.query_one(&format!("select '{text}'::{sql_type}"), &[]).await?;
+            let sent: Raw = row.try_get(0)?;
+            let shown: String = sent.0.iter().map(|byte| format!("{byte:02x}")).collect();
+            check(shown == bytes.replace(' ', ""), || format!("{sql_type} is sent as {shown}"))?;
+            let back = format!("select $1::{sql_type}::text");
+            let row = client.query_one(&back, &[&sent]).await;
+            let row = row.map_err(|error| format!("{sql_type} is not taken: {error:?}"))?;
+            let back: String = row.try_get(0)?;
+            check(back == *text, || format!("{sql_type} {text} is taken for {back}"))?;
+            let null = client.query_one(&format!("select null::{sql_type}"), &[]).await?;
+            check(null.try_get::<_, Option<Raw>>(0)?.is_none(), || format!("no null {sql_type}"))?;
+        }
+        Ok(())
+    })
+}
+
+/// More rows than any machine counts in a test's time.
+const ENDLESS: &str = "select count(*) from generate_series(1, 1000000) a(x), \
+     generate_series(1, 1000000) b(y) where x <> y";
+
+fn cancel() -> Outcome {
+    with_server(|url| async move {
+        let client = connect(&url).await?;
+        let token = client.cancel_token();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let _ = token.cancel_query(NoTls).await;
+        });
+        let asked = Instant::now();
+        let error = client.simple_query(ENDLESS).await.err().ok_or("the query was not canceled")?;
+        let code = error.code().map(|code| code.code().to_owned());
+        check(code.as_deref() == Some("57014"), || format!("canceled with {error:?}"))?;
+        check(asked.elapsed() < Duration::from_secs(5), || "canceled late".to_owned())?;
+        client.query_one("select 1", &[]).await?;
+        Ok(())
+    })
+}
+
+/// Bytes of one row of the large result, and its rows: 200 MB in all.
+const ROW_BYTES: usize = 2_000;
+const ROWS: i32 = 100_000;
+/// What the server may grow by while it sends them.
+const GROWTH_MAX_KIB: u64 = 100_000;
+
+fn streamed() -> Outcome {
+    let server = Server::start(&["--workers", "2"])?;
+    let outcome: Outcome = runtime()?.block_on(async {
+        let client = connect(&server.url).await?;
+        client.query_one("select 1", &[]).await?;
+        let before = server.peak_memory_kib()?;
+        let query = format!("select repeat('x', {ROW_BYTES}) from generate_series(1, {ROWS})");
+        let none: [i32; 0] = [];
+        let mut rows = std::pin::pin!(client.query_raw(&query, none).await?);
+        let mut count = 0;
+        while rows.try_next().await?.is_some() {
+            count += 1;
+        }
+        check(count == ROWS, || format!("{count} rows"))?;
+        let grown = server.peak_memory_kib()?.saturating_sub(before);
+        check(grown < GROWTH_MAX_KIB, || format!("the server grew by {grown} KiB"))
+    });
+    outcome?;
+    Ok(server.stop()?)
+}
+
+const CLIENTS: i32 = 100;
+
+fn many_clients() -> Outcome {
+    with_server(|url| async move {
+        let client = connect(&url).await?;
+        client
+            .batch_execute(
+                "create table t (id integer primary key, k integer); \
+                 create materialized view m as select k, count(*) as n from t group by k",
+            )
+            .await?;
+        let tasks: Vec<_> =
+            (0..CLIENTS).map(|id| tokio::spawn(one_client(url.clone(), id))).collect();
+        for task in tasks {
+            task.await??;
+        }
+        let total: i64 = client.query_one("select count(*) from t", &[]).await?.try_get(0)?;
+        check(total == i64::from(CLIENTS), || format!("{total} rows"))
+    })
+}
+
+async fn one_client(url: String, id: i32) -> Result<(), String> {
+    let told = |error: tokio_postgres::Error| format!("client {id}: {error:?}");
+    let client = connect(&url).await.map_err(told)?;
+    client.execute("insert into t values ($1, $1)", &[&id]).await.map_err(told)?;
+    let row = client.query_one("select n from m where k = $1", &[&id]).await.map_err(told)?;
+    let n: i64 = row.try_get(0).map_err(told)?;
+    if n == 1 { Ok(()) } else { Err(format!("client {id} sees {n} of its own rows")) }
+}
+
+fn query_string() -> Outcome {
+    with_server(|url| async move {
+        let client = connect(&url).await?;
+        client.batch_execute("create table t (id integer)").await?;
+        let failed = client.batch_execute("insert into t values (1); select 1/0; select 2").await;
+        check(failed.is_err(), || "a division by zero".to_owned())?;
+        let rows: i64 = client.query_one("select count(*) from t", &[]).await?.try_get(0)?;
+        check(rows == 0, || "the insert outlived its query string".to_owned())?;
+        client.batch_execute("insert into t values (1); insert into t values (2)").await?;
+        let rows: i64 = client.query_one("select count(*) from t", &[]).await?.try_get(0)?;
+        check(rows == 2, || format!("{rows} rows"))
+    })
+}
+
+fn sigterm() -> Outcome {
+    let server = Server::start(&["--workers", "2"])?;
+    let url = server.url.clone();
+    let (running, is_running) = std::sync::mpsc::channel();
+    let client = std::thread::spawn(move || -> Result<String, String> {
+        let runtime = runtime().map_err(|e| e.to_string())?;
+        runtime.block_on(async {
+            let client = connect(&url).await.map_err(|e| e.to_string())?;
+            running.send(()).map_err(|e| e.to_string())?;
+            match client.simple_query(ENDLESS).await {
+                Ok(_) => Err("the query ended by itself".to_owned()),
+                Err(error) => Ok(error.code().map_or(String::new(), |c| c.code().to_owned())),
+            }
+        })
+    });
+    is_running.recv()?;
+    std::thread::sleep(Duration::from_millis(500));
+    server.stop()?;
+    let code = client.join().map_err(|_| "the client panicked")??;
+    check(["57P01", "57014", ""].contains(&code.as_str()), || format!("ended with {code}"))
+}
