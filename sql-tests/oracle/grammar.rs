@@ -139,7 +139,7 @@ impl<'a> Grammar<'a> {
 
     /// `left = right` over columns of one type, if there are such.
     fn equality(&mut self, left: &Scope, right: &Scope) -> Option<String> {
-        let pairs: Vec<(&(String, Type), &(String, Type))> = left
+        let pairs: Vec<_> = left
             .iter()
             .flat_map(|l| right.iter().map(move |r| (l, r)))
             .filter(|(l, r)| l.1 == r.1 && l.1 != Type::Other)
