@@ -10,10 +10,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Server(args) => args
-            .resolve()
-            .map_err(|e| e.to_string())
-            .and_then(|config| tidewater::serve::run(config)),
+        Command::Server(args) => {
+            args.resolve().map_err(|e| e.to_string()).and_then(tidewater::serve::run)
+        }
         Command::Demo(args) => tidewater::demo::run(args),
         Command::Bench(args) => tidewater::bench::run(args),
     };
