@@ -159,13 +159,23 @@ fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before:
             let view = metrics.view(&live.name);
             view.rows_in.inc_by(rows_in - before.rows_in);
             view.rows_out.inc_by(rows_out - before.rows_out);
-            view.state_bytes.set(bytes);
+            counters
+                .latencies
+                .lock()
+                .drain(..)
+                .for_each(|seconds| view.epoch_seconds.observe(seconds));
+            view.state_bytes.set(bytes + counters.operator_bytes.load(Ordering::Relaxed));
             view.state_rows.set(rows);
             view.failed.set(i64::from(live.failure().is_some()));
         }
         ObjectKind::Table { .. } => {
             let table = metrics.table(&live.name);
             table.rows_in.inc_by(rows_in - before.rows_in);
+            counters
+                .latencies
+                .lock()
+                .drain(..)
+                .for_each(|seconds| metrics.epochs.seconds.observe(seconds));
             table.state_bytes.set(bytes);
             table.state_rows.set(rows);
         }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
+use std::time::Instant;
 
 use arrow_schema::SchemaRef;
 use parking_lot::Mutex;
@@ -28,6 +29,9 @@ pub struct Version {
     pub poison: i64,
 }
 
+/// Latencies kept for metrics between two takings.
+const LATENCIES_MAX: usize = 4_096;
+
 /// One worker's part.
 #[derive(Default)]
 struct Shard {
@@ -45,6 +49,9 @@ pub struct Counters {
     pub state_bytes: AtomicI64,
     /// What the operators in front of it hold: groups, join inputs, ordered rows.
     pub operator_bytes: AtomicI64,
+    /// Seconds from an epoch's close to its publication, since metrics last took them; the newest are left out when
+    /// nobody takes them.
+    pub latencies: Mutex<Vec<f64>>,
 }
 
 /// What is published of one table, source or view.
@@ -105,6 +112,12 @@ impl LiveTable {
             }
         }
         shard.complete.store(complete.0, Ordering::Release);
+        if let Some(seconds) = self.progress.since_close(complete) {
+            let mut latencies = self.counters.latencies.lock();
+            if latencies.len() < LATENCIES_MAX {
+                latencies.push(seconds);
+            }
+        }
         self.progress.notify();
     }
 
@@ -171,12 +184,25 @@ pub struct Progress {
     /// How many objects have failed since the start: tells the coordinator when to look which.
     pub failures: AtomicUsize,
     changed: Notify,
+    /// When the last epoch was closed.
+    closed: Mutex<Option<(Epoch, Instant)>>,
     coordinator: OnceLock<Thread>,
 }
 
 impl Progress {
     pub fn set_coordinator(&self, thread: Thread) {
         let _ = self.coordinator.set(thread);
+    }
+
+    /// The coordinator has closed an epoch.
+    pub fn close(&self, epoch: Epoch) {
+        *self.closed.lock() = Some((epoch, Instant::now()));
+    }
+
+    /// Seconds since `epoch` was closed; `None` when it is not the last one, whose time alone is kept.
+    fn since_close(&self, epoch: Epoch) -> Option<f64> {
+        let (closed, at) = (*self.closed.lock())?;
+        (closed == epoch).then(|| at.elapsed().as_secs_f64())
     }
 
     pub fn notify(&self) {

@@ -407,6 +407,7 @@ impl Core {
             return;
         }
         self.memory.closed(epoch);
+        self.shared.progress.close(epoch);
         self.workers.send(Command::Close(epoch));
         self.shared.epochs.store(epoch.0, Ordering::Relaxed);
         self.open = epoch.next();
