@@ -11,6 +11,9 @@ pub struct Epoch(pub u64);
 impl Epoch {
     pub const ZERO: Epoch = Epoch(0);
 
+    /// What is complete up to here never changes again: a view of constants. No epoch gets this far.
+    pub const FINISHED: Epoch = Epoch(u64::MAX - 2);
+
     /// The epoch after this one.
     pub fn next(self) -> Epoch {
         Epoch(self.0 + 1)

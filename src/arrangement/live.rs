@@ -233,11 +233,12 @@ impl ReadClock {
         state.floor = state.floor.max(epoch);
     }
 
-    /// Pins the epoch of a read: the newest that is complete at hand (`complete`), but never before the floor.
+    /// Pins the epoch of a read: the newest that is complete at hand (`complete`), but never before the floor. What has
+    /// finished says nothing about which epochs there are.
     pub fn pin(self: &Arc<Self>, complete: Epoch) -> Pin {
         let mut state = self.state.lock();
         let epoch =
-            if complete == Epoch(u64::MAX) { state.floor } else { state.floor.max(complete) };
+            if complete >= Epoch::FINISHED { state.floor } else { state.floor.max(complete) };
         state.floor = epoch;
         *state.pins.entry(epoch).or_insert(0) += 1;
         Pin { clock: self.clone(), epoch }

@@ -181,7 +181,7 @@ impl Coordinator {
         for object in objects {
             object.wait_attached().await?;
         }
-        let complete = objects.iter().map(|o| o.complete()).min().unwrap_or(Epoch(u64::MAX));
+        let complete = objects.iter().map(|o| o.complete()).min().unwrap_or(Epoch::FINISHED);
         let pin = self.shared.clock.pin(complete);
         for object in objects {
             object.wait_for(pin.epoch).await?;

@@ -246,8 +246,8 @@ pub fn arrange<'s>(
                 }
             }
             // Epochs without rows count too: the other side asks for the rows as of them.
-            let complete = if below == u64::MAX { u64::MAX - 2 } else { below.saturating_sub(1) };
-            mine.arrangement.borrow_mut().advance(Epoch(complete));
+            let complete = Epoch(below.saturating_sub(1)).min(Epoch::FINISHED);
+            mine.arrangement.borrow_mut().advance(complete);
         }
     });
     (stream, arranged)

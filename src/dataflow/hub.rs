@@ -62,6 +62,8 @@ pub struct Hub {
     /// Rows and bytes as last added to the counters, which all workers share.
     told: (i64, i64),
     applied: u64,
+    /// The first epoch that is not complete.
+    below: u64,
     /// Epochs with changes that are applied and not yet published, and the poison as of each.
     unpublished: Vec<(u64, i64)>,
     subscriptions: Vec<Rc<RefCell<Subscription>>>,
@@ -87,6 +89,7 @@ impl Hub {
             poison: 0,
             told: (0, 0),
             applied: applied.0,
+            below: applied.next().0,
             unpublished: vec![],
             subscriptions: vec![],
             holds: vec![],
@@ -181,7 +184,8 @@ impl Hub {
 
     /// Everything below `below` is complete: publishes it and tells subscribers.
     fn advance(&mut self, below: u64) {
-        let complete = Epoch(below.saturating_sub(1)).min(Epoch(u64::MAX - 2));
+        let complete = Epoch(below.saturating_sub(1)).min(Epoch::FINISHED);
+        self.below = below;
         self.holds.retain(|hold| hold.strong_count() > 0);
         let held = self
             .holds
@@ -238,7 +242,8 @@ impl Hub {
     fn subscribe(&mut self, from: Option<u64>) -> Rc<RefCell<Subscription>> {
         let subscription = Subscription {
             items: VecDeque::new(),
-            frontier: self.applied + 1,
+            // An object that has finished tells nobody any more that it is complete.
+            frontier: self.below,
             closed: false,
             activator: None,
             from,

@@ -108,8 +108,18 @@ fn not_maintained(construct: &str, instead: &str) -> Error {
         .with_hint(instead)
 }
 
+/// The columns of a computed node. Only tables promise that a column has no NULLs: of anything else it would have to hold
+/// for every operator on the way, and a batch that broke the promise could not be built.
 fn arrow_schema(schema: &DFSchema) -> SchemaRef {
-    Arc::clone(schema.inner())
+    nullable(schema.inner())
+}
+
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    if schema.fields().iter().all(|f| f.is_nullable()) {
+        return schema.clone();
+    }
+    let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn column(name: &str, index: usize) -> Arc<dyn PhysicalExpr> {
@@ -127,7 +137,8 @@ fn project(input: Node, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) ->
             .iter()
             .enumerate()
             .all(|(i, e)| e.downcast_ref::<Column>().is_some_and(|c| c.index() == i));
-    if identity && schema.fields() == input.schema.fields() {
+    let schema = nullable(&schema);
+    if identity && schema.fields() == nullable(&input.schema).fields() {
         return input;
     }
     let properties = properties::project(&input.properties, &exprs);
@@ -147,7 +158,18 @@ fn distinct(input: Node) -> Node {
 }
 
 fn union(inputs: &[Arc<LogicalPlan>], schema: SchemaRef) -> Result<Node> {
-    let inputs = inputs.iter().map(|i| lower(i)).collect::<Result<Vec<_>>>()?;
+    // Batches of one stream have one schema: each input's become those of the union.
+    let alike = |input: Node| {
+        let fields = input.schema.fields().iter().zip(schema.fields());
+        if fields.clone().all(|(i, u)| i.is_nullable() && i.data_type() == u.data_type()) {
+            return input;
+        }
+        let columns = fields.enumerate().map(|(i, (f, _))| column(f.name(), i)).collect();
+        let properties = input.properties.clone();
+        let op = Op::Project { exprs: columns };
+        Node { op, inputs: vec![input], schema: schema.clone(), properties }
+    };
+    let inputs = inputs.iter().map(|i| lower(i).map(alike)).collect::<Result<Vec<_>>>()?;
     let properties = properties::union(&inputs.iter().map(|i| &i.properties).collect::<Vec<_>>());
     Ok(Node { op: Op::Union, inputs, schema, properties })
 }
@@ -491,6 +513,10 @@ fn joined(j: JoinParts, schema: SchemaRef) -> Result<Node> {
         &j.right_keys,
         wide_left,
     );
+    let properties = match j.kind {
+        JoinKind::Full => properties::told_apart(properties, &j.left_node, &j.right_node),
+        _ => properties,
+    };
     let mut kept: Vec<usize> = (0..j.left_width).collect();
     match j.kind {
         JoinKind::LeftSemi | JoinKind::LeftAnti => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 
-use super::stream_plan::{JoinKind, Properties};
+use super::stream_plan::{JoinKind, Node, Properties};
 
 /// Keys never grow past this many alternatives: joins multiply them.
 const KEYS_MAX: usize = 8;
@@ -71,11 +71,23 @@ pub fn join(
                 combine(left, right, shifted, &mut keys);
             }
         }
-        // Unmatched rows of both sides carry NULLs; a pair of keys still tells all rows apart.
+        // Unmatched rows of both sides carry NULLs: see `told_apart`.
         JoinKind::Full => combine(left, right, shifted, &mut keys),
     }
     keys.truncate(KEYS_MAX);
     Properties { append_only, keys }
+}
+
+/// Of a full join's keys those that are still keys: an unmatched row of one side and one of the other must not both be NULL
+/// throughout, so one side's part needs a column that never is.
+pub fn told_apart(full: Properties, left: &Node, right: &Node) -> Properties {
+    let width = left.schema.fields().len();
+    let never_null = |column: &usize| match column.checked_sub(width) {
+        None => !left.schema.field(*column).is_nullable(),
+        Some(column) => !right.schema.field(column).is_nullable(),
+    };
+    let keys = full.keys.into_iter().filter(|key| key.iter().any(never_null)).collect();
+    Properties { keys, ..full }
 }
 
 /// A key of each side together identifies a pair.
