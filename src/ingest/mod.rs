@@ -2,7 +2,7 @@
 //!
 //! A reader thread owns one connector reader and hands its batches over through a bounded channel, so a slow dataflow
 //! stops the reader and not the server. Offsets count only what the coordinator has taken into an epoch: what is still
-//! in the channel when a reader is replaced is simply read again. [`bounded`] is a SELECT over a source.
+//! in the channel when a reader is replaced is simply read again. [`mod@bounded`] is a SELECT over a source.
 
 pub mod bounded;
 

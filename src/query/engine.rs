@@ -205,7 +205,7 @@ impl Engine {
         ExprSimplifier::new(context).simplify(analyzed.unalias())
     }
 
-    /// Compiles an expression under this engine's time zone; see [`super::compile`].
+    /// Compiles an expression under this engine's time zone; see [`fn@super::compile`].
     pub fn compile(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
         let mut props = ExecutionProps::new();
         props.config_options = Some(Arc::clone(self.batch.config_options()));
