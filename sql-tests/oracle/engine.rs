@@ -244,7 +244,10 @@ impl Bench {
         let expected = self.batch.collect(&watched.optimized, CancellationToken::new()).await;
         let expected = match expected {
             Ok(batches) => bag(&batches),
-            Err(_) => return Ok(Tally { undecided: 1, ..Tally::default() }),
+            Err(error) => {
+                eprintln!("oracle: undecided, the query of {} raises: {error}", view.name);
+                return Ok(Tally { undecided: 1, ..Tally::default() });
+            }
         };
         let (found, errors) =
             self.read(&watched.live).await.map_err(|e| failed(&view.name, format!("read: {e}")))?;

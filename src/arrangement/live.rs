@@ -130,6 +130,12 @@ impl LiveTable {
         self.shards.iter().filter_map(at).collect()
     }
 
+    /// The newest version of every shard, for whoever holds no pin: as of an epoch a shard that is ahead of the others may
+    /// have forgotten its version. Each is at least as new as a `complete` read before.
+    pub fn newest(&self) -> Vec<Version> {
+        self.shards.iter().filter_map(|shard| shard.versions.lock().back().cloned()).collect()
+    }
+
     /// The first failure stays: dependents and readers are told this one.
     pub fn fail(&self, error: Error) {
         if self.failed.set(error).is_ok() {

@@ -111,7 +111,7 @@ impl Sequencer {
         let mut kept = inserts.clone();
         if let Some(rows) = &inserts {
             let keys = overlay.rows(live, rows)?;
-            let stored = stored_keys(live, rows, complete);
+            let stored = stored_keys(live, rows);
             let mut fresh = vec![];
             for (row, key) in keys.into_iter().enumerate() {
                 let taken = accepted.get(&key).copied();
@@ -152,13 +152,14 @@ fn key_columns(live: &LiveTable, rows: &RecordBatch) -> Vec<ArrayRef> {
     live.key.iter().map(|&k| rows.column(k).clone()).collect()
 }
 
-/// For each row: does the table, as of `complete`, have its key?
-fn stored_keys(live: &LiveTable, rows: &RecordBatch, complete: Epoch) -> Vec<bool> {
+/// For each row: does the table have its key, as far as its workers have come? That is the truth for every key that the
+/// overlay does not know: nothing has been written to it since.
+fn stored_keys(live: &LiveTable, rows: &RecordBatch) -> Vec<bool> {
     let keys = key_columns(live, rows);
     let mut hashes = vec![];
     hash_columns(&keys, rows.num_rows(), &mut hashes);
     let mut stored = vec![false; rows.num_rows()];
-    for version in live.versions(complete) {
+    for version in live.newest() {
         let Some(snapshot) = &version.rows else { continue };
         let mut found = vec![];
         snapshot.contains_keys(&keys, &hashes, &mut found);

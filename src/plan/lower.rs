@@ -290,7 +290,12 @@ fn top_n(
 ) -> Result<Node> {
     let width = input.schema().fields().len();
     let node = lower(input)?;
-    let exprs: Vec<&Expr> = order.iter().map(|s| &s.expr).collect();
+    let mut exprs: Vec<&Expr> = order.iter().map(|s| &s.expr).collect();
+    // Rows without columns are counted by one that says nothing.
+    let nothing = Expr::Literal(datafusion::scalar::ScalarValue::Boolean(Some(true)), None);
+    if width == 0 {
+        exprs.push(&nothing);
+    }
     let (node, columns) = with_columns(node, &exprs, input.schema())?;
     let order = order
         .iter()

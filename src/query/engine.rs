@@ -38,6 +38,7 @@ use super::coercion::{PgCasts, UntypedLiterals};
 use super::compile::compile_with;
 use super::errors::{from_datafusion, to_datafusion};
 use super::operators::PgOperators;
+use super::output::canonicalise;
 use super::pushdown::PushDown;
 use super::sql_types::PgTypes;
 use super::{cast, fallible, functions, spelling};
@@ -241,6 +242,8 @@ fn optimize(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let mut state = state.clone();
     state.mark_start_execution();
     let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {})?;
+    // Only now a union's columns have their types: what came canonical may have changed.
+    let plan = canonicalise(plan).map_err(to_datafusion)?;
     let plan = fallible::guard_plan(plan)?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
     fallible::seal_plan(plan)

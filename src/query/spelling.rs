@@ -329,9 +329,15 @@ fn respell(expr: &mut Expr) {
         }
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
             *expr = match typed_number(inner).or_else(|| plain_number(inner)) {
-                Some(number) => number_literal(&format!("-{number}")).unwrap_or_else(|| {
-                    Expr::Value(Value::Number(format!("-{number}"), false).into())
-                }),
+                Some(number) => {
+                    // The number may be negative already: `- -1`.
+                    let number = match number.strip_prefix('-') {
+                        Some(positive) => positive.to_owned(),
+                        None => format!("-{number}"),
+                    };
+                    number_literal(&number)
+                        .unwrap_or_else(|| Expr::Value(Value::Number(number, false).into()))
+                }
                 None => call(Operation::Negate.function_name(), vec![take(inner)]),
             };
         }

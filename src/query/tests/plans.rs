@@ -143,7 +143,7 @@ fn parameters_take_their_types_from_context() {
         ("select a + $1, c - $2 from t", "integer bigint"),
         ("select a from t where a in ($1, $2)", "integer integer"),
         ("select a from t where a between $1 and $2", "integer integer"),
-        ("select $1::bigint, $2::date", "text text"),
+        ("select $1::bigint, $2::date", "bigint date"),
         ("select a from t limit $1", "bigint"),
         ("select a from t where a = $2", "42P18 could not determine data type of parameter $1"),
     ] {
