@@ -18,6 +18,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
 use super::container::{HashDistributor, RouteTable};
+use super::hub::IDLE_COMPACTION_ROWS;
 use crate::arrangement::Arrangement;
 use crate::arrangement::live::LiveTable;
 use crate::change::ChangeBatch;
@@ -50,7 +51,7 @@ pub struct Context {
     pub table: RouteTable,
     pub cores: Rc<RefCell<Vec<CoreRef>>>,
     /// The join inputs that the object's dataflow keeps.
-    pub arrangements: Rc<RefCell<Vec<Rc<RefCell<Arrangement>>>>>,
+    pub arrangements: Rc<RefCell<Vec<Arranged>>>,
 }
 
 /// An operator core, registered for checkpoints and metrics.
@@ -61,7 +62,14 @@ impl Context {
     pub fn state_bytes(&self) -> usize {
         let cores =
             self.cores.borrow().iter().map(|core| core.borrow().state_bytes()).sum::<usize>();
-        cores + self.arrangements.borrow().iter().map(|a| a.borrow().bytes()).sum::<usize>()
+        let arranged = self.arrangements.borrow();
+        cores + arranged.iter().map(|a| a.arrangement.borrow().bytes()).sum::<usize>()
+    }
+
+    /// Gives back what join inputs keep of the last epochs; returns whether more is to be done.
+    pub fn tidy(&self) -> bool {
+        let arranged = self.arrangements.borrow();
+        arranged.iter().fold(false, |left, a| a.compact(IDLE_COMPACTION_ROWS) | left)
     }
 
     /// Runs a step of a core; a panic or error marks the object failed.
@@ -194,6 +202,15 @@ pub struct Arranged {
     hold: Rc<Cell<u64>>,
 }
 
+impl Arranged {
+    /// Whether work is left.
+    fn compact(&self, budget_rows: usize) -> bool {
+        let mut arrangement = self.arrangement.borrow_mut();
+        let oldest = Epoch(self.hold.get()).min(arrangement.epoch());
+        arrangement.compact(oldest, budget_rows)
+    }
+}
+
 /// Keeps a stream by `key`; passes its changes on once they are applied.
 pub fn arrange<'s>(
     stream: Changes<'s>,
@@ -207,7 +224,7 @@ pub fn arrange<'s>(
         arrangement: Rc::new(RefCell::new(arrangement)),
         hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
     };
-    context.arrangements.borrow_mut().push(arranged.arrangement.clone());
+    context.arrangements.borrow_mut().push(arranged.clone());
     let (mine, context_) = (arranged.clone(), context.clone());
     let pact = context.pact(key);
     let stream = stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
@@ -234,9 +251,8 @@ pub fn arrange<'s>(
                 }
                 let (epoch, (cap, mut changes)) = entry.remove_entry();
                 let applied = context_.guard("arrange", || {
-                    let mut arrangement = mine.arrangement.borrow_mut();
-                    arrangement.apply(Epoch(epoch), &changes)?;
-                    arrangement.compact(Epoch(mine.hold.get().min(epoch)), COMPACTION_ROWS);
+                    mine.arrangement.borrow_mut().apply(Epoch(epoch), &changes)?;
+                    mine.compact(COMPACTION_ROWS);
                     Ok(())
                 });
                 if applied {
