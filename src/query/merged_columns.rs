@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-    OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, VisitMut,
-    VisitorMut,
+    BinaryOperator, Distinct, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName,
+    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
+    VisitMut, VisitorMut,
 };
 
 use super::spelling::call;
@@ -83,7 +83,7 @@ struct Joined {
     relations: Vec<Relation>,
     /// Merged columns in their order, with what they stand for.
     merged: Vec<(String, Expr)>,
-    /// Whether a merged column is more than the first relation's that has it.
+    /// Whether a merged column is more than the first relation's that has it, which is what DataFusion takes it for.
     outer: bool,
 }
 
@@ -155,12 +155,9 @@ impl Merger<'_> {
                 other => vec![other],
             })
             .collect();
-        let outer: Vec<(String, Expr)> =
-            items.into_iter().filter(|item| item.outer).flat_map(|item| item.merged).collect();
-        if !outer.is_empty() {
-            substitute_all(select, &outer);
-        }
-        Ok(outer)
+        let merged: Vec<(String, Expr)> = items.into_iter().flat_map(|item| item.merged).collect();
+        substitute_all(select, &merged);
+        Ok(merged)
     }
 
     /// `None` where the columns of a relation are not known, or a join is none of SQL's.
@@ -196,10 +193,25 @@ impl Merger<'_> {
                 }
                 JoinConstraint::On(_) | JoinConstraint::None => vec![],
             };
+            if joined.outer && !columns.is_empty() {
+                *constraint = JoinConstraint::On(joined.equalities(&columns, &right)?);
+            }
             joined.merge(&columns, &right, is_right, is_full)?;
             joined.relations.push(right);
         }
         Some(joined)
+    }
+
+    /// The columns of `SELECT * FROM relation`.
+    fn all_of_one(&self, query: &Query) -> Option<Vec<String>> {
+        let SetExpr::Select(select) = query.body.as_ref() else { return None };
+        let ([SelectItem::Wildcard(options)], [from]) =
+            (select.projection.as_slice(), select.from.as_slice())
+        else {
+            return None;
+        };
+        let plain = *options == Default::default() && from.joins.is_empty();
+        plain.then(|| self.relation(&from.relation)).flatten().map(|relation| relation.columns)
     }
 
     fn relation(&self, factor: &TableFactor) -> Option<Relation> {
@@ -216,7 +228,7 @@ impl Merger<'_> {
             TableFactor::Derived { subquery, alias: Some(alias), .. } => {
                 // Columns that an alias names need no other names.
                 let columns = match alias.columns.is_empty() {
-                    true => plain_names(subquery)?,
+                    true => plain_names(subquery).or_else(|| self.all_of_one(subquery))?,
                     false => vec![],
                 };
                 ((alias.name.clone(), alias.columns.clone()), columns)
@@ -243,6 +255,29 @@ impl Joined {
         self.merged.iter().map(|(name, _)| name).chain(rest).cloned().collect()
     }
 
+    /// What a column stands for on the left side of the next join.
+    fn column(&self, name: &str) -> Option<Expr> {
+        let merged = self.merged.iter().find(|(merged, _)| merged == name);
+        merged.map(|(_, expr)| expr.clone()).or_else(|| {
+            let relation = self.relations.iter().find(|r| r.columns.iter().any(|c| c == name))?;
+            Some(relation.column(name))
+        })
+    }
+
+    /// The condition that USING stands for.
+    fn equalities(&self, columns: &[String], right: &Relation) -> Option<Expr> {
+        let binary = |left: Expr, op: BinaryOperator, right: Expr| Expr::BinaryOp {
+            left: Box::new(left),
+            op,
+            right: Box::new(right),
+        };
+        let equal = |column: &String| {
+            Some(binary(self.column(column)?, BinaryOperator::Eq, right.column(column)))
+        };
+        let all = columns.iter().map(equal).collect::<Option<Vec<Expr>>>()?;
+        all.into_iter().reduce(|l, r| binary(l, BinaryOperator::And, r))
+    }
+
     /// Adds a join with `right`. `None` where a column is not on the left side, which planning will tell.
     fn merge(
         &mut self,
@@ -256,11 +291,8 @@ impl Joined {
         }
         let mut merged = vec![];
         for column in columns {
-            let known = self.merged.iter().position(|(name, _)| name == column);
-            let left = match known {
-                Some(at) => self.merged.remove(at).1,
-                None => self.relations.iter().find(|r| r.columns.contains(column))?.column(column),
-            };
+            let left = self.column(column)?;
+            self.merged.retain(|(name, _)| name != column);
             let expr = match (is_right, is_full) {
                 (true, _) => right.column(column),
                 (_, true) => call("coalesce", vec![left, right.column(column)]),

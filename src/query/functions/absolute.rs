@@ -46,7 +46,7 @@ impl ScalarUDFImpl for Absolute {
             [T::Int16 | T::Int32 | T::Int64 | T::Float32 | T::Float64 | T::Decimal128(..)] => {
                 Ok(types.to_vec())
             }
-            [T::Null | T::Utf8] => Ok(vec![T::Float64]),
+            [T::Null] => Ok(vec![T::Float64]),
             [T::Int8 | T::UInt8] => Ok(vec![T::Int16]),
             [T::UInt16 | T::UInt32] => Ok(vec![T::Int64]),
             _ => {

@@ -1,8 +1,8 @@
 //! PostgreSQL's patterns for dates, times and intervals: what `to_char`, `to_timestamp` and `to_date` are told to write or
 //! read.
 //!
-//! Owns the cutting of a pattern into its parts and the writing of a moment by them. Words are those of the C locale; `TM`
-//! therefore changes nothing. Invariant: every text is a valid pattern; what is no keyword stands for itself.
+//! Owns the cutting of a pattern into its parts and the writing of a moment by them. Words are those of the C locale, with
+//! and without `TM`. Invariant: every text is a valid pattern; what is no keyword stands for itself.
 
 use std::fmt::Write;
 
@@ -40,15 +40,18 @@ pub(super) fn parse(pattern: &str) -> Vec<Part> {
     let mut parts = vec![];
     let mut rest = pattern;
     while !rest.is_empty() {
-        let mut bare = false;
+        let (mut bare, mut translated) = (false, false);
         while let Some(prefix) = ["FM", "fm", "TM", "tm"].iter().find(|p| rest.starts_with(**p)) {
             bare |= prefix.eq_ignore_ascii_case("fm");
+            translated |= prefix.eq_ignore_ascii_case("tm");
             rest = &rest[prefix.len()..];
         }
         if let Some(keyword) = KEYWORDS.iter().find(|k| rest.starts_with(**k)) {
             rest = &rest[keyword.len()..];
             let ordinal = ["TH", "th"].into_iter().find(|suffix| rest.starts_with(suffix));
             rest = ordinal.map_or(rest, |suffix| &rest[suffix.len()..]);
+            // A translated word is not padded, even where the translation is its own.
+            bare |= translated && matches!(keyword.to_ascii_uppercase().as_str(), "MONTH" | "DAY");
             parts.push(Part::Field { keyword, bare, ordinal });
         } else if !rest.is_empty() {
             rest = literal(rest, &mut parts);
@@ -167,6 +170,12 @@ fn number(value: i64, width: usize, bare: bool, out: &mut String) {
     let _ = write!(out, "{value:0width$}");
 }
 
+/// A number of at least `width` characters.
+fn padded(value: i64, width: usize, bare: bool, out: &mut String) {
+    let width = if bare { 0 } else { width };
+    let _ = write!(out, "{value:0width$}");
+}
+
 /// A word in the case of its keyword, padded to `width`.
 fn word(text: &str, keyword: &str, width: usize, bare: bool, out: &mut String) {
     let mut letters = keyword.chars().filter(|c| c.is_ascii_alphabetic());
@@ -193,16 +202,14 @@ fn write_field(keyword: &'static str, bare: bool, m: &Moment, out: &mut String) 
         "MS" => number(m.micros / 1000, 3, false, out),
         "US" => number(m.micros, 6, false, out),
         "SSSS" | "SSSSS" => number(m.hour * 3600 + m.minute * 60 + m.second, 0, bare, out),
-        "AM" | "PM" => {
-            word(if m.hour.rem_euclid(24) >= 12 { "PM" } else { "AM" }, keyword, 0, bare, out)
-        }
+        "AM" | "PM" => word(if m.hour % 24 >= 12 { "PM" } else { "AM" }, keyword, 0, bare, out),
         "A.M." | "P.M." => {
-            word(if m.hour.rem_euclid(24) >= 12 { "P.M." } else { "A.M." }, keyword, 0, bare, out)
+            word(if m.hour % 24 >= 12 { "P.M." } else { "A.M." }, keyword, 0, bare, out)
         }
         "MM" => number(m.month, 2, bare, out),
-        "DD" => number(m.day, 2, bare, out),
-        "DDD" => number(m.day_of_year, 3, bare, out),
-        "WW" => number((m.day_of_year - 1) / 7 + 1, 2, bare, out),
+        "DD" => padded(m.day, 2, bare, out),
+        "DDD" => padded(m.day_of_year, 3, bare, out),
+        "WW" => padded((m.day_of_year - 1) / 7 + 1, 2, bare, out),
         "W" => number((m.day - 1) / 7 + 1, 0, bare, out),
         "Q" if m.month == 0 => {}
         "Q" => number((m.month - 1) / 3 + 1, 0, bare, out),
