@@ -1,6 +1,7 @@
 //! The oracle: every materialized view, after every epoch, equals its query run in batch over the accumulated input.
 //!
-//! Schemas, queries and change streams are drawn from a seed and run on 1, 2 and 3 workers. A failing case is shrunk and
+//! Schemas, queries and change streams are drawn from a seed and run on 1, 2 and 3 workers, with checkpoints at random
+//! epochs and restarts from them with another number of workers. A failing case is shrunk and
 //! printed in the form that `regressions/` keeps (see [`case`]), with the command that repeats it. A case is one
 //! query over one stream of at least ten epochs.
 //!
@@ -20,6 +21,7 @@ mod draw;
 mod engine;
 mod expression;
 mod grammar;
+mod restart;
 mod shrink;
 
 use std::path::Path;
@@ -36,6 +38,8 @@ const OPEN_FAULTS: &[&str] = &[
     "stddev, variance and the like: DataFusion's depend on the order of rows, PostgreSQL's are exact",
 ];
 
+/// Streams in which checkpoints are taken and the engine is restarted.
+const CHECKPOINTED: f64 = 0.4;
 /// Queries over one stream.
 const QUERIES: usize = 3;
 /// Workers are 1, 2 and 3 in turn.
@@ -59,6 +63,7 @@ fn draw(seed: u64) -> Case {
     let mut relations: Vec<Relation> = tables.iter().map(Relation::from).collect();
     let epochs = rng.random_range(10..=14);
     let late = rng.random_range(0..epochs);
+    let checkpointed = rng.random_bool(CHECKPOINTED);
     let mut contents: Vec<Vec<Row>> = vec![vec![]; tables.len()];
     let mut items = vec![];
     let mut number = 0;
@@ -71,6 +76,12 @@ fn draw(seed: u64) -> Case {
             }
         }
         items.push(Item::Epoch(draw::epoch(rng, &tables, &mut contents)));
+        if checkpointed && rng.random_bool(0.3) {
+            items.push(Item::Checkpoint);
+        }
+        if checkpointed && rng.random_bool(0.15) {
+            items.push(Item::Restart(rng.random_range(1..=WORKERS as usize)));
+        }
     }
     Case { tables, items }
 }
