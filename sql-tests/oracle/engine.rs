@@ -164,7 +164,12 @@ impl Bench {
     }
 
     /// Goes on with another number of workers from the checkpoints so far, and does again what came after them.
-    async fn restart(&mut self, workers: usize, history: &mut History<'_>) -> Result<()> {
+    async fn restart(
+        &mut self,
+        workers: usize,
+        history: &mut History<'_>,
+        views: &mut [Watched],
+    ) -> Result<()> {
         if history.image.is_none() && history.asked.is_none() {
             history.checkpoint(&self.server).await?;
         }
@@ -172,7 +177,8 @@ impl Bench {
         let image = history.image.clone().expect("settled above");
         // First the old one ends: nothing that it does later may matter.
         self.server.shutdown();
-        self.replace(Server::restore(image, workers, MEMORY_LIMIT)?, workers)?;
+        let server = Server::restore(image, workers, MEMORY_LIMIT)?;
+        self.replace(server, workers)?;
         for event in &history.since {
             match event {
                 Event::Write(writes) => {
@@ -180,6 +186,10 @@ impl Bench {
                 }
                 Event::View(view) => drop(execute(&mut self.session, &view.create()).await?),
             }
+        }
+        for watched in views {
+            let live = self.live(&watched.view.name);
+            watched.live = live.ok_or_else(|| Error::internal("a view is not there"))?.1;
         }
         Ok(())
     }
@@ -235,21 +245,16 @@ impl Bench {
                     history.since.push(Event::Write(writes));
                 }
                 Item::Checkpoint => {
-                    *at = (String::new(), format!("a checkpoint after epoch {epoch}"));
+                    at.1 = format!("a checkpoint after epoch {epoch}");
                     let asked = history.checkpoint(&self.server).await;
                     asked.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
                     tally.checkpoints += 1;
                     continue;
                 }
                 Item::Restart(workers) => {
-                    *at = (String::new(), format!("a restart after epoch {epoch}"));
-                    let restarted = self.restart(*workers, &mut history).await;
+                    at.1 = format!("a restart after epoch {epoch}");
+                    let restarted = self.restart(*workers, &mut history, &mut views).await;
                     restarted.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
-                    for watched in &mut views {
-                        let name = &watched.view.name;
-                        let live = self.live(name).ok_or_else(|| failed(name, "not there"))?;
-                        watched.live = live.1;
-                    }
                     tally.restarts += 1;
                 }
             }

@@ -36,6 +36,7 @@ use rand::{Rng, SeedableRng};
 /// What the grammar leaves out because of a known fault; printed by every run.
 const OPEN_FAULTS: &[&str] = &[
     "stddev, variance and the like: DataFusion's depend on the order of rows, PostgreSQL's are exact",
+    "SELECT with ORDER BY ... OFFSET without LIMIT below another ORDER BY: DataFusion drops the inner order",
 ];
 
 /// Streams in which checkpoints are taken and the engine is restarted.
@@ -150,6 +151,21 @@ fn every_view_equals_its_query_after_every_epoch() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
+/// The case with a checkpoint after every epoch and a restart after every second one.
+fn interrupted(case: &Case) -> Case {
+    let mut items = vec![];
+    for item in &case.items {
+        items.push(item.clone());
+        if matches!(item, Item::Epoch(_)) {
+            items.push(Item::Checkpoint);
+            if items.len() % 2 == 0 {
+                items.push(Item::Restart(items.len() % WORKERS as usize + 1));
+            }
+        }
+    }
+    Case { items, ..case.clone() }
+}
+
 #[test]
 fn regressions_stay_fixed() {
     let runtime = runtime();
@@ -167,12 +183,15 @@ fn regressions_stay_fixed() {
             let name = file.file_name().unwrap().to_string_lossy().into_owned();
             let case = Case::parse(&std::fs::read_to_string(file).unwrap());
             let case = case.unwrap_or_else(|e| panic!("{name}: {e}"));
-            match runtime.block_on(bench.run(&case)) {
-                Ok(tally) if tally.refused + tally.undecided == 0 => {}
-                Ok(tally) => wrong.push(format!("{name}, {workers} workers: {tally:?}")),
-                Err(failure) => {
-                    wrong.push(format!("{name}, {workers} workers: {}", failure.what));
-                    bench = Bench::start(workers).unwrap();
+            for (case, how) in [(interrupted(&case), " interrupted"), (case, "")] {
+                let wrong_with = |what| format!("{name}{how}, {workers} workers: {what}");
+                match runtime.block_on(bench.run(&case)) {
+                    Ok(tally) if tally.refused + tally.undecided == 0 => {}
+                    Ok(tally) => wrong.push(wrong_with(format!("{tally:?}"))),
+                    Err(failure) => {
+                        wrong.push(wrong_with(failure.what));
+                        bench = Bench::start(workers).unwrap();
+                    }
                 }
             }
         }

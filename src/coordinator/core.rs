@@ -121,7 +121,7 @@ impl Core {
         // Whoever starts a coordinator waits for this.
         let _ = started.send(outcome);
         while !self.stopping {
-            if !self.round() {
+            if !self.round() && !self.stopping {
                 std::thread::park_timeout(PARK);
             }
         }
