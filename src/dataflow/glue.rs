@@ -19,6 +19,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
 use super::container::{HashDistributor, RouteTable};
+use super::hub::IDLE_COMPACTION_ROWS;
 use super::steps::{Stateful, Steps};
 use crate::arrangement::Arrangement;
 use crate::arrangement::live::LiveTable;
@@ -52,9 +53,17 @@ pub struct Context {
     pub table: RouteTable,
     /// What its dataflow keeps: for checkpoints and metrics.
     pub steps: Rc<Steps>,
+    /// Its join inputs, to be tidied.
+    pub arrangements: Rc<RefCell<Vec<Arranged>>>,
 }
 
 impl Context {
+    /// Gives back what join inputs keep of the last epochs; returns whether more is to be done.
+    pub fn tidy(&self) -> bool {
+        let arranged = self.arrangements.borrow();
+        arranged.iter().fold(false, |left, a| a.compact(IDLE_COMPACTION_ROWS) | left)
+    }
+
     /// Runs a step of a core; a panic or error marks the object failed.
     pub fn guard(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
         if self.live.failure().is_some() {
@@ -187,6 +196,15 @@ pub struct Arranged {
     hold: Rc<Cell<u64>>,
 }
 
+impl Arranged {
+    /// Whether work is left.
+    fn compact(&self, budget_rows: usize) -> bool {
+        let mut arrangement = self.arrangement.borrow_mut();
+        let oldest = Epoch(self.hold.get()).min(arrangement.epoch());
+        arrangement.compact(oldest, budget_rows)
+    }
+}
+
 /// Keeps a stream by `key`; passes its changes on once they are applied.
 pub fn arrange<'s>(
     stream: Changes<'s>,
@@ -201,6 +219,7 @@ pub fn arrange<'s>(
         hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
     };
     let seat = context.seat("arrange", arranged.arrangement.clone());
+    context.arrangements.borrow_mut().push(arranged.clone());
     let (mine, context_) = (arranged.clone(), context.clone());
     let pact = context.pact(key);
     let stream = stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
@@ -228,9 +247,8 @@ pub fn arrange<'s>(
                 let (epoch, (cap, mut changes)) = entry.remove_entry();
                 seat.reached(epoch);
                 let applied = context_.guard("arrange", || {
-                    let mut arrangement = mine.arrangement.borrow_mut();
-                    arrangement.apply(Epoch(epoch), &changes)?;
-                    arrangement.compact(Epoch(mine.hold.get().min(epoch)), COMPACTION_ROWS);
+                    mine.arrangement.borrow_mut().apply(Epoch(epoch), &changes)?;
+                    mine.compact(COMPACTION_ROWS);
                     Ok(())
                 });
                 if applied {

@@ -35,6 +35,8 @@ const COMPACTION_ROWS: usize = 16_384;
 /// The parts of a hub's state.
 const ROWS: &str = "rows";
 const ERRORS: &str = "errors";
+/// Rows that compaction may move at a time when no epoch does it: some milliseconds.
+pub const IDLE_COMPACTION_ROWS: usize = 131_072;
 
 /// A reader of the hub in another dataflow of this worker.
 pub struct Subscription {
@@ -77,6 +79,8 @@ pub struct Hub {
     subscriptions: Vec<Rc<RefCell<Subscription>>>,
     /// Epochs that subscribers still need the arrangement as of.
     holds: Vec<Weak<Cell<u64>>>,
+    /// Something is kept that no reader will ask for, or will not for long.
+    untidy: bool,
     clock: Arc<ReadClock>,
 }
 
@@ -102,6 +106,7 @@ impl Hub {
             unpublished: vec![],
             subscriptions: vec![],
             holds: vec![],
+            untidy: false,
             clock,
         };
         Rc::new(RefCell::new(hub))
@@ -195,27 +200,14 @@ impl Hub {
     fn publish(&mut self, below: u64) {
         let complete = Epoch(below.saturating_sub(1)).min(Epoch::FINISHED);
         self.below = below;
-        self.holds.retain(|hold| hold.strong_count() > 0);
-        let held = self
-            .holds
-            .iter()
-            .filter_map(Weak::upgrade)
-            .map(|hold| hold.get())
-            .min()
-            .unwrap_or(u64::MAX);
-        let oldest = Epoch(self.clock.oldest().0.min(held).min(self.applied));
         if let Some(rows) = &mut self.rows {
             rows.advance(complete);
-            rows.compact(oldest, COMPACTION_ROWS);
-            let now = rows.rows() as i64;
-            self.live.counters.rows.fetch_add(now - self.told.0, Ordering::Relaxed);
-            self.told.0 = now;
         }
         self.errors.advance(complete);
-        self.errors.compact(oldest, COMPACTION_ROWS);
-        let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.bytes();
-        self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
-        self.told.1 = bytes as i64;
+        let oldest = self.oldest();
+        self.compact(oldest, COMPACTION_ROWS);
+        // Until told otherwise by `tidy`, which has the time to look.
+        self.untidy = true;
         let versions = self.unpublished_versions(oldest);
         self.live.publish(self.shard, complete, versions, oldest);
         self.subscriptions.retain(|s| !s.borrow().closed);
@@ -228,24 +220,70 @@ impl Hub {
         }
     }
 
+    /// The oldest epoch that somebody may still ask for.
+    fn oldest(&mut self) -> Epoch {
+        self.holds.retain(|hold| hold.strong_count() > 0);
+        let held = self.holds.iter().filter_map(Weak::upgrade).map(|hold| hold.get()).min();
+        Epoch(self.clock.oldest().0.min(held.unwrap_or(u64::MAX)).min(self.applied))
+    }
+
+    /// Whether work is left.
+    fn compact(&mut self, oldest: Epoch, budget_rows: usize) -> bool {
+        let mut left = self.errors.compact(oldest, budget_rows);
+        if let Some(rows) = &mut self.rows {
+            left |= rows.compact(oldest, budget_rows);
+            let now = rows.rows() as i64;
+            self.live.counters.rows.fetch_add(now - self.told.0, Ordering::Relaxed);
+            self.told.0 = now;
+        }
+        let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.bytes();
+        self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
+        self.told.1 = bytes as i64;
+        left
+    }
+
+    /// Gives back what the last epochs have left behind, for hubs that no epoch comes to any more. Returns whether
+    /// more is to be done.
+    pub fn tidy(&mut self) -> bool {
+        if !self.untidy || self.live.failure().is_some() {
+            return false;
+        }
+        let oldest = self.oldest();
+        let mut left = self.compact(oldest, IDLE_COMPACTION_ROWS);
+        if !left && oldest.0 >= self.applied {
+            // The version that readers find still holds the chunks that compaction has replaced.
+            let version = self.version(Epoch(self.applied), self.poison);
+            self.live.republish(self.shard, version);
+            left = self.compact(oldest, IDLE_COMPACTION_ROWS);
+            self.untidy = left || self.is_held();
+        }
+        left
+    }
+
+    /// Whether readers hold memory that is not in use any more.
+    fn is_held(&self) -> bool {
+        self.errors.is_held() || self.rows.as_ref().is_some_and(Arrangement::is_held)
+    }
+
     /// A version for each epoch with changes that some reader may ask for: epochs that were applied together are
     /// still read one by one.
     fn unpublished_versions(&mut self, oldest: Epoch) -> Vec<Version> {
         let epochs = std::mem::take(&mut self.unpublished);
         let asked = epochs.partition_point(|(epoch, _)| *epoch <= oldest.0).saturating_sub(1);
         let version = |&(epoch, poison): &(u64, i64)| {
-            let epoch = Epoch(epoch);
-            let rows = self.rows.as_ref();
             // What nobody can tell apart from `oldest` is read as of it: the earlier versions are forgotten.
-            let at = epoch.max(oldest);
-            Version {
-                epoch,
-                rows: rows.map(|rows| rows.snapshot(at)),
-                errors: self.errors.snapshot(at),
-                poison,
-            }
+            Version { epoch: Epoch(epoch), ..self.version(Epoch(epoch).max(oldest), poison) }
         };
         epochs[asked..].iter().map(version).collect()
+    }
+
+    fn version(&self, epoch: Epoch, poison: i64) -> Version {
+        Version {
+            epoch,
+            rows: self.rows.as_ref().map(|rows| rows.snapshot(epoch)),
+            errors: self.errors.snapshot(epoch),
+            poison,
+        }
     }
 
     fn subscribe(&mut self, from: Option<u64>) -> Rc<RefCell<Subscription>> {

@@ -25,7 +25,7 @@ use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 
-/// How often operators are asked for their bytes.
+/// How often operators are asked for their bytes, and what they keep of earlier epochs is given back.
 const MEASURE: Duration = Duration::from_millis(20);
 /// How long an idle worker sleeps at most; commands wake it at once.
 const PARK: Duration = Duration::from_millis(100);
@@ -160,6 +160,7 @@ impl Loop {
 
     fn run(mut self, worker: &mut Worker, commands: &Receiver<Command>) {
         let mut measured = Instant::now();
+        let mut untidy = false;
         loop {
             while let Ok(command) = commands.try_recv() {
                 if !self.obey(worker, command) {
@@ -170,12 +171,19 @@ impl Loop {
                     return;
                 }
             }
-            worker.step_or_park(Some(PARK));
+            worker.step_or_park(Some(if untidy { MEASURE } else { PARK }));
             if measured.elapsed() >= MEASURE {
+                untidy = self.tidy();
                 self.views.values_mut().for_each(Installed::measure);
                 measured = Instant::now();
             }
         }
+    }
+
+    /// Gives back memory of earlier epochs; returns whether more is to be done.
+    fn tidy(&self) -> bool {
+        let hubs = self.hubs.values().fold(false, |left, hub| hub.borrow_mut().tidy() | left);
+        self.views.values().fold(hubs, |left, view| view.context.tidy() | left)
     }
 
     /// Returns false when the worker is to stop.
@@ -217,7 +225,12 @@ impl Loop {
     }
 
     fn context(&self, spec: &HubSpec) -> Context {
-        Context { live: spec.live.clone(), table: self.table.clone(), steps: Rc::default() }
+        Context {
+            live: spec.live.clone(),
+            table: self.table.clone(),
+            steps: Rc::default(),
+            arrangements: Rc::default(),
+        }
     }
 
     /// Rows that are kept meet on the worker that owns them.
