@@ -19,15 +19,14 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
 use super::container::{HashDistributor, RouteTable};
-use super::hub::IDLE_COMPACTION_ROWS;
-use super::steps::{Stateful, Steps};
+use super::steps::{IDLE_COMPACTION_ROWS, ROWS, Stateful, Steps, hand_over_rows, take_back_rows};
 use crate::arrangement::Arrangement;
 use crate::arrangement::live::LiveTable;
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::operators::join::{Join, Versions, poisoned};
-use crate::operators::{Operator, Output};
+use crate::operators::{Operator, Output, StateChange};
 
 /// Batches processed in one activation before other dataflows get their turn.
 const FUEL_BATCHES: usize = 64;
@@ -53,17 +52,9 @@ pub struct Context {
     pub table: RouteTable,
     /// What its dataflow keeps: for checkpoints and metrics.
     pub steps: Rc<Steps>,
-    /// Its join inputs, to be tidied.
-    pub arrangements: Rc<RefCell<Vec<Arranged>>>,
 }
 
 impl Context {
-    /// Gives back what join inputs keep of the last epochs; returns whether more is to be done.
-    pub fn tidy(&self) -> bool {
-        let arranged = self.arrangements.borrow();
-        arranged.iter().fold(false, |left, a| a.compact(IDLE_COMPACTION_ROWS) | left)
-    }
-
     /// Runs a step of a core; a panic or error marks the object failed.
     pub fn guard(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
         if self.live.failure().is_some() {
@@ -197,11 +188,32 @@ pub struct Arranged {
 }
 
 impl Arranged {
-    /// Whether work is left.
+    /// Forgets what the join has passed; returns whether work is left.
     fn compact(&self, budget_rows: usize) -> bool {
         let mut arrangement = self.arrangement.borrow_mut();
         let oldest = Epoch(self.hold.get()).min(arrangement.epoch());
         arrangement.compact(oldest, budget_rows)
+    }
+}
+
+/// Its rows belong where the join's key does.
+impl Stateful for Arranged {
+    fn hand_over(&mut self) -> Result<Vec<StateChange>> {
+        let mut arrangement = self.arrangement.borrow_mut();
+        let key = arrangement.key().to_vec();
+        hand_over_rows(&mut arrangement, ROWS, key)
+    }
+
+    fn take_back(&mut self, state: Vec<StateChange>, epoch: Epoch) -> Result<()> {
+        take_back_rows(&mut self.arrangement.borrow_mut(), ROWS, &state, epoch)
+    }
+
+    fn bytes(&self) -> usize {
+        self.arrangement.borrow().bytes()
+    }
+
+    fn tidy(&mut self) -> bool {
+        self.compact(IDLE_COMPACTION_ROWS)
     }
 }
 
@@ -218,8 +230,7 @@ pub fn arrange<'s>(
         arrangement: Rc::new(RefCell::new(arrangement)),
         hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
     };
-    let seat = context.seat("arrange", arranged.arrangement.clone());
-    context.arrangements.borrow_mut().push(arranged.clone());
+    let seat = context.seat("arrange", Rc::new(RefCell::new(arranged.clone())));
     let (mine, context_) = (arranged.clone(), context.clone());
     let pact = context.pact(key);
     let stream = stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {

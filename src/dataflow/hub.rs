@@ -18,7 +18,7 @@ use timely::scheduling::Activator;
 
 use super::command::HubSpec;
 use super::glue::{Changes, Sink};
-use super::steps::{Stateful, hand_over_rows, take_back_rows};
+use super::steps::{IDLE_COMPACTION_ROWS, ROWS, Stateful, hand_over_rows, take_back_rows};
 use crate::arrangement::live::{LiveTable, ReadClock, Version};
 use crate::arrangement::{Arrangement, Snapshot};
 use crate::change::{ChangeBatch, Kind, error_schema};
@@ -32,11 +32,8 @@ use crate::operators::consolidate::consolidate;
 const HYDRATION_SLICES: usize = 2;
 /// Rows that compaction may move per epoch, so that no epoch waits long for it.
 const COMPACTION_ROWS: usize = 16_384;
-/// The parts of a hub's state.
-const ROWS: &str = "rows";
+/// The part of a hub's state that its errors are.
 const ERRORS: &str = "errors";
-/// Rows that compaction may move at a time when no epoch does it: some milliseconds.
-pub const IDLE_COMPACTION_ROWS: usize = 131_072;
 
 /// A reader of the hub in another dataflow of this worker.
 pub struct Subscription {
@@ -242,24 +239,6 @@ impl Hub {
         left
     }
 
-    /// Gives back what the last epochs have left behind, for hubs that no epoch comes to any more. Returns whether
-    /// more is to be done.
-    pub fn tidy(&mut self) -> bool {
-        if !self.untidy || self.live.failure().is_some() {
-            return false;
-        }
-        let oldest = self.oldest();
-        let mut left = self.compact(oldest, IDLE_COMPACTION_ROWS);
-        if !left && oldest.0 >= self.applied {
-            // The version that readers find still holds the chunks that compaction has replaced.
-            let version = self.version(Epoch(self.applied), self.poison);
-            self.live.republish(self.shard, version);
-            left = self.compact(oldest, IDLE_COMPACTION_ROWS);
-            self.untidy = left || self.is_held();
-        }
-        left
-    }
-
     /// Whether readers hold memory that is not in use any more.
     fn is_held(&self) -> bool {
         self.errors.is_held() || self.rows.as_ref().is_some_and(Arrangement::is_held)
@@ -358,6 +337,22 @@ impl Stateful for Hub {
     /// The hub tells the live table's counters itself.
     fn bytes(&self) -> usize {
         0
+    }
+
+    fn tidy(&mut self) -> bool {
+        if !self.untidy || self.live.failure().is_some() {
+            return false;
+        }
+        let oldest = self.oldest();
+        let mut left = self.compact(oldest, IDLE_COMPACTION_ROWS);
+        if !left && oldest.0 >= self.applied {
+            // The version that readers find still holds the chunks that compaction has replaced.
+            let version = self.version(Epoch(self.applied), self.poison);
+            self.live.republish(self.shard, version);
+            left = self.compact(oldest, IDLE_COMPACTION_ROWS);
+            self.untidy = left || self.is_held();
+        }
+        left
     }
 }
 

@@ -24,6 +24,11 @@ use crate::error::Result;
 use crate::operators::consolidate::consolidate;
 use crate::operators::{Operator, StateChange};
 
+/// The part of a step's state that an arrangement's rows are.
+pub const ROWS: &str = "rows";
+/// Rows that compaction may move at a time when no epoch does it: some milliseconds.
+pub const IDLE_COMPACTION_ROWS: usize = 131_072;
+
 /// State that can be handed over and taken back.
 pub trait Stateful {
     /// What changed since the last call (everything at the first one). Called between epochs.
@@ -34,6 +39,11 @@ pub trait Stateful {
 
     /// Bytes held that nobody else counts.
     fn bytes(&self) -> usize;
+
+    /// Gives back memory of earlier epochs, for steps that no epoch comes to any more. Returns whether more is to be done.
+    fn tidy(&mut self) -> bool {
+        false
+    }
 }
 
 impl Stateful for Box<dyn Operator> {
@@ -47,25 +57,6 @@ impl Stateful for Box<dyn Operator> {
 
     fn bytes(&self) -> usize {
         self.state_bytes()
-    }
-}
-
-/// The only part of an arrangement's state.
-const ROWS: &str = "rows";
-
-/// A join's input: its rows belong where its key does.
-impl Stateful for Arrangement {
-    fn hand_over(&mut self) -> Result<Vec<StateChange>> {
-        let key = self.key().to_vec();
-        hand_over_rows(self, ROWS, key)
-    }
-
-    fn take_back(&mut self, state: Vec<StateChange>, epoch: Epoch) -> Result<()> {
-        take_back_rows(self, ROWS, &state, epoch)
-    }
-
-    fn bytes(&self) -> usize {
-        Arrangement::bytes(self)
     }
 }
 
@@ -142,6 +133,12 @@ impl Context {
     /// Bytes that operators and join inputs hold; the hub counts for itself.
     pub fn state_bytes(&self) -> usize {
         self.steps.steps.borrow().iter().map(|step| step.state.borrow().bytes()).sum()
+    }
+
+    /// Gives back memory of earlier epochs; returns whether more is to be done.
+    pub fn tidy(&self) -> bool {
+        let steps = self.steps.steps.borrow();
+        steps.iter().fold(false, |left, step| step.state.borrow_mut().tidy() | left)
     }
 
     /// A checkpoint of the object at `cut`'s epoch, which is about to be closed. Steps that have finished hand over at

@@ -182,8 +182,9 @@ impl Loop {
 
     /// Gives back memory of earlier epochs; returns whether more is to be done.
     fn tidy(&self) -> bool {
-        let hubs = self.hubs.values().fold(false, |left, hub| hub.borrow_mut().tidy() | left);
-        self.views.values().fold(hubs, |left, view| view.context.tidy() | left)
+        let bases = self.bases.values().map(|base| &base.context);
+        let views = self.views.values().map(|view| &view.context);
+        bases.chain(views).fold(false, |left, context| context.tidy() | left)
     }
 
     /// Returns false when the worker is to stop.
@@ -225,12 +226,7 @@ impl Loop {
     }
 
     fn context(&self, spec: &HubSpec) -> Context {
-        Context {
-            live: spec.live.clone(),
-            table: self.table.clone(),
-            steps: Rc::default(),
-            arrangements: Rc::default(),
-        }
+        Context { live: spec.live.clone(), table: self.table.clone(), steps: Rc::default() }
     }
 
     /// Rows that are kept meet on the worker that owns them.
