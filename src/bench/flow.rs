@@ -88,7 +88,7 @@ impl Flow {
         // Whoever feeds waits for the workers on this thread.
         progress.set_coordinator(std::thread::current());
         let clock = Arc::new(ReadClock::default());
-        let mut pool = Workers::start(workers, clock)?;
+        let mut pool = Workers::start(workers, clock, Epoch::ZERO.next())?;
         let spec = |object, name: &str, schema: &SchemaRef, key: Option<Vec<usize>>, stored| {
             let live = LiveTable::new(
                 name.to_owned(),
@@ -99,7 +99,15 @@ impl Flow {
                 progress.clone(),
             );
             let live = Arc::new(live);
-            HubSpec { object, schema: schema.clone(), key, stored, upsert: false, live }
+            HubSpec {
+                object,
+                schema: schema.clone(),
+                key,
+                stored,
+                upsert: false,
+                live,
+                state: None,
+            }
         };
         let mut fed = vec![];
         for facts in facts {
@@ -130,7 +138,7 @@ impl Flow {
     pub fn close(&mut self) -> Result<()> {
         let behind = |epochs| self.open.0.saturating_sub(epochs);
         self.wait(behind(EPOCHS_IN_FLIGHT), behind(self.view_lag))?;
-        self.workers.send(Command::Close(self.open));
+        self.workers.send(Command::Close(self.open, None));
         self.open = self.open.next();
         Ok(())
     }

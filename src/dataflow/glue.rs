@@ -2,7 +2,8 @@
 //!
 //! In one activation the frontier may have passed an epoch while rows of the next are already there: batches are queued by
 //! epoch, and cores see epochs one after the other. A core that fails or panics marks its object failed and is
-//! not called again; the rest of the worker goes on. Work in one activation is bounded by [`FUEL_BATCHES`].
+//! not called again; the rest of the worker goes on. Work in one activation is bounded by [`FUEL_BATCHES`]. Whatever keeps state
+//! takes a seat in the object's [`steps`](super::steps), where checkpoints find it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -18,14 +19,14 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
 use super::container::{HashDistributor, RouteTable};
-use super::hub::IDLE_COMPACTION_ROWS;
+use super::steps::{IDLE_COMPACTION_ROWS, ROWS, Stateful, Steps, hand_over_rows, take_back_rows};
 use crate::arrangement::Arrangement;
 use crate::arrangement::live::LiveTable;
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::operators::join::{Join, Versions, poisoned};
-use crate::operators::{Operator, Output};
+use crate::operators::{Operator, Output, StateChange};
 
 /// Batches processed in one activation before other dataflows get their turn.
 const FUEL_BATCHES: usize = 64;
@@ -49,31 +50,13 @@ pub enum Route {
 pub struct Context {
     pub live: Arc<LiveTable>,
     pub table: RouteTable,
-    pub cores: Rc<RefCell<Vec<CoreRef>>>,
-    /// The join inputs that the object's dataflow keeps.
-    pub arrangements: Rc<RefCell<Vec<Arranged>>>,
+    /// What its dataflow keeps: for checkpoints and metrics.
+    pub steps: Rc<Steps>,
 }
 
-/// An operator core, registered for checkpoints and metrics.
-pub type CoreRef = Rc<RefCell<Box<dyn Operator>>>;
-
 impl Context {
-    /// Bytes that operators and join inputs hold.
-    pub fn state_bytes(&self) -> usize {
-        let cores =
-            self.cores.borrow().iter().map(|core| core.borrow().state_bytes()).sum::<usize>();
-        let arranged = self.arrangements.borrow();
-        cores + arranged.iter().map(|a| a.arrangement.borrow().bytes()).sum::<usize>()
-    }
-
-    /// Gives back what join inputs keep of the last epochs; returns whether more is to be done.
-    pub fn tidy(&self) -> bool {
-        let arranged = self.arrangements.borrow();
-        arranged.iter().fold(false, |left, a| a.compact(IDLE_COMPACTION_ROWS) | left)
-    }
-
     /// Runs a step of a core; a panic or error marks the object failed.
-    fn guard(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
+    pub fn guard(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
         if self.live.failure().is_some() {
             return false;
         }
@@ -137,8 +120,8 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
 ) -> Changes<'s> {
     let scope = stream.scope();
     let context = context.clone();
-    let core: CoreRef = Rc::new(RefCell::new(core));
-    context.cores.borrow_mut().push(core.clone());
+    let core = Rc::new(RefCell::new(core));
+    let seat = context.seat(name, core.clone());
     stream.unary_frontier::<Builder, _, _, _>(pact, name, move |cap, info| {
         let activator = scope.activator_for(info.address);
         let mut queue: BTreeMap<u64, Queued> = BTreeMap::new();
@@ -169,6 +152,7 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 if epoch > below {
                     break;
                 }
+                seat.reached(epoch);
                 let queued = entry.get_mut();
                 while let Some(change) = queued.batches.pop_front() {
                     context.guard(name, || core.borrow_mut().apply(0, change, &mut out));
@@ -190,6 +174,7 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 }
                 entry.remove();
             }
+            seat.reached(below);
         }
     })
 }
@@ -203,11 +188,32 @@ pub struct Arranged {
 }
 
 impl Arranged {
-    /// Whether work is left.
+    /// Forgets what the join has passed; returns whether work is left.
     fn compact(&self, budget_rows: usize) -> bool {
         let mut arrangement = self.arrangement.borrow_mut();
         let oldest = Epoch(self.hold.get()).min(arrangement.epoch());
         arrangement.compact(oldest, budget_rows)
+    }
+}
+
+/// Its rows belong where the join's key does.
+impl Stateful for Arranged {
+    fn hand_over(&mut self) -> Result<Vec<StateChange>> {
+        let mut arrangement = self.arrangement.borrow_mut();
+        let key = arrangement.key().to_vec();
+        hand_over_rows(&mut arrangement, ROWS, key)
+    }
+
+    fn take_back(&mut self, state: Vec<StateChange>, epoch: Epoch) -> Result<()> {
+        take_back_rows(&mut self.arrangement.borrow_mut(), ROWS, &state, epoch)
+    }
+
+    fn bytes(&self) -> usize {
+        self.arrangement.borrow().bytes()
+    }
+
+    fn tidy(&mut self) -> bool {
+        self.compact(IDLE_COMPACTION_ROWS)
     }
 }
 
@@ -224,7 +230,7 @@ pub fn arrange<'s>(
         arrangement: Rc::new(RefCell::new(arrangement)),
         hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
     };
-    context.arrangements.borrow_mut().push(arranged.clone());
+    let seat = context.seat("arrange", Rc::new(RefCell::new(arranged.clone())));
     let (mine, context_) = (arranged.clone(), context.clone());
     let pact = context.pact(key);
     let stream = stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
@@ -250,6 +256,7 @@ pub fn arrange<'s>(
                     break;
                 }
                 let (epoch, (cap, mut changes)) = entry.remove_entry();
+                seat.reached(epoch);
                 let applied = context_.guard("arrange", || {
                     mine.arrangement.borrow_mut().apply(Epoch(epoch), &changes)?;
                     mine.compact(COMPACTION_ROWS);
@@ -264,6 +271,7 @@ pub fn arrange<'s>(
             // Epochs without rows count too: the other side asks for the rows as of them.
             let complete = Epoch(below.saturating_sub(1)).min(Epoch::FINISHED);
             mine.arrangement.borrow_mut().advance(complete);
+            seat.reached(below);
         }
     });
     (stream, arranged)
@@ -349,32 +357,40 @@ fn join_epoch(
     core.epoch(&concat(deltas[0])?, &concat(deltas[1])?, &left, &right, out)
 }
 
-/// The end of an object's dataflow: `step` gets the complete epochs with their changes, and the first epoch that is
-/// not complete, whenever that has moved.
-pub fn sink<'s>(
+/// The end of an object's dataflow, in a sink that gets each complete epoch that has changes, then
+/// the first epoch that is not complete, whenever that has moved.
+pub fn sink<'s, S: Sink>(
     stream: Changes<'s>,
     route: Route,
     context: &Context,
-    name: &'static str,
-    step: impl FnMut(Vec<(u64, Vec<ChangeBatch>)>, u64) -> Result<()> + 'static,
+    sink: Rc<RefCell<S>>,
 ) {
     match route {
-        Route::Local => sink_over(stream, Pipeline, context, name, step),
-        Route::Key(key) => sink_over(stream, context.pact(key), context, name, step),
+        Route::Local => sink_over(stream, Pipeline, context, sink),
+        Route::Key(key) => sink_over(stream, context.pact(key), context, sink),
     }
 }
 
-fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
+/// What stands at the end of an object's dataflow.
+pub trait Sink: Stateful + 'static {
+    /// One complete epoch that has changes.
+    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()>;
+
+    /// All epochs below `below` are applied.
+    fn advance(&mut self, below: u64);
+}
+
+fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>, S: Sink>(
     stream: Changes<'s>,
     pact: P,
     context: &Context,
-    name: &'static str,
-    mut step: impl FnMut(Vec<(u64, Vec<ChangeBatch>)>, u64) -> Result<()> + 'static,
+    sink: Rc<RefCell<S>>,
 ) {
     let context = context.clone();
+    let seat = context.seat("hub", sink.clone());
     let mut queue: BTreeMap<u64, Vec<ChangeBatch>> = BTreeMap::new();
     let mut done = 0;
-    stream.sink(pact, name, move |(input, frontier)| {
+    stream.sink(pact, "hub", move |(input, frontier)| {
         input.for_each(|time, data| {
             queue.entry(*time.time()).or_default().push(std::mem::take(data))
         });
@@ -384,8 +400,15 @@ fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
         }
         done = below;
         let later = queue.split_off(&below);
-        let complete = std::mem::replace(&mut queue, later);
-        context.guard(name, || step(complete.into_iter().collect(), below));
+        for (epoch, changes) in std::mem::replace(&mut queue, later) {
+            seat.reached(epoch);
+            context.guard("hub", || sink.borrow_mut().apply(epoch, changes));
+        }
+        context.guard("hub", || {
+            sink.borrow_mut().advance(below);
+            Ok(())
+        });
+        seat.reached(below);
     });
 }
 

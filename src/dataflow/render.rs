@@ -10,7 +10,7 @@ use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, Stream};
 
 use super::glue::{self, Changes, Context, Route};
-use super::hub::{self, HubRef, Subscription};
+use super::hub::{self, Begin, HubRef, Subscription};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::error::Result;
@@ -30,6 +30,8 @@ pub struct Rendering<'a> {
     pub hubs: &'a HashMap<ObjectId, HubRef>,
     /// The open epoch at installation.
     pub as_of: u64,
+    /// The operators' state is that of the epoch before: what came with the installation is in it.
+    pub restored: bool,
     pub worker: usize,
     /// Sources whose earlier rows come by a feed of the view's own.
     pub backfill: &'a [ObjectId],
@@ -70,7 +72,8 @@ impl Rendering<'_> {
                 let core =
                     Aggregate::new(input, groups.clone(), calls.clone(), schema, append_only)?;
                 // A global aggregate has its one row also when there is nothing to count; one worker has it.
-                let first = (groups.is_empty() && self.owns_empty_key()).then_some(self.as_of);
+                let first = (groups.is_empty() && self.owns_empty_key() && !self.restored)
+                    .then_some(self.as_of);
                 let core: Box<dyn Operator> = Box::new(core);
                 glue::unary(one(), Route::Key(groups), &context, "aggregate", core, first)
             }
@@ -117,8 +120,12 @@ impl Rendering<'_> {
     ) -> Changes<'s> {
         let hub = &self.hubs[&object];
         let attached = !self.backfill.contains(&object);
-        let (stream, subscription) =
-            hub::import(scope, hub, self.as_of, columns.to_vec(), attached);
+        let begin = match (self.restored, attached) {
+            (true, _) => Begin::Restored,
+            (false, true) => Begin::Hydrate,
+            (false, false) => Begin::Detached,
+        };
+        let (stream, subscription) = hub::import(scope, hub, self.as_of, columns.to_vec(), begin);
         self.subscriptions.push((object, subscription));
         if attached {
             return stream;
@@ -132,7 +139,7 @@ impl Rendering<'_> {
 
     /// Constant rows come from one worker, in the epoch of the installation.
     fn values<'s>(&self, scope: Scope<'s, u64>, rows: ChangeBatch) -> Changes<'s> {
-        let (as_of, mine) = (self.as_of, self.worker == 0);
+        let (as_of, mine) = (self.as_of, self.worker == 0 && !self.restored);
         source::<u64, CapacityContainerBuilder<ChangeBatch>, _, _>(
             scope,
             "values",
