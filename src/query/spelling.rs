@@ -321,15 +321,6 @@ fn respell(expr: &mut Expr) {
             }
             _ => {}
         },
-        Expr::SimilarTo { negated, expr: value, pattern, escape_char } => {
-            let escape = escape_char.take().map(Expr::Value);
-            let args = [take(value), take(pattern)].into_iter().chain(escape).collect();
-            let similar = call(SIMILAR_TO, args);
-            *expr = match negated {
-                true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(similar) },
-                false => similar,
-            };
-        }
         Expr::Cast {
             kind: CastKind::Cast | CastKind::DoubleColon,
             expr: inner,
@@ -364,9 +355,10 @@ fn respell(expr: &mut Expr) {
                 None => call(Operation::Negate.function_name(), vec![take(inner)]),
             };
         }
-        Expr::BinaryOp { .. } | Expr::InList { .. } | Expr::Between { .. } => {
-            respell_comparison(expr)
-        }
+        Expr::BinaryOp { .. }
+        | Expr::InList { .. }
+        | Expr::Between { .. }
+        | Expr::SimilarTo { .. } => respell_comparison(expr),
         Expr::Extract { field, expr: inner, .. } => {
             let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
             *expr = call("extract", vec![string(field), take(inner)]);
@@ -463,7 +455,7 @@ fn template(sql: &str) -> Box<Query> {
     query
 }
 
-/// Comparisons that stand for several.
+/// Comparisons that stand for several, or for a function.
 fn respell_comparison(expr: &mut Expr) {
     match expr {
         Expr::BinaryOp { left, op, right } => {
@@ -483,6 +475,15 @@ fn respell_comparison(expr: &mut Expr) {
         Expr::Between { expr: value, negated, low, high } => {
             let (value, low, high) = (take(value), take(low), take(high));
             *expr = between(value, *negated, low, high);
+        }
+        Expr::SimilarTo { negated, expr: value, pattern, escape_char } => {
+            let escape = escape_char.take().map(Expr::Value);
+            let args = [take(value), take(pattern)].into_iter().chain(escape).collect();
+            let similar = call(SIMILAR_TO, args);
+            *expr = match negated {
+                true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(similar) },
+                false => similar,
+            };
         }
         _ => {}
     }
