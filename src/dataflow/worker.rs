@@ -253,7 +253,7 @@ impl Loop {
     }
 
     fn create(&mut self, worker: &mut Worker, spec: &HubSpec) {
-        let hub = Hub::new(spec, self.index, self.clock.clone(), Epoch(self.open).prev());
+        let hub = Hub::new(spec, self.index, self.clock.clone(), Epoch(self.open).prev(), true);
         let context = self.context(spec);
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, stream) = scope.new_input::<ChangeBatch>();
@@ -267,7 +267,7 @@ impl Loop {
     }
 
     fn install(&mut self, worker: &mut Worker, spec: &ViewSpec, as_of: Epoch) {
-        let hub = Hub::new(&spec.hub, self.index, self.clock.clone(), as_of.prev());
+        let hub = Hub::new(&spec.hub, self.index, self.clock.clone(), as_of.prev(), false);
         let mut rendering = Rendering {
             context: self.context(&spec.hub),
             hubs: &self.hubs,
