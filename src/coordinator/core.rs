@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -19,7 +19,7 @@ use super::{Create, Reply, Request, Runtime, Shared, Stream};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
-use crate::dataflow::{Command, HubSpec, ViewSpec, Workers};
+use crate::dataflow::{Command, HubSpec, LINGER, ViewSpec, Workers};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::SourceStatus;
@@ -106,13 +106,36 @@ impl Core {
     pub fn run(mut self) {
         self.wake = std::thread::current();
         while !self.stopping {
-            if !self.round() {
-                std::thread::park_timeout(PARK);
+            if !self.round() && !self.linger() {
+                self.park();
             }
         }
         self.sources.clear();
         self.backfills.clear();
         self.workers.stop();
+    }
+
+    /// Looks for more to do for a moment, as workers do; returns whether there was.
+    fn linger(&mut self) -> bool {
+        let since = Instant::now();
+        while since.elapsed() < LINGER {
+            std::thread::yield_now();
+            if self.round() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sleeps until there is a request, a reader has something or, where anything waits for it, a frontier moves.
+    fn park(&mut self) {
+        let waiting = self.dirty || !self.pending.is_empty() || !self.backfills.is_empty();
+        self.shared.progress.set_awaited(waiting || !self.sources.is_empty());
+        // A frontier may have moved after the last look and before that was said.
+        if !self.round() {
+            std::thread::park_timeout(PARK);
+        }
+        self.shared.progress.set_awaited(false);
     }
 
     /// Does what can be done now; false when there was nothing.
@@ -208,6 +231,7 @@ impl Core {
         if !self.memory.update(&self.shared, Epoch(complete)) {
             return;
         }
+        self.raise_clock();
         if self.shared.memory.pressure() != Pressure::RefuseWrites {
             return;
         }
@@ -221,6 +245,21 @@ impl Core {
                 view.fail(error);
             }
         }
+    }
+
+    /// Lets later reads begin where every object has arrived, so that what is older is forgotten also while nobody reads.
+    /// Views that are still being filled are waited for by their readers.
+    fn raise_clock(&mut self) {
+        let live = self.shared.live.load();
+        let arrived = live
+            .iter()
+            .filter(|(_, live)| live.failure().is_none() && live.is_attached())
+            .filter(|(id, live)| {
+                !self.filling.iter().any(|(view, at)| view == *id && live.complete() < *at)
+            })
+            .map(|(_, live)| live.complete())
+            .fold(self.open.prev(), Epoch::min);
+        self.shared.clock.raise(arrived);
     }
 
     fn take_writes(&mut self) {

@@ -2,7 +2,7 @@
 //!
 //! In one activation the frontier may have passed an epoch while rows of the next are already there: batches are queued by
 //! epoch, and cores see epochs one after the other. A core that fails or panics marks its object failed and is
-//! not called again; the rest of the worker goes on. Work in one activation is bounded by [`FUEL_BATCHES`].
+//! not called again; the rest of the worker goes on. Work in one activation is bounded by [`FUEL_BATCHES`] and [`JOIN_FUEL`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -23,11 +23,13 @@ use crate::arrangement::live::LiveTable;
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
-use crate::operators::join::{Join, Versions, poisoned};
+use crate::operators::join::{Join, JoinEpoch, Versions, poisoned};
 use crate::operators::{Operator, Output};
 
 /// Batches processed in one activation before other dataflows get their turn.
 const FUEL_BATCHES: usize = 64;
+/// Rows and pairs that a join looks at in one activation: some ten milliseconds.
+const JOIN_FUEL: usize = 1 << 17;
 /// Rows that compaction of a join input may move per epoch.
 const COMPACTION_ROWS: usize = 16_384;
 
@@ -51,16 +53,19 @@ pub struct Context {
     pub cores: Rc<RefCell<Vec<CoreRef>>>,
     /// The join inputs that the object's dataflow keeps.
     pub arrangements: Rc<RefCell<Vec<Rc<RefCell<Arrangement>>>>>,
+    /// Bytes of results that wait until their epoch is complete.
+    pub waiting_bytes: Rc<Cell<usize>>,
 }
 
 /// An operator core, registered for checkpoints and metrics.
 pub type CoreRef = Rc<RefCell<Box<dyn Operator>>>;
 
 impl Context {
-    /// Bytes that operators and join inputs hold.
+    /// Bytes that operators and join inputs hold, and results that are not published yet.
     pub fn state_bytes(&self) -> usize {
         let cores =
             self.cores.borrow().iter().map(|core| core.borrow().state_bytes()).sum::<usize>();
+        let cores = cores + self.waiting_bytes.get();
         cores + self.arrangements.borrow().iter().map(|a| a.borrow().bytes()).sum::<usize>()
     }
 
@@ -253,7 +258,8 @@ pub fn arrange<'s>(
     (stream, arranged)
 }
 
-/// A join of two arranged streams.
+/// A join of two arranged streams. An epoch whose output is large is done over many activations, between which other
+/// dataflows have their turn and the operators behind take what there is.
 pub fn join<'s>(
     left: (Changes<'s>, Arranged),
     right: (Changes<'s>, Arranged),
@@ -262,16 +268,17 @@ pub fn join<'s>(
     context: &Context,
 ) -> Changes<'s> {
     let context = context.clone();
+    let scope = left.0.scope();
     let ((left, l), (right, r)) = (left, right);
     left.binary_frontier::<_, Builder, _, _, _, _>(
         right,
         Pipeline,
         Pipeline,
         "join",
-        move |cap, _info| {
+        move |cap, info| {
             drop(cap);
-            type Pending = (Capability<u64>, [Vec<ChangeBatch>; 2]);
-            let mut queue: BTreeMap<u64, Pending> = BTreeMap::new();
+            let activator = scope.activator_for(info.address);
+            let mut work = JoinWork { core, sides: [l, r], queue: BTreeMap::new(), open: None };
             move |(left, left_frontier), (right, right_frontier), output| {
                 let port = output.output_index();
                 let mut take = |side: usize,
@@ -284,7 +291,8 @@ pub fn join<'s>(
                         }
                         output.session(&time).give_container(&mut change);
                     } else {
-                        let pending = queue
+                        let pending = work
+                            .queue
                             .entry(*time.time())
                             .or_insert_with(|| (time.retain(port), Default::default()));
                         pending.1[side].push(change);
@@ -293,44 +301,79 @@ pub fn join<'s>(
                 left.for_each(|time, data| take(0, time, data));
                 right.for_each(|time, data| take(1, time, data));
                 let below = closed_below(left_frontier).min(closed_below(right_frontier));
-                while let Some(entry) = queue.first_entry() {
-                    if *entry.key() >= below {
+                let mut fuel = JOIN_FUEL;
+                let mut out = Output::default();
+                while fuel > 0 && work.has_more(below) {
+                    let mut done = false;
+                    let step = || work.step(&mut fuel, &mut out).map(|all| done = all);
+                    if !context.guard("join", step) {
+                        (work.open, work.queue) = (None, BTreeMap::new());
                         break;
                     }
-                    let (epoch, (cap, [dl, dr])) = entry.remove_entry();
-                    let mut out = Output::default();
-                    context
-                        .guard("join", || join_epoch(&core, [&l, &r], epoch, [&dl, &dr], &mut out));
-                    for mut change in out.batches {
-                        output.session(&cap).give_container(&mut change);
+                    if let Some((_, cap, _)) = &work.open {
+                        for mut change in out.batches.drain(..) {
+                            output.session(cap).give_container(&mut change);
+                        }
+                    }
+                    if done {
+                        work.open = None;
                     }
                 }
-                if below != u64::MAX {
-                    for side in [&l, &r] {
-                        side.hold.set(side.hold.get().max(below.saturating_sub(1)));
-                    }
+                if work.has_more(below) {
+                    activator.activate();
                 }
+                work.release(below);
             }
         },
     )
 }
 
-/// One epoch of a join, over its inputs as of the epoch before and of the epoch itself.
-fn join_epoch(
-    core: &Join,
-    sides: [&Arranged; 2],
-    epoch: u64,
-    deltas: [&[ChangeBatch]; 2],
-    out: &mut Output,
-) -> Result<()> {
-    let concat = |parts| ChangeBatch::concat(parts).map_err(|e| Error::internal(e.to_string()));
-    let versions = |side: &Arranged| {
-        let arrangement = side.arrangement.borrow();
-        let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
-        Versions { prev: arrangement.snapshot(prev), now: arrangement.snapshot(now) }
-    };
-    let [left, right] = sides.map(versions);
-    core.epoch(&concat(deltas[0])?, &concat(deltas[1])?, &left, &right, out)
+/// The epochs of a join that have arrived.
+struct JoinWork {
+    core: Join,
+    sides: [Arranged; 2],
+    queue: BTreeMap<u64, (Capability<u64>, [Vec<ChangeBatch>; 2])>,
+    /// The one that is under way.
+    open: Option<(u64, Capability<u64>, JoinEpoch)>,
+}
+
+impl JoinWork {
+    /// Goes on with the epoch under way, which is the next one unless there is one; whether it is done.
+    fn step(&mut self, fuel: &mut usize, out: &mut Output) -> Result<bool> {
+        if self.open.is_none()
+            && let Some((epoch, (cap, [left, right]))) = self.queue.pop_first()
+        {
+            let versions = |side: &Arranged| {
+                let arrangement = side.arrangement.borrow();
+                let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
+                Versions { prev: arrangement.snapshot(prev), now: arrangement.snapshot(now) }
+            };
+            let [l, r] = &self.sides;
+            let begun = self.core.begin([left, right], [versions(l), versions(r)]);
+            self.open = Some((epoch, cap, begun));
+        }
+        match &mut self.open {
+            Some((_, _, epoch)) => self.core.step(epoch, fuel, out),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether an epoch is under way or complete.
+    fn has_more(&self, below: u64) -> bool {
+        self.open.is_some() || self.queue.first_key_value().is_some_and(|(&epoch, _)| epoch < below)
+    }
+
+    /// Tells the arrangements what they may forget: an epoch is joined as of the one before it.
+    fn release(&self, below: u64) {
+        let open = self.open.as_ref().map(|(epoch, ..)| *epoch);
+        let next = open.or(self.queue.first_key_value().map(|(&epoch, _)| epoch));
+        let needed = next.unwrap_or(below).min(below);
+        if needed != u64::MAX {
+            for side in &self.sides {
+                side.hold.set(side.hold.get().max(needed.saturating_sub(1)));
+            }
+        }
+    }
 }
 
 /// The end of an object's dataflow: `step` gets the complete epochs with their changes, and the first epoch that is
@@ -359,8 +402,11 @@ fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
     let mut queue: BTreeMap<u64, Vec<ChangeBatch>> = BTreeMap::new();
     let mut done = 0;
     stream.sink(pact, name, move |(input, frontier)| {
+        let waiting = &context.waiting_bytes;
         input.for_each(|time, data| {
-            queue.entry(*time.time()).or_default().push(std::mem::take(data))
+            let change = std::mem::take(data);
+            waiting.set(waiting.get() + change.memory_bytes());
+            queue.entry(*time.time()).or_default().push(change)
         });
         let below = closed_below(frontier);
         if below <= done {
@@ -369,6 +415,8 @@ fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
         done = below;
         let later = queue.split_off(&below);
         let complete = std::mem::replace(&mut queue, later);
+        let bytes: usize = complete.values().flatten().map(ChangeBatch::memory_bytes).sum();
+        waiting.set(waiting.get().saturating_sub(bytes));
         context.guard(name, || step(complete.into_iter().collect(), below));
     });
 }

@@ -13,4 +13,4 @@ mod render;
 mod worker;
 
 pub use command::{Command, HubSpec, ViewSpec};
-pub use worker::Workers;
+pub use worker::{LINGER, Workers};

@@ -29,6 +29,9 @@ use crate::error::{Error, Result};
 const MEASURE: Duration = Duration::from_millis(20);
 /// How long an idle worker sleeps at most; commands wake it at once.
 const PARK: Duration = Duration::from_millis(100);
+/// How long a worker that has run out of work looks for more before it parks: parking and waking cost both sides about
+/// this much, several times what an epoch of one row does. Meanwhile it leaves its core to whoever wants it.
+pub const LINGER: Duration = Duration::from_micros(30);
 
 /// Handle on the worker threads: the writing end of the command log.
 pub struct Workers {
@@ -124,6 +127,11 @@ struct Installed {
     feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
 }
 
+/// Whether no operator has anything to do.
+fn is_idle(worker: &Worker) -> bool {
+    worker.activations().borrow().empty_for() != Some(Duration::ZERO)
+}
+
 /// One worker's state.
 struct Loop {
     index: usize,
@@ -154,12 +162,29 @@ impl Loop {
                     return;
                 }
             }
-            worker.step_or_park(Some(PARK));
+            worker.step();
+            if is_idle(worker) && !self.linger(worker, commands) {
+                worker.step_or_park(Some(PARK));
+            }
             if measured.elapsed() >= MEASURE {
                 self.views.values_mut().for_each(Installed::measure);
                 measured = Instant::now();
             }
         }
+    }
+
+    /// Looks for more to do for a moment; returns whether there is.
+    fn linger(&self, worker: &mut Worker, commands: &Receiver<Command>) -> bool {
+        let since = Instant::now();
+        while since.elapsed() < LINGER {
+            std::thread::yield_now();
+            // Rows from other workers arrive in a step.
+            worker.step();
+            if !commands.is_empty() || !is_idle(worker) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Returns false when the worker is to stop.
@@ -201,6 +226,7 @@ impl Loop {
             table: self.table.clone(),
             cores: Rc::default(),
             arrangements: Rc::default(),
+            waiting_bytes: Rc::default(),
         }
     }
 
