@@ -252,7 +252,7 @@ pub struct ReadClock {
 
 #[derive(Default)]
 struct ClockState {
-    /// No later read may be before this: the last epoch acknowledged to a writer or shown to a reader.
+    /// No later read may be before this: the last epoch acknowledged to a writer, shown to a reader or complete everywhere.
     floor: Epoch,
     pins: BTreeMap<Epoch, usize>,
 }

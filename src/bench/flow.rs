@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -16,7 +16,7 @@ use datafusion::logical_expr::TableSource;
 use crate::arrangement::live::{LiveTable, Progress, ReadClock};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
-use crate::dataflow::{Command, HubSpec, LINGER, ViewSpec, Workers};
+use crate::dataflow::{Command, HubSpec, ViewSpec, Workers, linger};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::lower::{ObjectFacts, ObjectSource};
@@ -148,7 +148,6 @@ impl Flow {
 
     /// Waits until the inputs and the view have applied an epoch each.
     fn wait(&self, inputs: u64, view: u64) -> Result<()> {
-        let since = Instant::now();
         loop {
             if let Some(error) = self.view.failure() {
                 return Err(error.clone());
@@ -156,9 +155,8 @@ impl Flow {
             if self.applied(inputs, view) {
                 return Ok(());
             }
-            if since.elapsed() < LINGER {
-                std::thread::yield_now();
-                continue;
+            if linger(|| self.applied(inputs, view)) {
+                return Ok(());
             }
             self.progress.set_awaited(true);
             if !self.applied(inputs, view) {

@@ -31,6 +31,8 @@ const VIEW_ROUNDS: usize = 2;
 /// it stays below a minute on a slow machine.
 const CASE_PATIENCE: Duration = Duration::from_millis(2_000);
 const SUITE_PATIENCE: Duration = Duration::from_secs(15);
+/// A run that has taken this long is fed no more.
+const RUN_PATIENCE: Duration = Duration::from_secs(3);
 const SEED: u64 = 7;
 
 const FILTER_PROJECT: &str = "select a, b + c as s, b * 2 as m, d from t where d >= 0";
@@ -164,7 +166,12 @@ impl Suite {
         flow.close()?;
         flow.finish()?;
         let meter = Meter::start();
+        let mut done = 0;
         for epoch in 0..epochs {
+            if meter.seconds() > RUN_PATIENCE.as_secs_f64() {
+                break;
+            }
+            done += 1;
             flow.feed(0, &rows[0].slice(epoch % rows[0].num_rows(), 1));
             flow.close()?;
             if waited {
@@ -172,8 +179,8 @@ impl Suite {
             }
         }
         flow.finish()?;
-        let case = Case::new(name, epochs as u64, meter.stop(), 0.0);
-        let microseconds_per_epoch = Some(rounded(case.seconds * 1e6 / epochs as f64, 1));
+        let case = Case::new(name, done, meter.stop(), 0.0);
+        let microseconds_per_epoch = Some(rounded(case.seconds * 1e6 / done as f64, 1));
         self.report.add(Case { microseconds_per_epoch, ..case });
         Ok(())
     }
@@ -194,7 +201,7 @@ fn throughput(
         flow.close()?;
         flow.finish()?;
         let meter = Meter::start();
-        let rows = pour(&mut flow, feed)?;
+        let rows = pour(&mut flow, feed, &meter)?;
         let case = Case::new(name, rows, meter.stop(), 0.0);
         debug_assert_eq!(flow.errors(), 0, "the input has no row that fails");
         let rows_out = Some(flow.rows_out());
@@ -210,13 +217,16 @@ fn throughput(
     Ok(best.expect("there is at least one run"))
 }
 
-/// Feeds everything and waits until it is through; returns the number of rows.
-fn pour(flow: &mut Flow, feed: &Feed<'_>) -> Result<u64> {
+/// Feeds everything, or what the time allows, and waits until it is through; returns the number of rows.
+fn pour(flow: &mut Flow, feed: &Feed<'_>, meter: &Meter) -> Result<u64> {
     let mut rows = 0;
     let epoch_batches = EPOCH_BATCHES / feed.inputs.len();
     for _ in 0..feed.rounds {
         let count = feed.batches[0].len();
         for first in (0..count).step_by(epoch_batches) {
+            if meter.seconds() > RUN_PATIENCE.as_secs_f64() {
+                break;
+            }
             for (input, batches) in feed.batches.iter().enumerate() {
                 for batch in &batches[first..(first + epoch_batches).min(count)] {
                     rows += batch.num_rows() as u64;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
@@ -19,7 +19,7 @@ use super::{Create, Reply, Request, Runtime, Shared, Stream};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
-use crate::dataflow::{Command, HubSpec, LINGER, ViewSpec, Workers};
+use crate::dataflow::{Command, HubSpec, ViewSpec, Workers, linger};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::SourceStatus;
@@ -106,25 +106,13 @@ impl Core {
     pub fn run(mut self) {
         self.wake = std::thread::current();
         while !self.stopping {
-            if !self.round() && !self.linger() {
+            if !self.round() && !linger(|| self.round()) {
                 self.park();
             }
         }
         self.sources.clear();
         self.backfills.clear();
         self.workers.stop();
-    }
-
-    /// Looks for more to do for a moment, as workers do; returns whether there was.
-    fn linger(&mut self) -> bool {
-        let since = Instant::now();
-        while since.elapsed() < LINGER {
-            std::thread::yield_now();
-            if self.round() {
-                return true;
-            }
-        }
-        false
     }
 
     /// Sleeps until there is a request, a reader has something or, where anything waits for it, a frontier moves.

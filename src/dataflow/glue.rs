@@ -53,6 +53,8 @@ pub struct Context {
     pub cores: Rc<RefCell<Vec<CoreRef>>>,
     /// The join inputs that the object's dataflow keeps.
     pub arrangements: Rc<RefCell<Vec<Rc<RefCell<Arrangement>>>>>,
+    /// There is one worker, to which all rows belong.
+    pub alone: bool,
     /// Bytes of results that wait until their epoch is complete.
     pub waiting_bytes: Rc<Cell<usize>>,
 }
@@ -89,6 +91,11 @@ impl Context {
         false
     }
 
+    /// Where rows have to go: nowhere when there is one worker.
+    fn route(&self, route: Route) -> Route {
+        if self.alone { Route::Local } else { route }
+    }
+
     fn pact(
         &self,
         key: Vec<usize>,
@@ -109,16 +116,68 @@ struct Queued {
     batches: VecDeque<ChangeBatch>,
 }
 
-/// An operator with one input. `first_epoch`: emit in this epoch also without rows (global aggregates).
+/// Stateless operators behind another one, run in its place: each operator of timely's own costs every epoch several
+/// microseconds, whatever the rows.
+#[derive(Default)]
+pub struct Steps(Vec<Box<dyn Operator>>);
+
+impl Steps {
+    /// These behind `first`.
+    pub fn after(mut self, first: impl Operator + 'static) -> Steps {
+        self.0.insert(0, Box::new(first));
+        self
+    }
+
+    /// Takes what an operator has put out through all of them; errors pass.
+    fn run(&mut self, out: &mut Output) -> Result<()> {
+        for step in &mut self.0 {
+            for change in std::mem::take(&mut out.batches) {
+                match change.is_errors() {
+                    true => out.push(change),
+                    false => step.apply(0, change, out)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stateless operators behind what has no place for them.
+pub fn steps<'s>(stream: Changes<'s>, context: &Context, mut steps: Steps) -> Changes<'s> {
+    if steps.0.is_empty() {
+        return stream;
+    }
+    let context = context.clone();
+    // Rows pass at once: frontiers are none of its business.
+    stream.unary::<Builder, _, _, _>(Pipeline, "steps", move |_cap, _info| {
+        let mut out = Output::default();
+        move |input, output| {
+            input.for_each(|time, data| {
+                out.push(std::mem::take(data));
+                if !context.guard("steps", || steps.run(&mut out)) {
+                    out.batches.clear();
+                }
+                for mut change in out.batches.drain(..) {
+                    output.session(&time).give_container(&mut change);
+                }
+            });
+        }
+    })
+}
+
+/// An operator with one input, and stateless ones behind it. `first_epoch`: emit in this epoch also without rows (global
+/// aggregates).
 pub fn unary<'s>(
     stream: Changes<'s>,
     route: Route,
     context: &Context,
     name: &'static str,
     core: Box<dyn Operator>,
+    steps: Steps,
     first_epoch: Option<u64>,
 ) -> Changes<'s> {
-    match route {
+    let core = (core, steps);
+    match context.route(route) {
         Route::Local => unary_over(stream, Pipeline, context, name, core, first_epoch),
         Route::Key(key) => unary_over(stream, context.pact(key), context, name, core, first_epoch),
     }
@@ -129,7 +188,7 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
     pact: P,
     context: &Context,
     name: &'static str,
-    core: Box<dyn Operator>,
+    (core, mut steps): (Box<dyn Operator>, Steps),
     first_epoch: Option<u64>,
 ) -> Changes<'s> {
     let scope = stream.scope();
@@ -168,7 +227,10 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 }
                 let queued = entry.get_mut();
                 while let Some(change) = queued.batches.pop_front() {
-                    context.guard(name, || core.borrow_mut().apply(0, change, &mut out));
+                    context.guard(name, || {
+                        core.borrow_mut().apply(0, change, &mut out)?;
+                        steps.run(&mut out)
+                    });
                     for mut change in out.batches.drain(..) {
                         output.session(&queued.cap).give_container(&mut change);
                     }
@@ -181,7 +243,10 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 if epoch == below {
                     break;
                 }
-                context.guard(name, || core.borrow_mut().emit(Epoch(epoch), &mut out));
+                context.guard(name, || {
+                    core.borrow_mut().emit(Epoch(epoch), &mut out)?;
+                    steps.run(&mut out)
+                });
                 for mut change in out.batches.drain(..) {
                     output.session(&queued.cap).give_container(&mut change);
                 }
@@ -213,9 +278,21 @@ pub fn arrange<'s>(
         hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
     };
     context.arrangements.borrow_mut().push(arranged.arrangement.clone());
-    let (mine, context_) = (arranged.clone(), context.clone());
-    let pact = context.pact(key);
-    let stream = stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
+    let stream = match context.route(Route::Key(key)) {
+        Route::Local => arrange_over(stream, Pipeline, context, arranged.clone()),
+        Route::Key(key) => arrange_over(stream, context.pact(key), context, arranged.clone()),
+    };
+    (stream, arranged)
+}
+
+fn arrange_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
+    stream: Changes<'s>,
+    pact: P,
+    context: &Context,
+    mine: Arranged,
+) -> Changes<'s> {
+    let context = context.clone();
+    stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
         drop(cap);
         let mut queue: BTreeMap<u64, (Capability<u64>, Vec<ChangeBatch>)> = BTreeMap::new();
         move |(input, frontier), output| {
@@ -238,7 +315,7 @@ pub fn arrange<'s>(
                     break;
                 }
                 let (epoch, (cap, mut changes)) = entry.remove_entry();
-                let applied = context_.guard("arrange", || {
+                let applied = context.guard("arrange", || {
                     let mut arrangement = mine.arrangement.borrow_mut();
                     arrangement.apply(Epoch(epoch), &changes)?;
                     arrangement.compact(Epoch(mine.hold.get().min(epoch)), COMPACTION_ROWS);
@@ -254,19 +331,19 @@ pub fn arrange<'s>(
             let complete = Epoch(below.saturating_sub(1)).min(Epoch::FINISHED);
             mine.arrangement.borrow_mut().advance(complete);
         }
-    });
-    (stream, arranged)
+    })
 }
 
-/// A join of two arranged streams. An epoch whose output is large is done over many activations, between which other
+/// A join of two arranged streams, and stateless operators behind it. An epoch whose output is large is done over many activations, between which other
 /// dataflows have their turn and the operators behind take what there is.
 pub fn join<'s>(
     left: (Changes<'s>, Arranged),
     right: (Changes<'s>, Arranged),
     core: Join,
-    poisons: [bool; 2],
+    mut steps: Steps,
     context: &Context,
 ) -> Changes<'s> {
+    let poisons = [core.kind().poisons(0), core.kind().poisons(1)];
     let context = context.clone();
     let scope = left.0.scope();
     let ((left, l), (right, r)) = (left, right);
@@ -305,7 +382,10 @@ pub fn join<'s>(
                 let mut out = Output::default();
                 while fuel > 0 && work.has_more(below) {
                     let mut done = false;
-                    let step = || work.step(&mut fuel, &mut out).map(|all| done = all);
+                    let step = || {
+                        done = work.step(&mut fuel, &mut out)?;
+                        steps.run(&mut out)
+                    };
                     if !context.guard("join", step) {
                         (work.open, work.queue) = (None, BTreeMap::new());
                         break;
@@ -385,7 +465,7 @@ pub fn sink<'s>(
     name: &'static str,
     step: impl FnMut(Vec<(u64, Vec<ChangeBatch>)>, u64) -> Result<()> + 'static,
 ) {
-    match route {
+    match context.route(route) {
         Route::Local => sink_over(stream, Pipeline, context, name, step),
         Route::Key(key) => sink_over(stream, context.pact(key), context, name, step),
     }

@@ -18,6 +18,7 @@ use super::command::{Command, HubSpec, ViewSpec};
 use super::container::{RouteTable, route_table};
 use super::glue::{Context, Route};
 use super::hub::{self, Hub, HubRef, Subscription};
+use super::linger::linger;
 use super::render::{FeedHandle, Rendering};
 use crate::arrangement::live::ReadClock;
 use crate::catalog::ObjectId;
@@ -29,9 +30,6 @@ use crate::error::{Error, Result};
 const MEASURE: Duration = Duration::from_millis(20);
 /// How long an idle worker sleeps at most; commands wake it at once.
 const PARK: Duration = Duration::from_millis(100);
-/// How long a worker that has run out of work looks for more before it parks: parking and waking cost both sides about
-/// this much, several times what an epoch of one row does. Meanwhile it leaves its core to whoever wants it.
-pub const LINGER: Duration = Duration::from_micros(30);
 
 /// Handle on the worker threads: the writing end of the command log.
 pub struct Workers {
@@ -135,6 +133,7 @@ fn is_idle(worker: &Worker) -> bool {
 /// One worker's state.
 struct Loop {
     index: usize,
+    peers: usize,
     table: RouteTable,
     clock: Arc<ReadClock>,
     hubs: HashMap<ObjectId, HubRef>,
@@ -147,7 +146,7 @@ struct Loop {
 impl Loop {
     fn new(index: usize, peers: usize, clock: Arc<ReadClock>) -> Loop {
         let (hubs, inputs, views) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Loop { index, table: route_table(peers), clock, hubs, inputs, views, open: 1 }
+        Loop { index, peers, table: route_table(peers), clock, hubs, inputs, views, open: 1 }
     }
 
     fn run(mut self, worker: &mut Worker, commands: &Receiver<Command>) {
@@ -163,28 +162,21 @@ impl Loop {
                 }
             }
             worker.step();
-            if is_idle(worker) && !self.linger(worker, commands) {
-                worker.step_or_park(Some(PARK));
+            if is_idle(worker) {
+                let more = linger(|| {
+                    // Rows from other workers arrive in a step.
+                    worker.step();
+                    !commands.is_empty() || !is_idle(worker)
+                });
+                if !more {
+                    worker.step_or_park(Some(PARK));
+                }
             }
             if measured.elapsed() >= MEASURE {
                 self.views.values_mut().for_each(Installed::measure);
                 measured = Instant::now();
             }
         }
-    }
-
-    /// Looks for more to do for a moment; returns whether there is.
-    fn linger(&self, worker: &mut Worker, commands: &Receiver<Command>) -> bool {
-        let since = Instant::now();
-        while since.elapsed() < LINGER {
-            std::thread::yield_now();
-            // Rows from other workers arrive in a step.
-            worker.step();
-            if !commands.is_empty() || !is_idle(worker) {
-                return true;
-            }
-        }
-        false
     }
 
     /// Returns false when the worker is to stop.
@@ -226,6 +218,7 @@ impl Loop {
             table: self.table.clone(),
             cores: Rc::default(),
             arrangements: Rc::default(),
+            alone: self.peers == 1,
             waiting_bytes: Rc::default(),
         }
     }

@@ -186,6 +186,10 @@ impl Join {
         Join { kind, keys, nulls_match, condition, schemas, pair_schema, schema }
     }
 
+    pub fn kind(&self) -> JoinKind {
+        self.kind
+    }
+
     /// Begins an epoch in which the inputs (left, right), of these versions, changed by `deltas`.
     pub fn begin(&self, deltas: [Vec<ChangeBatch>; 2], versions: [Versions; 2]) -> JoinEpoch {
         let mut tasks = VecDeque::new();
