@@ -3,12 +3,13 @@
 //! In the order a statement travels: [`wire`] and [`http`] are what the outside sees, [`session`] what a client's
 //! statements mean, [`sql`] how they are parsed, [`catalog`] what names stand for, [`query`] DataFusion set up as
 //! PostgreSQL, [`plan`] the streaming plan. In the order rows travel: [`ingest`], [`coordinator`], [`dataflow`],
-//! [`arrangement`]. docs/ARCHITECTURE.md is the map.
+//! [`arrangement`], [`checkpoint`]. docs/ARCHITECTURE.md is the map.
 
 pub mod arrangement;
 pub mod bench;
 pub mod catalog;
 pub mod change;
+pub mod checkpoint;
 pub mod config;
 pub mod coordinator;
 pub mod dataflow;

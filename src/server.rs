@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use crate::catalog::Catalog;
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, Image};
 use crate::error::{Error, Result};
 use crate::log::MemoryLog;
 use crate::memory::{MemoryAccount, QueryPool};
@@ -24,15 +24,25 @@ pub struct Server {
 impl Server {
     /// `workers` dataflow threads and as many query threads; `memory_limit` in bytes.
     pub fn start(workers: usize, memory_limit: u64) -> Result<Arc<Server>> {
+        Server::start_from(None, workers, memory_limit)
+    }
+
+    /// As [`Server::start`], with the objects of an image and their state as of its epoch. XX001 when it does not fit.
+    pub fn restore(image: Image, workers: usize, memory_limit: u64) -> Result<Arc<Server>> {
+        Server::start_from(Some(image), workers, memory_limit)
+    }
+
+    fn start_from(image: Option<Image>, workers: usize, memory_limit: u64) -> Result<Arc<Server>> {
         let memory = MemoryAccount::new(memory_limit);
         let options = EngineOptions {
             target_partitions: 1,
             memory_pool: Some(QueryPool::new(memory.clone())),
             ..EngineOptions::default()
         };
-        let catalog = Arc::new(Catalog::new());
-        let coordinator =
-            Coordinator::start(catalog.clone(), workers, memory.clone(), Box::new(MemoryLog))?;
+        let catalog = image.as_ref().map(|image| Catalog::of(image.catalog.clone()));
+        let catalog = Arc::new(catalog.unwrap_or_default());
+        let log = Box::new(MemoryLog);
+        let coordinator = Coordinator::start(catalog.clone(), workers, memory.clone(), log, image)?;
         let queries = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers.max(1))
             .thread_name("query")

@@ -31,7 +31,7 @@ fn at_the_limit_inserts_fail_and_sources_pause_until_rows_are_deleted() {
     assert_eq!(client.value("select count(*) from filler"), from.to_string());
     client.query(
         "create source numbers (n bigint) with (connector = 'datagen', fields.n.kind = 'sequence', fields.n.start = '1', \
-         fields.n.end = '1000')",
+         fields.n.end = '1000', 'datagen.rows.per.second' = '1000')",
     );
     client.query("create materialized view total as select count(*) c from numbers");
     std::thread::sleep(Duration::from_millis(500));

@@ -9,6 +9,9 @@
 //! epoch                       the changes below are one epoch
 //! + t0 ('1', null)
 //! - t0 ('1', null)
+//! checkpoint                  asked for here, taken while what follows goes on
+//! restart 2                   on 2 workers, from the checkpoints so far (one is taken if there is none); then what came
+//!                             after the last of them again
 //! ```
 //!
 //! What stands between `/*|` and `|*/` in a view's text is a comment to the view and part of the query it is compared with: the
@@ -88,6 +91,10 @@ pub struct View {
 }
 
 impl View {
+    pub fn create(&self) -> String {
+        format!("create materialized view {} as {}", self.name, self.sql)
+    }
+
     /// The query that the view is compared with.
     pub fn reference(&self) -> String {
         self.sql.replace("/*|", "").replace("|*/", "")
@@ -105,6 +112,9 @@ pub struct Change {
 pub enum Item {
     View(View),
     Epoch(Vec<Change>),
+    Checkpoint,
+    /// With this many workers.
+    Restart(usize),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -150,6 +160,8 @@ impl fmt::Display for Case {
                     writeln!(f, "epoch")?;
                     changes.iter().try_for_each(|change| writeln!(f, "{change}"))?;
                 }
+                Item::Checkpoint => writeln!(f, "checkpoint")?,
+                Item::Restart(workers) => writeln!(f, "restart {workers}")?,
             }
         }
         Ok(())
@@ -180,6 +192,11 @@ impl Case {
                 self.items.push(Item::View(view(rest, true).ok_or("no view")?));
             }
             "epoch" => self.items.push(Item::Epoch(vec![])),
+            "checkpoint" => self.items.push(Item::Checkpoint),
+            "restart" => {
+                let workers = rest.parse().ok().filter(|&n| n > 0);
+                self.items.push(Item::Restart(workers.ok_or("no number of workers")?));
+            }
             "+" | "-" => {
                 let change = change(rest, word == "+").ok_or("no row")?;
                 match self.items.last_mut() {
@@ -252,6 +269,6 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 
 #[test]
 fn a_case_reads_back_as_it_was_printed() {
-    let text = "table t0 (k integer primary key, n numeric(10,2))\nview v0 select 1\nepoch\n+ t0 ('it''s', null)\n- t0 (null, '')\n";
+    let text = "table t0 (k integer primary key, n numeric(10,2))\nview v0 select 1\nepoch\n+ t0 ('it''s', null)\n- t0 (null, '')\ncheckpoint\nrestart 3\n";
     assert_eq!(Case::parse(text).map(|case| case.to_string()), Ok(text.to_owned()));
 }

@@ -13,9 +13,10 @@ use datafusion::common::TableReference;
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use tidewater::arrangement::live::LiveTable;
 use tidewater::catalog::ObjectId;
-use tidewater::coordinator::Write;
+use tidewater::coordinator::{Image, Write};
 use tidewater::error::{Error, Result, SqlState};
 use tidewater::query::errors::from_datafusion;
 use tidewater::query::{Engine, EngineOptions, Resolver, canonicalise, output_fields};
@@ -44,6 +45,8 @@ pub struct Tally {
     pub undecided: usize,
     /// Views refused with 0A000.
     pub refused: usize,
+    pub checkpoints: usize,
+    pub restarts: usize,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -52,6 +55,8 @@ impl std::ops::AddAssign for Tally {
         self.filled += other.filled;
         self.undecided += other.undecided;
         self.refused += other.refused;
+        self.checkpoints += other.checkpoints;
+        self.restarts += other.restarts;
     }
 }
 
@@ -70,7 +75,9 @@ fn failed(view: &str, what: impl ToString) -> Failure {
 pub struct Bench {
     pub server: Arc<Server>,
     session: Session,
+    /// How many workers a case begins with, and how many there are after its restarts.
     workers: usize,
+    running: usize,
     batch: Engine,
 }
 
@@ -122,11 +129,16 @@ impl Bench {
         let server = Server::start(workers, MEMORY_LIMIT)?;
         let session = session(&server)?;
         let batch = Engine::new(EngineOptions::default())?;
-        Ok(Bench { server, session, workers, batch })
+        Ok(Bench { server, session, workers, running: workers, batch })
     }
 
     /// Runs a case; afterwards nothing of it is left. A bench on which a case has failed may hang and is to be replaced.
     pub async fn run(&mut self, case: &Case) -> std::result::Result<Tally, Failure> {
+        if self.running != self.workers {
+            let server = Server::start(self.workers, MEMORY_LIMIT);
+            let replaced = server.and_then(|server| self.replace(server, self.workers));
+            replaced.map_err(|e| failed("", e))?;
+        }
         let mut at = (String::new(), String::new());
         let outcome = tokio::time::timeout(CASE_TIMEOUT, self.items(case, &mut at)).await;
         let outcome = match outcome {
@@ -144,6 +156,44 @@ impl Bench {
         Ok(tally)
     }
 
+    fn replace(&mut self, server: Arc<Server>, workers: usize) -> Result<()> {
+        self.session = session(&server)?;
+        self.server.shutdown();
+        (self.server, self.running) = (server, workers);
+        Ok(())
+    }
+
+    /// Goes on with another number of workers from the checkpoints so far, and does again what came after them.
+    async fn restart(
+        &mut self,
+        workers: usize,
+        history: &mut History<'_>,
+        views: &mut [Watched],
+    ) -> Result<()> {
+        if history.image.is_none() && history.asked.is_none() {
+            history.checkpoint(&self.server).await?;
+        }
+        history.settle().await?;
+        let image = history.image.clone().expect("settled above");
+        // First the old one ends: nothing that it does later may matter.
+        self.server.shutdown();
+        let server = Server::restore(image, workers, MEMORY_LIMIT)?;
+        self.replace(server, workers)?;
+        for event in &history.since {
+            match event {
+                Event::Write(writes) => {
+                    self.server.coordinator.write(writes.clone()).await?;
+                }
+                Event::View(view) => drop(execute(&mut self.session, &view.create()).await?),
+            }
+        }
+        for watched in views {
+            let live = self.live(&watched.view.name);
+            watched.live = live.ok_or_else(|| Error::internal("a view is not there"))?.1;
+        }
+        Ok(())
+    }
+
     fn live(&self, name: &str) -> Option<(ObjectId, Arc<LiveTable>)> {
         let id = self.server.catalog.snapshot().find("public", name)?.id;
         Some((id, self.server.coordinator.live(id)?))
@@ -155,6 +205,7 @@ impl Bench {
         at: &mut (String, String),
     ) -> std::result::Result<Tally, Failure> {
         let mut kept = Kept::default();
+        let mut history = History::default();
         for table in &case.tables {
             let sql = format!("create {table}");
             execute(&mut self.session, &sql).await.map_err(|e| failed(&table.name, e))?;
@@ -177,6 +228,7 @@ impl Bench {
                         Some(watched) => {
                             kept.views.borrow_mut().insert(view.name.clone(), watched.plan.clone());
                             views.push(watched);
+                            history.since.push(Event::View(view));
                         }
                         None => {
                             tally.refused += 1;
@@ -188,8 +240,22 @@ impl Bench {
                     epoch += 1;
                     at.1 = format!("writing epoch {epoch}");
                     let writes = kept.apply(changes).await;
-                    let written = self.server.coordinator.write(writes).await;
+                    let written = self.server.coordinator.write(writes.clone()).await;
                     written.map_err(|e| failed("", format!("a write was refused: {e}")))?;
+                    history.since.push(Event::Write(writes));
+                }
+                Item::Checkpoint => {
+                    at.1 = format!("a checkpoint after epoch {epoch}");
+                    let asked = history.checkpoint(&self.server).await;
+                    asked.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
+                    tally.checkpoints += 1;
+                    continue;
+                }
+                Item::Restart(workers) => {
+                    at.1 = format!("a restart after epoch {epoch}");
+                    let restarted = self.restart(*workers, &mut history, &mut views).await;
+                    restarted.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
+                    tally.restarts += 1;
                 }
             }
             for watched in &views {
@@ -206,8 +272,7 @@ impl Bench {
         view: &View,
         kept: &Kept,
     ) -> std::result::Result<Option<Watched>, Failure> {
-        let sql = format!("create materialized view {} as {}", view.name, view.sql);
-        match execute(&mut self.session, &sql).await {
+        match execute(&mut self.session, &view.create()).await {
             Ok(_) => {}
             // After shrinking, a view may read one that is no longer there.
             Err(error)
@@ -283,6 +348,45 @@ impl Bench {
 
     pub fn workers(&self) -> usize {
         self.workers
+    }
+}
+
+/// What a case has done since the last checkpoint that was asked for.
+enum Event<'a> {
+    Write(Vec<(ObjectId, Write)>),
+    View(&'a View),
+}
+
+/// The checkpoints of a case.
+#[derive(Default)]
+struct History<'a> {
+    /// All that have been answered, put together.
+    image: Option<Image>,
+    /// The last one, which may still be under way.
+    asked: Option<BoxFuture<'static, Result<Image>>>,
+    since: Vec<Event<'a>>,
+}
+
+impl History<'_> {
+    /// Asks for a checkpoint and does not wait for it.
+    async fn checkpoint(&mut self, server: &Server) -> Result<()> {
+        self.settle().await?;
+        self.asked = Some(Box::pin(server.coordinator.checkpoint()));
+        self.since.clear();
+        Ok(())
+    }
+
+    /// Waits for the checkpoint that is under way.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(asked) = self.asked.take() else { return Ok(()) };
+        let later = asked.await?;
+        match &mut self.image {
+            Some(image) => image.extend(later),
+            None => {
+                self.image = Some(later);
+                Ok(())
+            }
+        }
     }
 }
 

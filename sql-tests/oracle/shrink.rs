@@ -69,7 +69,9 @@ impl Shrinking<'_> {
             let mut candidate = self.case.clone();
             match &candidate.items[at] {
                 Item::View(view) if view.name == self.failure.view => continue,
-                Item::View(_) | Item::Epoch(_) => drop(candidate.items.remove(at)),
+                Item::View(_) | Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => {
+                    drop(candidate.items.remove(at))
+                }
             }
             self.accept(candidate);
         }
@@ -99,7 +101,7 @@ impl Shrinking<'_> {
             });
             let read = |item: &Item| match item {
                 Item::View(view) => view.sql.contains(&table.name),
-                Item::Epoch(_) => false,
+                Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => false,
             };
             if !candidate.items.iter().any(read) {
                 self.accept(candidate);

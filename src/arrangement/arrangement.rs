@@ -296,6 +296,11 @@ impl Arrangement {
         behind || self.shadow.is_some()
     }
 
+    /// Whether readers hold memory that the arrangement itself has replaced; the next `compact` looks again.
+    pub fn is_held(&self) -> bool {
+        !self.retired.is_empty()
+    }
+
     fn forgettable(&self) -> Forgettable {
         let owed = self.taken.as_ref().map(|t| (t.limit, t.epoch));
         Forgettable { oldest: self.oldest, owed }

@@ -121,6 +121,16 @@ impl LiveTable {
         self.progress.advanced();
     }
 
+    /// Called by worker `shard`: its newest version, the same rows in less memory. Nobody asks for earlier ones.
+    pub fn republish(&self, shard: usize, version: Version) {
+        let mut versions = self.shards[shard].versions.lock();
+        // A shard without versions has no rows: there is nothing to replace.
+        if versions.back().is_some() {
+            versions.clear();
+            versions.push_back(version);
+        }
+    }
+
     /// The shards' versions as of `epoch`, which must be complete and not older than the reader's pin; shards without
     /// rows so far are left out.
     pub fn versions(&self, epoch: Epoch) -> Vec<Version> {

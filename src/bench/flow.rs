@@ -90,7 +90,7 @@ impl Flow {
         // Whoever feeds waits for the workers on this thread.
         progress.set_coordinator(std::thread::current());
         let clock = Arc::new(ReadClock::default());
-        let mut pool = Workers::start(workers, clock.clone())?;
+        let mut pool = Workers::start(workers, clock.clone(), Epoch::ZERO.next())?;
         let spec = |object, name: &str, schema: &SchemaRef, key: Option<Vec<usize>>, stored| {
             let live = LiveTable::new(
                 name.to_owned(),
@@ -101,7 +101,15 @@ impl Flow {
                 progress.clone(),
             );
             let live = Arc::new(live);
-            HubSpec { object, schema: schema.clone(), key, stored, upsert: false, live }
+            HubSpec {
+                object,
+                schema: schema.clone(),
+                key,
+                stored,
+                upsert: false,
+                live,
+                state: None,
+            }
         };
         let mut fed = vec![];
         for facts in facts {
@@ -136,7 +144,7 @@ impl Flow {
         // As in the coordinator, what every object has passed is forgotten.
         let complete = self.inputs.iter().map(|(_, live)| live.complete()).min();
         self.clock.raise(self.view.complete().min(complete.unwrap_or(Epoch::ZERO)));
-        self.workers.send(Command::Close(self.open));
+        self.workers.send(Command::Close(self.open, None));
         self.open = self.open.next();
         Ok(())
     }

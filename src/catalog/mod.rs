@@ -56,11 +56,13 @@ impl Default for Catalog {
 impl Catalog {
     /// A catalog with the built-in schemas and nothing else.
     pub fn new() -> Catalog {
-        Catalog {
-            current: ArcSwap::from_pointee(CatalogSnapshot::initial()),
-            writer: Mutex::new(()),
-            next_id: AtomicU64::new(1),
-        }
+        Catalog::of(Arc::new(CatalogSnapshot::initial()))
+    }
+
+    /// The catalog that a snapshot is of.
+    pub fn of(snapshot: Arc<CatalogSnapshot>) -> Catalog {
+        let next_id = AtomicU64::new(snapshot.next_id);
+        Catalog { current: ArcSwap::new(snapshot), writer: Mutex::new(()), next_id }
     }
 
     /// Everything as it is now.
@@ -82,7 +84,8 @@ impl Catalog {
         let _writer = self.writer.lock();
         let mut next = CatalogSnapshot::clone(&self.current.load());
         if let Some(id) = change.created_id() {
-            self.next_id.fetch_max(id.0 + 1, Ordering::Relaxed);
+            next.next_id = next.next_id.max(id.0 + 1);
+            self.next_id.fetch_max(next.next_id, Ordering::Relaxed);
         }
         next.apply(change)?;
         let next = Arc::new(next);

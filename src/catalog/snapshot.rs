@@ -39,6 +39,8 @@ pub enum Relation {
 pub struct CatalogSnapshot {
     /// Grows with every change.
     pub version: u64,
+    /// Greater than the numbers of all objects that ever existed.
+    pub(super) next_id: u64,
     pub(super) schemas: BTreeMap<String, SchemaEntry>,
     pub(super) objects: HashMap<ObjectId, Arc<Object>>,
     /// Tables, sources, views and sinks share one space of names, as PostgreSQL's relations do.
@@ -60,6 +62,7 @@ impl CatalogSnapshot {
         let entry = |oid| SchemaEntry { oid: Oid(oid), owner: OWNER.to_owned(), built_in: true };
         CatalogSnapshot {
             version: 0,
+            next_id: 1,
             schemas: schemas.into_iter().map(|(name, oid)| (name.to_owned(), entry(oid))).collect(),
             objects: HashMap::new(),
             by_name: BTreeMap::new(),

@@ -4,14 +4,18 @@
 //! tables and sources, so epochs shrink to single rows when idle and grow by themselves under load. A source adds
 //! nothing while a dataflow that reads it is behind; epochs go on for the others.
 
+mod checkpoints;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Thread;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 
+pub use self::checkpoints::Image;
+use self::checkpoints::{Checkpoints, Saved};
 use super::memory_watch::MemoryWatch;
 use super::sequencer::{Sequencer, Write};
 use super::sources::{Backfill, SharedSource, Step};
@@ -19,7 +23,8 @@ use super::{Create, Reply, Request, Runtime, Shared, Stream};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
-use crate::dataflow::{Command, HubSpec, ViewSpec, Workers, linger};
+use crate::checkpoint::Position;
+use crate::dataflow::{Command, Cut, HubSpec, ViewSpec, Workers, linger};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::SourceStatus;
@@ -60,6 +65,8 @@ pub struct Core {
     dirty: bool,
     pending: Vec<Pending>,
     sequencer: Sequencer,
+    /// What there is, by id: nothing depends on what comes after it.
+    definitions: BTreeMap<ObjectId, Arc<Create>>,
     sources: HashMap<ObjectId, SharedSource>,
     backfills: Vec<Backfill>,
     /// Views lately installed, with the epoch as of which they read their inputs.
@@ -69,6 +76,7 @@ pub struct Core {
     /// Who reads whom, directly.
     readers: HashMap<ObjectId, Vec<ObjectId>>,
     failures_seen: usize,
+    checkpoints: Checkpoints,
     stopping: bool,
     memory: MemoryWatch,
 }
@@ -93,20 +101,27 @@ impl Core {
             dirty: false,
             pending: vec![],
             sequencer: Sequencer::default(),
+            definitions: BTreeMap::new(),
             sources: HashMap::new(),
             backfills: vec![],
             filling: vec![],
             bases: BTreeSet::new(),
             readers: HashMap::new(),
             failures_seen: 0,
+            checkpoints: Checkpoints::default(),
             stopping: false,
         }
     }
 
-    pub fn run(mut self) {
+    /// Begins with an image where there is one, tells `started` how that went, and goes on until asked to stop.
+    pub fn run(mut self, image: Option<Image>, started: Sender<Result<()>>) {
         self.wake = std::thread::current();
+        let outcome = image.map_or(Ok(()), |image| self.restore(image));
+        self.stopping = outcome.is_err();
+        // Whoever starts a coordinator waits for this.
+        let _ = started.send(outcome);
         while !self.stopping {
-            if !self.round() && !linger(|| self.round()) {
+            if !self.round() && !linger(|| self.round() || self.stopping) {
                 self.park();
             }
         }
@@ -120,7 +135,7 @@ impl Core {
         let waiting = self.dirty || !self.pending.is_empty() || !self.backfills.is_empty();
         self.shared.progress.set_awaited(waiting || !self.sources.is_empty());
         // A frontier may have moved after the last look and before that was said.
-        if !self.round() {
+        if !self.round() && !self.stopping {
             std::thread::park_timeout(PARK);
         }
         self.shared.progress.set_awaited(false);
@@ -129,6 +144,7 @@ impl Core {
     /// Does what can be done now; false when there was nothing.
     fn round(&mut self) -> bool {
         self.notice_failures();
+        self.collect_checkpoint();
         self.watch_memory();
         while let Ok(request) = self.requests.try_recv() {
             self.accept(request);
@@ -142,7 +158,7 @@ impl Core {
         if !self.dirty {
             return false;
         }
-        self.close();
+        self.close(None);
         true
     }
 
@@ -165,6 +181,7 @@ impl Core {
                 self.dirty |= outcome.is_ok();
                 self.answer(outcome.map(drop), reply);
             }
+            Request::Checkpoint(reply) => self.ask_checkpoint(reply),
             Request::Shutdown => self.stopping = true,
         }
     }
@@ -421,8 +438,9 @@ impl Core {
         }
     }
 
-    /// Closes the open epoch: records it, tells the workers, then whoever waits for it.
-    fn close(&mut self) {
+    /// Closes the open epoch, with a checkpoint as of it where one is wanted: records it, tells the workers, then whoever
+    /// waits for it.
+    fn close(&mut self, cut: Option<Arc<Cut>>) {
         let epoch = self.open;
         let mut record = std::mem::take(&mut self.record);
         record.epoch = epoch;
@@ -435,7 +453,7 @@ impl Core {
         }
         self.memory.closed(epoch);
         self.shared.progress.close(epoch);
-        self.workers.send(Command::Close(epoch));
+        self.workers.send(Command::Close(epoch, cut));
         self.shared.epochs.store(epoch.0, Ordering::Relaxed);
         self.open = epoch.next();
         self.dirty = false;
@@ -455,13 +473,20 @@ impl Core {
         self.shared.catalog.apply(create.change.clone())?;
         self.dirty = true;
         self.record.created.push(create.id);
+        let create = Arc::new(create);
+        self.definitions.insert(create.id, create.clone());
+        self.start(&create, None);
+        Ok(())
+    }
+
+    /// Starts what runs behind an object, from what was saved of it where there is something.
+    fn start(&mut self, create: &Create, saved: Option<Saved>) {
         match create.runtime.clone() {
             Runtime::None => {}
-            Runtime::Table { key, stream } => self.create_base(&create, key, true, stream),
-            Runtime::Source(stream) => self.create_base(&create, None, false, Some(stream)),
-            Runtime::View { plan } => self.create_view(&create, plan),
+            Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
+            Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
+            Runtime::View { plan } => self.create_view(create, plan, saved),
         }
-        Ok(())
     }
 
     /// A view is created only on inputs that answer.
@@ -508,28 +533,43 @@ impl Core {
         key: Option<Vec<usize>>,
         stored: bool,
         stream: Option<Stream>,
+        saved: Option<Saved>,
     ) {
         let live = self.new_live(create, key.clone(), !stored);
         let upsert = stream.as_ref().is_some_and(|stream| stream.upsert);
         let (object, schema) = (create.id, create.schema.clone());
-        let spec = HubSpec { object, schema, key, stored, upsert, live: live.clone() };
+        let (state, position) = match saved {
+            Some(saved) => (Some(saved.steps), saved.position),
+            None => (None, None),
+        };
+        let spec = HubSpec { object, schema, key, stored, upsert, live: live.clone(), state };
         self.workers.send(Command::Create(Arc::new(spec)));
         self.publish(object, live);
         self.bases.insert(object);
         let Some(stream) = stream else { return };
-        let status = Arc::new(SourceStatus::default());
-        let mut source = SharedSource::new(create.name.clone(), stream.clone(), status.clone());
+        let wake = self.wake.clone();
+        let source = self.add_source(create, &stream, position);
         if stored {
             // A connector table keeps every column, whoever reads it later.
-            source.add_consumer(object, (0..create.schema.fields().len()).collect(), &self.wake);
+            source.add_consumer(object, (0..create.schema.fields().len()).collect(), &wake);
         }
-        self.sources.insert(object, source);
-        let mut map = HashMap::clone(&self.shared.sources.load());
-        map.insert(object, (stream.clone(), status));
-        self.shared.sources.store(Arc::new(map));
     }
 
-    fn create_view(&mut self, create: &Create, plan: Arc<Node>) {
+    fn add_source(
+        &mut self,
+        create: &Create,
+        stream: &Stream,
+        position: Option<Position>,
+    ) -> &mut SharedSource {
+        let status = Arc::new(SourceStatus::default());
+        let mut map = HashMap::clone(&self.shared.sources.load());
+        map.insert(create.id, (stream.clone(), status.clone()));
+        self.shared.sources.store(Arc::new(map));
+        let source = SharedSource::new(create.name.clone(), stream.clone(), status, position);
+        self.sources.entry(create.id).insert_entry(source).into_mut()
+    }
+
+    fn create_view(&mut self, create: &Create, plan: Arc<Node>, saved: Option<Saved>) {
         let key = plan.key();
         let live = self.new_live(create, key.clone(), plan.properties.append_only);
         let (object, schema) = (create.id, create.schema.clone());
@@ -541,25 +581,29 @@ impl Core {
                 // A connector table: its arrangement has the earlier rows.
                 continue;
             }
-            if shared.has_progressed() {
+            if shared.has_progressed() && saved.is_none() {
                 backfill.push(source);
                 self.backfills.push(Backfill::new(object, source, shared, columns.clone()));
             }
             shared.add_consumer(object, columns, &self.wake);
         }
         live.set_attached(backfill.is_empty());
-        let hub = HubSpec { object, schema, key, stored: true, upsert: false, live: live.clone() };
+        if saved.is_none() {
+            self.note_filling(object);
+        }
+        let (stored, upsert, state) = (true, false, saved.map(|saved| saved.steps));
+        let hub = HubSpec { object, schema, key, stored, upsert, live: live.clone(), state };
         let spec = ViewSpec { hub, plan, backfill };
-        self.filling.retain(|(id, installed)| {
-            self.shared
-                .live
-                .load()
-                .get(id)
-                .is_some_and(|l| !l.is_attached() || l.complete() < *installed)
-        });
-        self.filling.push((object, self.open));
         self.workers.send(Command::Install(Arc::new(spec), self.open));
         self.publish(object, live);
+    }
+
+    fn note_filling(&mut self, view: ObjectId) {
+        let live = self.shared.live.load();
+        self.filling.retain(|(id, installed)| {
+            live.get(id).is_some_and(|l| !l.is_attached() || l.complete() < *installed)
+        });
+        self.filling.push((view, self.open));
     }
 
     fn drop_objects(&mut self, change: CatalogChange, ids: &[ObjectId]) -> Result<()> {
@@ -570,6 +614,7 @@ impl Core {
             self.stop_object(id);
             self.bases.remove(&id);
             self.readers.remove(&id);
+            self.definitions.remove(&id);
             self.sequencer.forget(id);
             self.sources.remove(&id);
             let mut map = HashMap::clone(&self.shared.live.load());

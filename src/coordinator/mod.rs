@@ -1,6 +1,6 @@
 //! The single owner of order: one thread that gives every write, every source batch and every DDL its epoch.
 //!
-//! [`Coordinator`] is the handle that sessions use; [`core`] the thread behind it; [`sequencer`] what decides about
+//! [`Coordinator`] is the handle that sessions use; [`core`] the thread behind it, checkpoints included; [`sequencer`] what decides about
 //! writes; [`sources`] the shared readers and backfills; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
 
 mod core;
@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, Thread};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use tidewater_connectors::contract::{Source, SplitStart};
 use tokio::sync::oneshot;
 
+pub use self::core::Image;
 use crate::arrangement::live::{LiveTable, Pin, Progress, ReadClock};
 use crate::catalog::{Catalog, CatalogChange, ObjectId};
 use crate::dataflow::Workers;
@@ -77,6 +78,7 @@ pub(crate) enum Request {
     Drop(CatalogChange, Vec<ObjectId>, Reply<Epoch>),
     /// A change of the catalog alone.
     Define(CatalogChange, Reply<Epoch>),
+    Checkpoint(Reply<Image>),
     Shutdown,
 }
 
@@ -91,6 +93,10 @@ pub struct Shared {
     pub epochs: std::sync::atomic::AtomicU64,
 }
 
+fn stopped() -> Error {
+    Error::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down")
+}
+
 /// Handle on the coordinator.
 pub struct Coordinator {
     pub shared: Arc<Shared>,
@@ -101,12 +107,14 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Starts the workers and the coordinator's thread.
+    /// Starts the workers and the coordinator's thread, with nothing or with the objects of an image; `catalog` is then
+    /// that of the image. XX001 when the image does not fit.
     pub fn start(
         catalog: Arc<Catalog>,
         workers: usize,
         memory: Arc<MemoryAccount>,
         log: Box<dyn EpochLog>,
+        image: Option<Image>,
     ) -> Result<Coordinator> {
         let shared = Arc::new(Shared {
             catalog,
@@ -117,15 +125,18 @@ impl Coordinator {
             memory,
             epochs: std::sync::atomic::AtomicU64::new(0),
         });
-        let workers = Workers::start(workers, shared.clock.clone())?;
+        let open = image.as_ref().map_or(Epoch::ZERO, |image| image.checkpoint.epoch).next();
+        let workers = Workers::start(workers, shared.clock.clone(), open)?;
         let (requests, received) = unbounded();
         let core = core::Core::new(shared.clone(), workers, received, log);
+        let (started, outcome) = bounded(1);
         let join = std::thread::Builder::new()
             .name("coordinator".to_owned())
-            .spawn(move || core.run())
+            .spawn(move || core.run(image, started))
             .map_err(|e| Error::internal(format!("could not start the coordinator: {e}")))?;
         let thread = join.thread().clone();
         shared.progress.set_coordinator(thread.clone());
+        outcome.recv().map_err(|_| Error::internal("the coordinator did not start"))??;
         let locks = TableLocks::default();
         Ok(Coordinator { shared, locks, requests, thread, join: Mutex::new(Some(join)) })
     }
@@ -148,12 +159,26 @@ impl Coordinator {
         self.ask(|reply| Request::Define(change, reply)).await
     }
 
+    /// What changed since the last checkpoint, everything at the first one, as of an epoch that has all that was asked for
+    /// before this call and nothing asked for later (later calls wait for earlier ones and may be of later epochs). The
+    /// request is made at once, the answer comes when the last dataflow has reached the epoch; nothing stops meanwhile.
+    pub fn checkpoint(&self) -> impl Future<Output = Result<Image>> + Send + use<> {
+        let answer = self.request(Request::Checkpoint);
+        async { answer?.await.map_err(|_| stopped())? }
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
-        let stopped = || Error::new(SqlState::ADMIN_SHUTDOWN, "the server is shutting down");
+        self.request(request)?.await.map_err(|_| stopped())?
+    }
+
+    fn request<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<oneshot::Receiver<Result<T>>> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).map_err(|_| stopped())?;
         self.thread.unpark();
-        answer.await.map_err(|_| stopped())?
+        Ok(answer)
     }
 
     pub fn live(&self, id: ObjectId) -> Option<Arc<LiveTable>> {

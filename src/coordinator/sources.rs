@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use tidewater_connectors::contract::{
-    ErrorKind, Source, SourceBatch, SourceOffset, SplitId, SplitRange, SplitStart,
+    ErrorKind, Source, SourceBatch, SplitId, SplitRange, SplitStart,
 };
 
 use super::Stream;
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
+use crate::checkpoint::{Offsets, Position};
 use crate::ingest::{Event, Reader, SourceStatus, errors_of, rows_of};
 
 /// Rows of a source in one epoch: more gives operators nothing, less costs epochs.
@@ -27,8 +28,6 @@ const LAST_ROUND: u64 = 50_000;
 /// How often splits and lag are looked up.
 const DISCOVERY: Duration = Duration::from_secs(2);
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
-
-pub type Offsets = BTreeMap<SplitId, SourceOffset>;
 
 /// The coordinator's state of one source or connector table.
 pub struct SharedSource {
@@ -57,14 +56,24 @@ pub struct Taken {
 }
 
 impl SharedSource {
-    pub fn new(name: String, stream: Stream, status: Arc<SourceStatus>) -> SharedSource {
-        let starts: Offsets = stream.starts.iter().map(|s| (s.split.clone(), s.start)).collect();
+    /// Reading begins at `position`, or where the stream begins.
+    pub fn new(
+        name: String,
+        stream: Stream,
+        status: Arc<SourceStatus>,
+        position: Option<Position>,
+    ) -> SharedSource {
+        let Position { starts, offsets } = position.unwrap_or_else(|| {
+            let starts: Offsets =
+                stream.starts.iter().map(|s| (s.split.clone(), s.start)).collect();
+            Position { offsets: starts.clone(), starts }
+        });
         status.set("idle", None);
         SharedSource {
             name,
             stream,
             status,
-            offsets: starts.clone(),
+            offsets,
             starts,
             consumers: BTreeMap::new(),
             columns: BTreeSet::new(),
@@ -73,6 +82,11 @@ impl SharedSource {
             watch: None,
             failed: false,
         }
+    }
+
+    /// How far it was read as of the open epoch.
+    pub fn position(&self) -> Position {
+        Position { starts: self.starts.clone(), offsets: self.offsets.clone() }
     }
 
     /// Whether anything was read: a view created now needs the earlier rows.

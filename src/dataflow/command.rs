@@ -1,13 +1,17 @@
 //! What workers are told. Every worker gets the same commands in the same order; only `Feed` goes to one of them, since
 //! rows find their way by exchange.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::thread::Thread;
 
 use arrow_schema::SchemaRef;
+use crossbeam_channel::Sender;
 
 use crate::arrangement::live::LiveTable;
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
+use crate::checkpoint::StepState;
 use crate::epoch::Epoch;
 use crate::plan::Node;
 
@@ -23,6 +27,40 @@ pub struct HubSpec {
     /// Rows replace their key's older row (+1) or delete it (-1): the fold of keyed sources.
     pub upsert: bool,
     pub live: Arc<LiveTable>,
+    /// What its steps begin with, as of the epoch before the open one; `None`: with nothing, and views with the rows of
+    /// what they read.
+    pub state: Option<Arc<Vec<StepState>>>,
+}
+
+impl HubSpec {
+    /// The columns by whose bucket rows are routed: their key, or their whole content where they may repeat.
+    pub fn routed_by(&self) -> Vec<usize> {
+        self.key.clone().unwrap_or_else(|| (0..self.schema.fields().len()).collect())
+    }
+}
+
+/// A checkpoint to be taken of some objects.
+pub struct Cut {
+    pub epoch: Epoch,
+    pub objects: BTreeSet<ObjectId>,
+    pub parts: Sender<Part>,
+    /// Unparked for each part.
+    pub wake: Thread,
+}
+
+impl Cut {
+    pub fn send(&self, part: Part) {
+        // Nobody is left to tell when the coordinator has gone.
+        let _ = self.parts.send(part);
+        self.wake.unpark();
+    }
+}
+
+/// What an object's steps on one worker handed over.
+pub struct Part {
+    pub epoch: Epoch,
+    pub object: ObjectId,
+    pub steps: Vec<StepState>,
 }
 
 /// A view to maintain.
@@ -47,8 +85,11 @@ pub enum Command {
     FeedView(ObjectId, ObjectId, Vec<ChangeBatch>),
     /// View `.0` follows the shared reader of source `.1` from epoch `.2` on, and gets no earlier rows any more.
     Attach(ObjectId, ObjectId, Epoch),
-    /// The open epoch has all its rows; the next one opens.
-    Close(Epoch),
+    /// The open epoch has all its rows; the next one opens. A checkpoint as of it is asked for in the same breath, before
+    /// anything of the next epoch can be applied anywhere.
+    Close(Epoch, Option<Arc<Cut>>),
     Drop(ObjectId),
+    /// Answers once everything before it has been done.
+    Sync(Sender<()>),
     Stop,
 }

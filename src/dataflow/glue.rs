@@ -2,7 +2,9 @@
 //!
 //! In one activation the frontier may have passed an epoch while rows of the next are already there: batches are queued by
 //! epoch, and cores see epochs one after the other. A core that fails or panics marks its object failed and is
-//! not called again; the rest of the worker goes on. Work in one activation is bounded by [`FUEL_BATCHES`] and [`JOIN_FUEL`].
+//! not called again; the rest of the worker goes on. Work in one activation is bounded by [`FUEL_BATCHES`] and
+//! [`JOIN_FUEL`]. Whatever keeps state
+//! takes a seat in the object's [`steps`](super::steps), where checkpoints find it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -18,13 +20,14 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
 use super::container::{HashDistributor, RouteTable};
+use super::steps::{IDLE_COMPACTION_ROWS, ROWS, Stateful, Steps, hand_over_rows, take_back_rows};
 use crate::arrangement::Arrangement;
 use crate::arrangement::live::LiveTable;
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 use crate::operators::join::{Join, JoinEpoch, Versions, poisoned};
-use crate::operators::{Operator, Output};
+use crate::operators::{Operator, Output, StateChange};
 
 /// Batches processed in one activation before other dataflows get their turn.
 const FUEL_BATCHES: usize = 64;
@@ -50,29 +53,17 @@ pub enum Route {
 pub struct Context {
     pub live: Arc<LiveTable>,
     pub table: RouteTable,
-    pub cores: Rc<RefCell<Vec<CoreRef>>>,
-    /// The join inputs that the object's dataflow keeps.
-    pub arrangements: Rc<RefCell<Vec<Rc<RefCell<Arrangement>>>>>,
+    /// What its dataflow keeps: for checkpoints and metrics.
+    pub steps: Rc<Steps>,
     /// There is one worker, to which all rows belong.
     pub alone: bool,
     /// Bytes of results that wait until their epoch is complete.
     pub waiting_bytes: Rc<Cell<usize>>,
 }
 
-/// An operator core, registered for checkpoints and metrics.
-pub type CoreRef = Rc<RefCell<Box<dyn Operator>>>;
-
 impl Context {
-    /// Bytes that operators and join inputs hold, and results that are not published yet.
-    pub fn state_bytes(&self) -> usize {
-        let cores =
-            self.cores.borrow().iter().map(|core| core.borrow().state_bytes()).sum::<usize>();
-        let cores = cores + self.waiting_bytes.get();
-        cores + self.arrangements.borrow().iter().map(|a| a.borrow().bytes()).sum::<usize>()
-    }
-
     /// Runs a step of a core; a panic or error marks the object failed.
-    fn guard(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
+    pub fn guard(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
         if self.live.failure().is_some() {
             return false;
         }
@@ -119,22 +110,22 @@ struct Queued {
 /// Stateless operators behind another one, run in its place: each operator of timely's own costs every epoch several
 /// microseconds, whatever the rows.
 #[derive(Default)]
-pub struct Steps(Vec<Box<dyn Operator>>);
+pub struct Chain(Vec<Box<dyn Operator>>);
 
-impl Steps {
+impl Chain {
     /// These behind `first`.
-    pub fn after(mut self, first: impl Operator + 'static) -> Steps {
+    pub fn after(mut self, first: impl Operator + 'static) -> Chain {
         self.0.insert(0, Box::new(first));
         self
     }
 
     /// Takes what an operator has put out through all of them; errors pass.
     fn run(&mut self, out: &mut Output) -> Result<()> {
-        for step in &mut self.0 {
+        for link in &mut self.0 {
             for change in std::mem::take(&mut out.batches) {
                 match change.is_errors() {
                     true => out.push(change),
-                    false => step.apply(0, change, out)?,
+                    false => link.apply(0, change, out)?,
                 }
             }
         }
@@ -143,18 +134,18 @@ impl Steps {
 }
 
 /// Stateless operators behind what has no place for them.
-pub fn steps<'s>(stream: Changes<'s>, context: &Context, mut steps: Steps) -> Changes<'s> {
-    if steps.0.is_empty() {
+pub fn chain<'s>(stream: Changes<'s>, context: &Context, mut chain: Chain) -> Changes<'s> {
+    if chain.0.is_empty() {
         return stream;
     }
     let context = context.clone();
     // Rows pass at once: frontiers are none of its business.
-    stream.unary::<Builder, _, _, _>(Pipeline, "steps", move |_cap, _info| {
+    stream.unary::<Builder, _, _, _>(Pipeline, "chain", move |_cap, _info| {
         let mut out = Output::default();
         move |input, output| {
             input.for_each(|time, data| {
                 out.push(std::mem::take(data));
-                if !context.guard("steps", || steps.run(&mut out)) {
+                if !context.guard("chain", || chain.run(&mut out)) {
                     out.batches.clear();
                 }
                 for mut change in out.batches.drain(..) {
@@ -173,10 +164,10 @@ pub fn unary<'s>(
     context: &Context,
     name: &'static str,
     core: Box<dyn Operator>,
-    steps: Steps,
+    chain: Chain,
     first_epoch: Option<u64>,
 ) -> Changes<'s> {
-    let core = (core, steps);
+    let core = (core, chain);
     match context.route(route) {
         Route::Local => unary_over(stream, Pipeline, context, name, core, first_epoch),
         Route::Key(key) => unary_over(stream, context.pact(key), context, name, core, first_epoch),
@@ -188,13 +179,13 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
     pact: P,
     context: &Context,
     name: &'static str,
-    (core, mut steps): (Box<dyn Operator>, Steps),
+    (core, mut chain): (Box<dyn Operator>, Chain),
     first_epoch: Option<u64>,
 ) -> Changes<'s> {
     let scope = stream.scope();
     let context = context.clone();
-    let core: CoreRef = Rc::new(RefCell::new(core));
-    context.cores.borrow_mut().push(core.clone());
+    let core = Rc::new(RefCell::new(core));
+    let seat = context.seat(name, core.clone());
     stream.unary_frontier::<Builder, _, _, _>(pact, name, move |cap, info| {
         let activator = scope.activator_for(info.address);
         let mut queue: BTreeMap<u64, Queued> = BTreeMap::new();
@@ -225,11 +216,12 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 if epoch > below {
                     break;
                 }
+                seat.reached(epoch);
                 let queued = entry.get_mut();
                 while let Some(change) = queued.batches.pop_front() {
                     context.guard(name, || {
                         core.borrow_mut().apply(0, change, &mut out)?;
-                        steps.run(&mut out)
+                        chain.run(&mut out)
                     });
                     for mut change in out.batches.drain(..) {
                         output.session(&queued.cap).give_container(&mut change);
@@ -245,13 +237,14 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 }
                 context.guard(name, || {
                     core.borrow_mut().emit(Epoch(epoch), &mut out)?;
-                    steps.run(&mut out)
+                    chain.run(&mut out)
                 });
                 for mut change in out.batches.drain(..) {
                     output.session(&queued.cap).give_container(&mut change);
                 }
                 entry.remove();
             }
+            seat.reached(below);
         }
     })
 }
@@ -262,6 +255,36 @@ pub struct Arranged {
     arrangement: Rc<RefCell<Arrangement>>,
     /// The join needs it as of this epoch and later.
     hold: Rc<Cell<u64>>,
+}
+
+impl Arranged {
+    /// Forgets what the join has passed; returns whether work is left.
+    fn compact(&self, budget_rows: usize) -> bool {
+        let mut arrangement = self.arrangement.borrow_mut();
+        let oldest = Epoch(self.hold.get()).min(arrangement.epoch());
+        arrangement.compact(oldest, budget_rows)
+    }
+}
+
+/// Its rows belong where the join's key does.
+impl Stateful for Arranged {
+    fn hand_over(&mut self) -> Result<Vec<StateChange>> {
+        let mut arrangement = self.arrangement.borrow_mut();
+        let key = arrangement.key().to_vec();
+        hand_over_rows(&mut arrangement, ROWS, key)
+    }
+
+    fn take_back(&mut self, state: Vec<StateChange>, epoch: Epoch) -> Result<()> {
+        take_back_rows(&mut self.arrangement.borrow_mut(), ROWS, &state, epoch)
+    }
+
+    fn bytes(&self) -> usize {
+        self.arrangement.borrow().bytes()
+    }
+
+    fn tidy(&mut self) -> bool {
+        self.compact(IDLE_COMPACTION_ROWS)
+    }
 }
 
 /// Keeps a stream by `key`; passes its changes on once they are applied.
@@ -277,7 +300,6 @@ pub fn arrange<'s>(
         arrangement: Rc::new(RefCell::new(arrangement)),
         hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
     };
-    context.arrangements.borrow_mut().push(arranged.arrangement.clone());
     let stream = match context.route(Route::Key(key)) {
         Route::Local => arrange_over(stream, Pipeline, context, arranged.clone()),
         Route::Key(key) => arrange_over(stream, context.pact(key), context, arranged.clone()),
@@ -292,6 +314,7 @@ fn arrange_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
     mine: Arranged,
 ) -> Changes<'s> {
     let context = context.clone();
+    let seat = context.seat("arrange", Rc::new(RefCell::new(mine.clone())));
     stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
         drop(cap);
         let mut queue: BTreeMap<u64, (Capability<u64>, Vec<ChangeBatch>)> = BTreeMap::new();
@@ -315,10 +338,10 @@ fn arrange_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                     break;
                 }
                 let (epoch, (cap, mut changes)) = entry.remove_entry();
+                seat.reached(epoch);
                 let applied = context.guard("arrange", || {
-                    let mut arrangement = mine.arrangement.borrow_mut();
-                    arrangement.apply(Epoch(epoch), &changes)?;
-                    arrangement.compact(Epoch(mine.hold.get().min(epoch)), COMPACTION_ROWS);
+                    mine.arrangement.borrow_mut().apply(Epoch(epoch), &changes)?;
+                    mine.compact(COMPACTION_ROWS);
                     Ok(())
                 });
                 if applied {
@@ -330,6 +353,7 @@ fn arrange_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
             // Epochs without rows count too: the other side asks for the rows as of them.
             let complete = Epoch(below.saturating_sub(1)).min(Epoch::FINISHED);
             mine.arrangement.borrow_mut().advance(complete);
+            seat.reached(below);
         }
     })
 }
@@ -340,7 +364,7 @@ pub fn join<'s>(
     left: (Changes<'s>, Arranged),
     right: (Changes<'s>, Arranged),
     core: Join,
-    mut steps: Steps,
+    mut chain: Chain,
     context: &Context,
 ) -> Changes<'s> {
     let poisons = [core.kind().poisons(0), core.kind().poisons(1)];
@@ -384,7 +408,7 @@ pub fn join<'s>(
                     let mut done = false;
                     let step = || {
                         done = work.step(&mut fuel, &mut out)?;
-                        steps.run(&mut out)
+                        chain.run(&mut out)
                     };
                     if !context.guard("join", step) {
                         (work.open, work.queue) = (None, BTreeMap::new());
@@ -456,32 +480,40 @@ impl JoinWork {
     }
 }
 
-/// The end of an object's dataflow: `step` gets the complete epochs with their changes, and the first epoch that is
-/// not complete, whenever that has moved.
-pub fn sink<'s>(
+/// The end of an object's dataflow, in a sink that gets each complete epoch that has changes, then
+/// the first epoch that is not complete, whenever that has moved.
+pub fn sink<'s, S: Sink>(
     stream: Changes<'s>,
     route: Route,
     context: &Context,
-    name: &'static str,
-    step: impl FnMut(Vec<(u64, Vec<ChangeBatch>)>, u64) -> Result<()> + 'static,
+    sink: Rc<RefCell<S>>,
 ) {
     match context.route(route) {
-        Route::Local => sink_over(stream, Pipeline, context, name, step),
-        Route::Key(key) => sink_over(stream, context.pact(key), context, name, step),
+        Route::Local => sink_over(stream, Pipeline, context, sink),
+        Route::Key(key) => sink_over(stream, context.pact(key), context, sink),
     }
 }
 
-fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
+/// What stands at the end of an object's dataflow.
+pub trait Sink: Stateful + 'static {
+    /// One complete epoch that has changes.
+    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()>;
+
+    /// All epochs below `below` are applied.
+    fn advance(&mut self, below: u64);
+}
+
+fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>, S: Sink>(
     stream: Changes<'s>,
     pact: P,
     context: &Context,
-    name: &'static str,
-    mut step: impl FnMut(Vec<(u64, Vec<ChangeBatch>)>, u64) -> Result<()> + 'static,
+    sink: Rc<RefCell<S>>,
 ) {
     let context = context.clone();
+    let seat = context.seat("hub", sink.clone());
     let mut queue: BTreeMap<u64, Vec<ChangeBatch>> = BTreeMap::new();
     let mut done = 0;
-    stream.sink(pact, name, move |(input, frontier)| {
+    stream.sink(pact, "hub", move |(input, frontier)| {
         let waiting = &context.waiting_bytes;
         input.for_each(|time, data| {
             let change = std::mem::take(data);
@@ -494,10 +526,17 @@ fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
         }
         done = below;
         let later = queue.split_off(&below);
-        let complete = std::mem::replace(&mut queue, later);
-        let bytes: usize = complete.values().flatten().map(ChangeBatch::memory_bytes).sum();
-        waiting.set(waiting.get().saturating_sub(bytes));
-        context.guard(name, || step(complete.into_iter().collect(), below));
+        for (epoch, changes) in std::mem::replace(&mut queue, later) {
+            seat.reached(epoch);
+            let bytes: usize = changes.iter().map(ChangeBatch::memory_bytes).sum();
+            waiting.set(waiting.get().saturating_sub(bytes));
+            context.guard("hub", || sink.borrow_mut().apply(epoch, changes));
+        }
+        context.guard("hub", || {
+            sink.borrow_mut().advance(below);
+            Ok(())
+        });
+        seat.reached(below);
     });
 }
 

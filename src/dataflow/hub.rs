@@ -17,18 +17,23 @@ use timely::dataflow::operators::generic::operator::source;
 use timely::scheduling::Activator;
 
 use super::command::HubSpec;
-use super::glue::{self, Changes};
+use super::glue::{Changes, Sink};
+use super::steps::{IDLE_COMPACTION_ROWS, ROWS, Stateful, hand_over_rows, take_back_rows};
 use crate::arrangement::live::{LiveTable, ReadClock, Version};
 use crate::arrangement::{Arrangement, Snapshot};
 use crate::change::{ChangeBatch, Kind, error_schema};
+use crate::checkpoint::mismatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
+use crate::operators::StateChange;
 use crate::operators::consolidate::consolidate;
 
 /// Slices of a snapshot handed to a new subscriber in one activation: bounds how long it holds the worker.
 const HYDRATION_SLICES: usize = 2;
 /// Rows that compaction may move per epoch, so that no epoch waits long for it.
 const COMPACTION_ROWS: usize = 16_384;
+/// The part of a hub's state that its errors are.
+const ERRORS: &str = "errors";
 
 /// A reader of the hub in another dataflow of this worker.
 pub struct Subscription {
@@ -56,6 +61,8 @@ pub struct Hub {
     pub live: Arc<LiveTable>,
     shard: usize,
     upsert: bool,
+    /// The columns that say on which worker a row is.
+    routed_by: Vec<usize>,
     rows: Option<Arrangement>,
     errors: Arrangement,
     poison: i64,
@@ -69,6 +76,8 @@ pub struct Hub {
     subscriptions: Vec<Rc<RefCell<Subscription>>>,
     /// Epochs that subscribers still need the arrangement as of.
     holds: Vec<Weak<Cell<u64>>>,
+    /// Something is kept that no reader will ask for, or will not for long.
+    untidy: bool,
     clock: Arc<ReadClock>,
 }
 
@@ -84,6 +93,7 @@ impl Hub {
             live: spec.live.clone(),
             shard,
             upsert: spec.upsert,
+            routed_by: spec.routed_by(),
             rows,
             errors: Arrangement::new(error_schema(), vec![]),
             poison: 0,
@@ -93,13 +103,14 @@ impl Hub {
             unpublished: vec![],
             subscriptions: vec![],
             holds: vec![],
+            untidy: false,
             clock,
         };
         Rc::new(RefCell::new(hub))
     }
 
     /// Applies one complete epoch and queues it for subscribers.
-    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()> {
+    fn apply_epoch(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()> {
         let (errors, rows): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(ChangeBatch::is_errors);
         let counters = &self.live.counters;
@@ -183,30 +194,17 @@ impl Hub {
     }
 
     /// Everything below `below` is complete: publishes it and tells subscribers.
-    fn advance(&mut self, below: u64) {
+    fn publish(&mut self, below: u64) {
         let complete = Epoch(below.saturating_sub(1)).min(Epoch::FINISHED);
         self.below = below;
-        self.holds.retain(|hold| hold.strong_count() > 0);
-        let held = self
-            .holds
-            .iter()
-            .filter_map(Weak::upgrade)
-            .map(|hold| hold.get())
-            .min()
-            .unwrap_or(u64::MAX);
-        let oldest = Epoch(self.clock.oldest().0.min(held).min(self.applied));
         if let Some(rows) = &mut self.rows {
             rows.advance(complete);
-            rows.compact(oldest, COMPACTION_ROWS);
-            let now = rows.rows() as i64;
-            self.live.counters.rows.fetch_add(now - self.told.0, Ordering::Relaxed);
-            self.told.0 = now;
         }
         self.errors.advance(complete);
-        self.errors.compact(oldest, COMPACTION_ROWS);
-        let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.bytes();
-        self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
-        self.told.1 = bytes as i64;
+        let oldest = self.oldest();
+        self.compact(oldest, COMPACTION_ROWS);
+        // Until told otherwise by `tidy`, which has the time to look.
+        self.untidy = true;
         let versions = self.unpublished_versions(oldest);
         self.live.publish(self.shard, complete, versions, oldest);
         self.subscriptions.retain(|s| !s.borrow().closed);
@@ -219,24 +217,52 @@ impl Hub {
         }
     }
 
+    /// The oldest epoch that somebody may still ask for.
+    fn oldest(&mut self) -> Epoch {
+        self.holds.retain(|hold| hold.strong_count() > 0);
+        let held = self.holds.iter().filter_map(Weak::upgrade).map(|hold| hold.get()).min();
+        Epoch(self.clock.oldest().0.min(held.unwrap_or(u64::MAX)).min(self.applied))
+    }
+
+    /// Whether work is left.
+    fn compact(&mut self, oldest: Epoch, budget_rows: usize) -> bool {
+        let mut left = self.errors.compact(oldest, budget_rows);
+        if let Some(rows) = &mut self.rows {
+            left |= rows.compact(oldest, budget_rows);
+            let now = rows.rows() as i64;
+            self.live.counters.rows.fetch_add(now - self.told.0, Ordering::Relaxed);
+            self.told.0 = now;
+        }
+        let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.bytes();
+        self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
+        self.told.1 = bytes as i64;
+        left
+    }
+
+    /// Whether readers hold memory that is not in use any more.
+    fn is_held(&self) -> bool {
+        self.errors.is_held() || self.rows.as_ref().is_some_and(Arrangement::is_held)
+    }
+
     /// A version for each epoch with changes that some reader may ask for: epochs that were applied together are
     /// still read one by one.
     fn unpublished_versions(&mut self, oldest: Epoch) -> Vec<Version> {
         let epochs = std::mem::take(&mut self.unpublished);
         let asked = epochs.partition_point(|(epoch, _)| *epoch <= oldest.0).saturating_sub(1);
         let version = |&(epoch, poison): &(u64, i64)| {
-            let epoch = Epoch(epoch);
-            let rows = self.rows.as_ref();
             // What nobody can tell apart from `oldest` is read as of it: the earlier versions are forgotten.
-            let at = epoch.max(oldest);
-            Version {
-                epoch,
-                rows: rows.map(|rows| rows.snapshot(at)),
-                errors: self.errors.snapshot(at),
-                poison,
-            }
+            Version { epoch: Epoch(epoch), ..self.version(Epoch(epoch).max(oldest), poison) }
         };
         epochs[asked..].iter().map(version).collect()
+    }
+
+    fn version(&self, epoch: Epoch, poison: i64) -> Version {
+        Version {
+            epoch,
+            rows: self.rows.as_ref().map(|rows| rows.snapshot(epoch)),
+            errors: self.errors.snapshot(epoch),
+            poison,
+        }
     }
 
     fn subscribe(&mut self, from: Option<u64>) -> Rc<RefCell<Subscription>> {
@@ -268,19 +294,66 @@ fn consolidated(parts: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
     Ok(vec![consolidate(&parts)?])
 }
 
-/// Ends an object's own dataflow: its changes go to the hub, exchanged to the worker that owns them.
-pub fn into_hub<'s>(stream: Changes<'s>, route: glue::Route, context: &glue::Context, hub: HubRef) {
-    let live = hub.borrow().live.clone();
-    glue::sink(stream, route, context, "hub", move |epochs, below| {
-        let mut hub = hub.borrow_mut();
-        for (epoch, changes) in epochs {
-            hub.apply(epoch, changes)?;
+impl Sink for Hub {
+    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()> {
+        self.apply_epoch(epoch, changes)
+    }
+
+    fn advance(&mut self, below: u64) {
+        self.publish(below);
+    }
+}
+
+/// Rows and standing errors; whether the answer is poisoned follows from the errors.
+impl Stateful for Hub {
+    fn hand_over(&mut self) -> Result<Vec<StateChange>> {
+        let mut state = vec![];
+        if let Some(rows) = &mut self.rows {
+            state.extend(hand_over_rows(rows, ROWS, self.routed_by.clone())?);
         }
-        if live.failure().is_none() {
-            hub.advance(below);
+        // Errors are routed by the whole error row.
+        let key = (0..error_schema().fields().len()).collect();
+        state.extend(hand_over_rows(&mut self.errors, ERRORS, key)?);
+        Ok(state)
+    }
+
+    fn take_back(&mut self, state: Vec<StateChange>, epoch: Epoch) -> Result<()> {
+        let (rows, errors): (Vec<_>, Vec<_>) = state.into_iter().partition(|s| s.part == ROWS);
+        match &mut self.rows {
+            Some(arrangement) => take_back_rows(arrangement, ROWS, &rows, epoch)?,
+            None if rows.is_empty() => {}
+            None => return Err(mismatch("rows for an object that keeps none")),
         }
+        take_back_rows(&mut self.errors, ERRORS, &errors, epoch)?;
+        for errors in self.errors.snapshot(epoch).scan() {
+            self.poison += errors.column(3).as_boolean().true_count() as i64;
+            self.live.counters.errors.fetch_add(errors.num_rows() as i64, Ordering::Relaxed);
+        }
+        self.unpublished.push((epoch.0, self.poison));
+        self.publish(epoch.next().0);
         Ok(())
-    });
+    }
+
+    /// The hub tells the live table's counters itself.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn tidy(&mut self) -> bool {
+        if !self.untidy || self.live.failure().is_some() {
+            return false;
+        }
+        let oldest = self.oldest();
+        let mut left = self.compact(oldest, IDLE_COMPACTION_ROWS);
+        if !left && oldest.0 >= self.applied {
+            // The version that readers find still holds the chunks that compaction has replaced.
+            let version = self.version(Epoch(self.applied), self.poison);
+            self.live.republish(self.shard, version);
+            left = self.compact(oldest, IDLE_COMPACTION_ROWS);
+            self.untidy = left || self.is_held();
+        }
+        left
+    }
 }
 
 /// The snapshot still to be handed to a new subscriber.
@@ -290,18 +363,31 @@ struct Hydration {
     next: usize,
 }
 
+/// How an import begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// With the rows as of the installation.
+    Hydrate,
+    /// The same, but earlier and later rows come otherwise until the import is attached.
+    Detached,
+    /// With the changes of the first epoch: what was before is in the operators' state.
+    Restored,
+}
+
 /// The changes of another object in this dataflow: as of `as_of`, then every later change. `columns` are those wanted.
 pub fn import<'s>(
     scope: Scope<'s, u64>,
     hub: &HubRef,
     as_of: u64,
     columns: Vec<usize>,
-    attached: bool,
+    begin: Begin,
 ) -> (Changes<'s>, Rc<RefCell<Subscription>>) {
+    let restored = begin == Begin::Restored;
     // An arrangement brings the rows of `as_of` itself; of a source they come through the queue.
-    let first = if hub.borrow().rows.is_some() { as_of + 1 } else { as_of };
-    let subscription = hub.borrow_mut().subscribe(attached.then_some(first));
-    let mut hold = Some(hub.borrow_mut().hold(as_of));
+    let brought = hub.borrow().rows.is_some() && !restored;
+    let first = if brought { as_of + 1 } else { as_of };
+    let subscription = hub.borrow_mut().subscribe((begin != Begin::Detached).then_some(first));
+    let mut hold = (!restored).then(|| hub.borrow_mut().hold(as_of));
     let (mine, hub) = (subscription.clone(), Rc::downgrade(hub));
     let stream = source::<u64, CapacityContainerBuilder<ChangeBatch>, _, _>(
         scope,
@@ -311,7 +397,7 @@ pub fn import<'s>(
             mine.borrow_mut().activator = Some(scope.activator_for(info.address));
             let mut cap = Some(cap);
             let mut hydration: Option<Hydration> = None;
-            let mut hydrated = false;
+            let mut hydrated = restored;
             move |output| {
                 let mut queue = mine.borrow_mut();
                 if queue.closed {

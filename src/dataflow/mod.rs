@@ -4,7 +4,8 @@
 //! In the order in which rows flow: [`command`] what workers are told; [`worker`] the loop that obeys, and
 //! [`linger()`] before it sleeps; [`hub`] what an object's
 //! changes pass through on their way to its live table and to those that read it; [`render`] a streaming plan as timely operators;
-//! [`glue`] between timely and [`crate::operators`], which know nothing of it; [`container`] batches on their way between workers.
+//! [`glue`] between timely and [`crate::operators`], which know nothing of it; [`steps`] where checkpoints find the state of an
+//! object; [`container`] batches on their way between workers.
 
 pub mod command;
 mod container;
@@ -12,8 +13,9 @@ mod glue;
 mod hub;
 mod linger;
 mod render;
+mod steps;
 mod worker;
 
-pub use command::{Command, HubSpec, ViewSpec};
+pub use command::{Command, Cut, HubSpec, Part, ViewSpec};
 pub use linger::linger;
 pub use worker::Workers;

@@ -9,8 +9,8 @@ use timely::dataflow::operators::Input;
 use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, Stream};
 
-use super::glue::{self, Arranged, Changes, Context, Route, Steps};
-use super::hub::{self, HubRef, Subscription};
+use super::glue::{self, Arranged, Chain, Changes, Context, Route};
+use super::hub::{self, Begin, HubRef, Subscription};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::error::Result;
@@ -29,6 +29,8 @@ pub struct Rendering<'a> {
     pub hubs: &'a HashMap<ObjectId, HubRef>,
     /// The open epoch at installation.
     pub as_of: u64,
+    /// The operators' state is that of the epoch before: what came with the installation is in it.
+    pub restored: bool,
     pub worker: usize,
     /// Sources whose earlier rows come by a feed of the view's own.
     pub backfill: &'a [ObjectId],
@@ -38,7 +40,7 @@ pub struct Rendering<'a> {
 
 impl Rendering<'_> {
     pub fn render<'s>(&mut self, scope: Scope<'s, u64>, node: &Node) -> Result<Changes<'s>> {
-        self.render_with(scope, node, Steps::default())
+        self.render_with(scope, node, Chain::default())
     }
 
     /// The node with stateless operators behind it.
@@ -46,37 +48,37 @@ impl Rendering<'_> {
         &mut self,
         scope: Scope<'s, u64>,
         node: &Node,
-        steps: Steps,
+        chain: Chain,
     ) -> Result<Changes<'s>> {
         let append_only = node.inputs.iter().all(|input| input.properties.append_only);
         let schema = node.schema.clone();
         let context = self.context.clone();
         Ok(match &node.op {
             Op::Import { object, columns, .. } => {
-                glue::steps(self.import(scope, *object, columns), &context, steps)
+                glue::chain(self.import(scope, *object, columns), &context, chain)
             }
             Op::Values { rows } => {
                 let rows = ChangeBatch::inserts(rows.clone());
-                glue::steps(self.values(scope, rows), &context, steps)
+                glue::chain(self.values(scope, rows), &context, chain)
             }
             Op::Project { exprs } => {
-                let steps = steps.after(Project { exprs: exprs.clone(), schema });
-                self.render_with(scope, &node.inputs[0], steps)?
+                let chain = chain.after(Project { exprs: exprs.clone(), schema });
+                self.render_with(scope, &node.inputs[0], chain)?
             }
             Op::Filter { predicate } => {
-                let steps = steps.after(Filter { predicate: predicate.clone() });
-                self.render_with(scope, &node.inputs[0], steps)?
+                let chain = chain.after(Filter { predicate: predicate.clone() });
+                self.render_with(scope, &node.inputs[0], chain)?
             }
             Op::Union => {
                 let inputs = node.inputs.iter().map(|input| self.render(scope, input));
                 let union = glue::union(scope, inputs.collect::<Result<_>>()?);
-                glue::steps(union, &context, steps)
+                glue::chain(union, &context, chain)
             }
             Op::Distinct => {
                 let input = self.render(scope, &node.inputs[0])?;
                 let route = Route::Key((0..schema.fields().len()).collect());
                 let core = Box::new(Distinct::new(schema)?);
-                glue::unary(input, route, &context, "distinct", core, steps, None)
+                glue::unary(input, route, &context, "distinct", core, chain, None)
             }
             Op::Aggregate { groups, calls } => {
                 let input = self.render(scope, &node.inputs[0])?;
@@ -84,16 +86,17 @@ impl Rendering<'_> {
                 let core =
                     Aggregate::new(columns, groups.clone(), calls.clone(), schema, append_only)?;
                 // A global aggregate has its one row also when there is nothing to count; one worker has it.
-                let first = (groups.is_empty() && self.owns_empty_key()).then_some(self.as_of);
+                let first = (groups.is_empty() && self.owns_empty_key() && !self.restored)
+                    .then_some(self.as_of);
                 let (core, route) = (Box::new(core), Route::Key(groups));
-                glue::unary(input, route, &context, "aggregate", core, steps, first)
+                glue::unary(input, route, &context, "aggregate", core, chain, first)
             }
             Op::TopN { partition, order, limit, offset } => {
                 let input = self.render(scope, &node.inputs[0])?;
                 let (partition, order) = (partition.clone(), order.clone());
                 let route = Route::Key(partition.clone());
                 let core = TopN::new(schema, partition, order, *limit, *offset, append_only)?;
-                glue::unary(input, route, &context, "top_n", Box::new(core), steps, None)
+                glue::unary(input, route, &context, "top_n", Box::new(core), chain, None)
             }
             Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
                 let left = self.arranged(scope, &node.inputs[0], left_keys)?;
@@ -101,7 +104,7 @@ impl Rendering<'_> {
                 let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
                 let keys = [left_keys.clone(), right_keys.clone()];
                 let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
-                glue::join(left, right, core, steps, &context)
+                glue::join(left, right, core, chain, &context)
             }
         })
     }
@@ -130,8 +133,12 @@ impl Rendering<'_> {
     ) -> Changes<'s> {
         let hub = &self.hubs[&object];
         let attached = !self.backfill.contains(&object);
-        let (stream, subscription) =
-            hub::import(scope, hub, self.as_of, columns.to_vec(), attached);
+        let begin = match (self.restored, attached) {
+            (true, _) => Begin::Restored,
+            (false, true) => Begin::Hydrate,
+            (false, false) => Begin::Detached,
+        };
+        let (stream, subscription) = hub::import(scope, hub, self.as_of, columns.to_vec(), begin);
         self.subscriptions.push((object, subscription));
         if attached {
             return stream;
@@ -145,7 +152,7 @@ impl Rendering<'_> {
 
     /// Constant rows come from one worker, in the epoch of the installation.
     fn values<'s>(&self, scope: Scope<'s, u64>, rows: ChangeBatch) -> Changes<'s> {
-        let (as_of, mine) = (self.as_of, self.worker == 0);
+        let (as_of, mine) = (self.as_of, self.worker == 0 && !self.restored);
         source::<u64, CapacityContainerBuilder<ChangeBatch>, _, _>(
             scope,
             "values",

@@ -14,9 +14,9 @@ use timely::communication::WorkerGuards;
 use timely::dataflow::operators::Input;
 use timely::worker::Worker;
 
-use super::command::{Command, HubSpec, ViewSpec};
+use super::command::{Command, Cut, HubSpec, ViewSpec};
 use super::container::{RouteTable, route_table};
-use super::glue::{Context, Route};
+use super::glue::{self, Context, Route};
 use super::hub::{self, Hub, HubRef, Subscription};
 use super::linger::linger;
 use super::render::{FeedHandle, Rendering};
@@ -26,7 +26,7 @@ use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
 
-/// How often operators are asked for their bytes.
+/// How often operators are asked for their bytes, and what they keep of earlier epochs is given back.
 const MEASURE: Duration = Duration::from_millis(20);
 /// How long an idle worker sleeps at most; commands wake it at once.
 const PARK: Duration = Duration::from_millis(100);
@@ -40,7 +40,8 @@ pub struct Workers {
 }
 
 impl Workers {
-    pub fn start(workers: usize, clock: Arc<ReadClock>) -> Result<Workers> {
+    /// Starts the threads; `open` is the epoch that rows are fed into first.
+    pub fn start(workers: usize, clock: Arc<ReadClock>, open: Epoch) -> Result<Workers> {
         let channels: Vec<(Sender<Command>, Receiver<Command>)> =
             (0..workers).map(|_| unbounded()).collect();
         let receivers: Vec<Receiver<Command>> = channels.iter().map(|c| c.1.clone()).collect();
@@ -53,7 +54,8 @@ impl Workers {
         let guards = timely::execute(config, move |worker| {
             let index = worker.index();
             register.lock()[index] = Some(std::thread::current());
-            Loop::new(worker.index(), worker.peers(), clock.clone()).run(worker, &receivers[index]);
+            let state = Loop::new(worker.index(), worker.peers(), clock.clone(), open.0);
+            state.run(worker, &receivers[index]);
         });
         let guards =
             guards.map_err(|e| Error::internal(format!("could not start workers: {e}")))?;
@@ -88,6 +90,14 @@ impl Workers {
         }
     }
 
+    /// Waits until every worker has done all it was told.
+    pub fn sync(&mut self) {
+        let (sender, done) = unbounded();
+        self.send(Command::Sync(sender));
+        // Ends when each has answered and dropped its end.
+        while done.recv().is_ok() {}
+    }
+
     fn deal(&mut self, batches: Vec<ChangeBatch>, command: impl Fn(Vec<ChangeBatch>) -> Command) {
         for batch in batches {
             self.next = (self.next + 1) % self.senders.len();
@@ -116,6 +126,12 @@ impl Drop for Workers {
     }
 }
 
+/// A table or source.
+struct Base {
+    context: Context,
+    input: FeedHandle,
+}
+
 /// An installed view.
 struct Installed {
     context: Context,
@@ -137,24 +153,25 @@ struct Loop {
     table: RouteTable,
     clock: Arc<ReadClock>,
     hubs: HashMap<ObjectId, HubRef>,
-    inputs: HashMap<ObjectId, FeedHandle>,
+    bases: HashMap<ObjectId, Base>,
     views: HashMap<ObjectId, Installed>,
     /// The epoch that rows are fed into.
     open: u64,
 }
 
 impl Loop {
-    fn new(index: usize, peers: usize, clock: Arc<ReadClock>) -> Loop {
-        let (hubs, inputs, views) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Loop { index, peers, table: route_table(peers), clock, hubs, inputs, views, open: 1 }
+    fn new(index: usize, peers: usize, clock: Arc<ReadClock>, open: u64) -> Loop {
+        let (hubs, bases, views) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Loop { index, peers, table: route_table(peers), clock, hubs, bases, views, open }
     }
 
     fn run(mut self, worker: &mut Worker, commands: &Receiver<Command>) {
         let mut measured = Instant::now();
+        let mut untidy = false;
         loop {
             while let Ok(command) = commands.try_recv() {
                 if !self.obey(worker, command) {
-                    self.inputs.clear();
+                    self.bases.clear();
                     self.views.values().for_each(Installed::close);
                     self.views.clear();
                     while worker.step() {}
@@ -169,14 +186,22 @@ impl Loop {
                     !commands.is_empty() || !is_idle(worker)
                 });
                 if !more {
-                    worker.step_or_park(Some(PARK));
+                    worker.step_or_park(Some(if untidy { MEASURE } else { PARK }));
                 }
             }
             if measured.elapsed() >= MEASURE {
+                untidy = self.tidy();
                 self.views.values_mut().for_each(Installed::measure);
                 measured = Instant::now();
             }
         }
+    }
+
+    /// Gives back memory of earlier epochs; returns whether more is to be done.
+    fn tidy(&self) -> bool {
+        let bases = self.bases.values().map(|base| &base.context);
+        let views = self.views.values().map(|view| &view.context);
+        bases.chain(views).fold(false, |left, context| context.tidy() | left)
     }
 
     /// Returns false when the worker is to stop.
@@ -185,28 +210,33 @@ impl Loop {
             Command::Create(spec) => self.create(worker, &spec),
             Command::Install(spec, as_of) => self.install(worker, &spec, as_of),
             Command::Feed(object, batches) => {
-                if let Some(input) = self.inputs.get_mut(&object) {
+                if let Some(base) = self.bases.get_mut(&object) {
                     for mut batch in batches {
-                        input.send_batch(&mut batch);
+                        base.input.send_batch(&mut batch);
                     }
                 }
             }
             Command::FeedView(view, source, batches) => self.feed_view(view, source, batches),
             Command::Attach(view, source, epoch) => self.attach(view, source, epoch),
-            Command::Close(epoch) => {
+            Command::Close(epoch, cut) => {
+                if let Some(cut) = &cut {
+                    self.ask(cut);
+                }
                 self.open = epoch.next().0;
-                self.inputs.values_mut().for_each(|input| input.advance_to(self.open));
+                self.bases.values_mut().for_each(|base| base.input.advance_to(self.open));
                 for view in self.views.values_mut() {
                     view.feeds.iter_mut().for_each(|(_, _, feed)| feed.advance_to(self.open));
                 }
             }
             Command::Drop(object) => {
-                self.inputs.remove(&object);
+                self.bases.remove(&object);
                 if let Some(view) = self.views.remove(&object) {
                     view.close();
                 }
                 self.hubs.remove(&object);
             }
+            // The answer is that the sender is dropped.
+            Command::Sync(done) => drop(done),
             Command::Stop => return false,
         }
         true
@@ -216,20 +246,33 @@ impl Loop {
         Context {
             live: spec.live.clone(),
             table: self.table.clone(),
-            cores: Rc::default(),
-            arrangements: Rc::default(),
+            steps: Rc::default(),
             alone: self.peers == 1,
             waiting_bytes: Rc::default(),
         }
     }
 
-    /// Rows of an object meet on the worker that owns their key, or their whole content where they may repeat.
+    /// Rows that are kept meet on the worker that owns them.
     fn route(spec: &HubSpec) -> Route {
-        match (&spec.key, spec.stored) {
-            (_, false) => Route::Local,
-            (Some(key), true) => Route::Key(key.clone()),
-            (None, true) => Route::Key((0..spec.schema.fields().len()).collect()),
+        if spec.stored { Route::Key(spec.routed_by()) } else { Route::Local }
+    }
+
+    /// Asks the steps of the cut's objects for what has changed.
+    fn ask(&self, cut: &Arc<Cut>) {
+        for object in &cut.objects {
+            let base = self.bases.get(object).map(|base| &base.context);
+            let context = base.or_else(|| self.views.get(object).map(|view| &view.context));
+            if let Some(context) = context {
+                context.ask(*object, cut);
+            }
         }
+    }
+
+    /// Gives a new object's steps the state they begin with.
+    fn take_back(&self, spec: &HubSpec, context: &Context) {
+        let Some(state) = &spec.state else { return };
+        let mine = |bucket: usize| self.table[bucket] == self.index;
+        context.take_back(state, mine, Epoch(self.open).prev());
     }
 
     fn create(&mut self, worker: &mut Worker, spec: &HubSpec) {
@@ -237,12 +280,13 @@ impl Loop {
         let context = self.context(spec);
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, stream) = scope.new_input::<ChangeBatch>();
-            hub::into_hub(stream, Self::route(spec), &context, hub.clone());
+            glue::sink(stream, Self::route(spec), &context, hub.clone());
             input
         });
         input.advance_to(self.open);
+        self.take_back(spec, &context);
         self.hubs.insert(spec.object, hub);
-        self.inputs.insert(spec.object, input);
+        self.bases.insert(spec.object, Base { context, input });
     }
 
     fn install(&mut self, worker: &mut Worker, spec: &ViewSpec, as_of: Epoch) {
@@ -251,6 +295,7 @@ impl Loop {
             context: self.context(&spec.hub),
             hubs: &self.hubs,
             as_of: as_of.0,
+            restored: spec.hub.state.is_some(),
             worker: self.index,
             backfill: &spec.backfill,
             subscriptions: vec![],
@@ -258,7 +303,7 @@ impl Loop {
         };
         let rendered = worker.dataflow::<u64, _, _>(|scope| {
             let stream = rendering.render(scope, &spec.plan)?;
-            hub::into_hub(stream, Self::route(&spec.hub), &rendering.context, hub.clone());
+            glue::sink(stream, Self::route(&spec.hub), &rendering.context, hub.clone());
             Ok::<(), Error>(())
         });
         let installed = Installed {
@@ -271,6 +316,7 @@ impl Loop {
             // Planning has checked the plan: what fails here fails on every worker in the same way.
             spec.hub.live.fail(error);
         }
+        self.take_back(&spec.hub, &installed.context);
         self.hubs.insert(spec.hub.object, hub);
         self.views.insert(spec.hub.object, installed);
     }

@@ -29,7 +29,7 @@ mod oracle_tests;
 
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 
 /// What an operator has produced, in order; empty batches are dropped.
 #[derive(Default)]
@@ -73,8 +73,10 @@ pub trait Operator: Send {
     }
 
     /// Takes back rows that `checkpoint` handed over, in the same order, before the first `apply`.
-    fn restore(&mut self, _state: StateChange) -> Result<()> {
-        Ok(())
+    fn restore(&mut self, state: StateChange) -> Result<()> {
+        let detail = format!("part \"{}\" for an operator that keeps none", state.part);
+        Err(Error::new(SqlState::DATA_CORRUPTED, "saved state does not fit the operator")
+            .with_detail(detail))
     }
 
     /// Bytes of state held; 0 for stateless operators.

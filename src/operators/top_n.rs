@@ -270,6 +270,13 @@ impl Operator for TopN {
         if state.change.is_empty() {
             return Ok(());
         }
+        let types = |schema: &SchemaRef| -> Vec<DataType> {
+            schema.fields().iter().map(|f| f.data_type().clone()).collect()
+        };
+        if types(state.change.rows().schema_ref()) != types(&self.schema) {
+            return Err(Error::new(SqlState::DATA_CORRUPTED, "saved state does not fit the top-n")
+                .with_detail("rows have other columns"));
+        }
         self.add_rows(&state.change, false)?;
         let mut freed = self.groups.clone();
         freed.sort_unstable();

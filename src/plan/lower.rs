@@ -297,16 +297,29 @@ fn top_n(
         exprs.push(&nothing);
     }
     let (node, columns) = with_columns(node, &exprs, input.schema())?;
-    let order = order
-        .iter()
-        .zip(&columns)
-        .map(|(s, &column)| SortKey { column, descending: !s.asc, nulls_first: s.nulls_first })
-        .collect();
+    let key = |(s, &column): (&SortExpr, &usize)| SortKey {
+        column,
+        descending: !s.asc,
+        nulls_first: s.nulls_first,
+    };
+    let order = without_ties(order.iter().zip(&columns).map(key).collect(), width);
     let properties = Properties { append_only: false, keys: node.properties.keys.clone() };
     let schema = node.schema.clone();
     let op = Op::TopN { partition: vec![], order, limit, offset };
     let sorted = Node { op, inputs: vec![node], schema, properties };
     Ok(only_first(sorted, width, arrow_schema(input.schema())))
+}
+
+/// The keys without those at the end that only break ties by the whole row, as top-N does by itself.
+fn without_ties(mut keys: Vec<SortKey>, width: usize) -> Vec<SortKey> {
+    let breaks_ties = |written: &[SortKey], rest: &[SortKey]| {
+        let missing = (0..width).filter(|c| !written.iter().any(|k| k.column == *c));
+        let plain = |k: &SortKey| !k.descending && !k.nulls_first;
+        rest.iter().all(plain) && missing.eq(rest.iter().map(|k| k.column))
+    };
+    let kept = (0..keys.len()).find(|&n| breaks_ties(&keys[..n], &keys[n..]));
+    keys.truncate(kept.unwrap_or(keys.len()));
+    keys
 }
 
 /// The node with a column for each expression: an existing one where the expression is a plain column, else a new one

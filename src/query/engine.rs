@@ -41,6 +41,7 @@ use super::operators::PgOperators;
 use super::output::canonicalise;
 use super::pushdown::PushDown;
 use super::sql_types::PgTypes;
+use super::total_order::TotalOrder;
 use super::{cast, fallible, functions, spelling};
 use crate::error::{Error, Result, SqlState};
 
@@ -308,11 +309,16 @@ const STREAMING_RULES: &[&str] = &[
     "eliminate_outer_join",
     "push_down_safe_filters",
     "eliminate_group_by_constant",
+    "total_order",
     "optimize_projections",
 ];
 
 fn streaming_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    batch_rules().into_iter().filter(|rule| STREAMING_RULES.contains(&rule.name())).collect()
+    let mut rules = batch_rules();
+    let pruning = rules.iter().position(|rule| rule.name() == "optimize_projections");
+    rules.insert(pruning.unwrap_or(rules.len()), Arc::new(TotalOrder));
+    rules.retain(|rule| STREAMING_RULES.contains(&rule.name()));
+    rules
 }
 
 /// Physical rules that move expressions across filters and joins without asking whether they may fail.

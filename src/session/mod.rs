@@ -35,6 +35,17 @@ use settings::Settings;
 pub struct Parsed {
     pub statement: Statement,
     pub sql: Arc<str>,
+    /// Characters of the query string before this statement.
+    pub offset: usize,
+}
+
+impl Parsed {
+    /// Tells an error of analysis its place in the query string.
+    fn locate(&self, error: Error) -> Error {
+        let mut error = crate::sql::locate(error, &self.sql);
+        error.position = error.position.map(|position| position + self.offset);
+        error
+    }
 }
 
 /// A statement whose parameter and result types are known.
@@ -126,9 +137,14 @@ impl Session {
     /// Splits and parses a query string: one entry a statement, empty for an empty string.
     pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
         let parsed = crate::sql::parse(sql)?;
+        let (mut bytes, mut offset) = (0, 0);
         Ok(parsed
             .into_iter()
-            .map(|p| Parsed { statement: p.statement, sql: Arc::from(&sql[p.text]) })
+            .map(|p| {
+                offset += sql[bytes..p.text.start].chars().count();
+                bytes = p.text.start;
+                Parsed { statement: p.statement, sql: Arc::from(&sql[p.text]), offset }
+            })
             .collect())
     }
 
@@ -139,17 +155,27 @@ impl Session {
         parsed: Parsed,
         param_types: Vec<Option<FieldRef>>,
     ) -> Result<Prepared> {
-        self.check_transaction(&parsed.statement)?;
-        let (params, columns) = match &parsed.statement {
-            Statement::Query(query) => self.describe_query(query, &param_types)?,
-            Statement::Insert(insert) => (self.insert_params(insert, &param_types)?, None),
-            Statement::Update(update) => (self.update_params(update, &param_types)?, None),
-            Statement::Delete(delete) => (self.delete_params(delete, &param_types)?, None),
+        match self.describe(&parsed.statement, &param_types) {
+            Ok((params, columns)) => Ok(Prepared { parsed, params, columns }),
+            Err(error) => Err(parsed.locate(error)),
+        }
+    }
+
+    fn describe(
+        &self,
+        statement: &Statement,
+        param_types: &[Option<FieldRef>],
+    ) -> Result<(Vec<FieldRef>, Option<Vec<FieldRef>>)> {
+        self.check_transaction(statement)?;
+        Ok(match statement {
+            Statement::Query(query) => self.describe_query(query, param_types)?,
+            Statement::Insert(insert) => (self.insert_params(insert, param_types)?, None),
+            Statement::Update(update) => (self.update_params(update, param_types)?, None),
+            Statement::Delete(delete) => (self.delete_params(delete, param_types)?, None),
             Statement::Show(show) => (vec![], Some(show::columns(show))),
             Statement::Explain(_) => (vec![], Some(vec![show::text_field("QUERY PLAN")])),
             _ => (vec![], None),
-        };
-        Ok(Prepared { parsed, params, columns })
+        })
     }
 
     /// Runs a statement. `cancel` stops planning, execution and the returned stream with 57014.
@@ -163,7 +189,7 @@ impl Session {
         if outcome.is_err() {
             self.fail_transaction();
         }
-        outcome
+        outcome.map_err(|error| prepared.parsed.locate(error))
     }
 
     /// Runs statements one after the other to their end, for callers inside the process that want no rows.

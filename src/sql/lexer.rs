@@ -189,10 +189,14 @@ impl<'a> Lexed<'a> {
     }
 
     fn near(&self, start: Location, end: usize) -> Error {
-        let start = self.byte_of(start);
-        let position = self.text[..start].chars().count() + 1;
-        Error::syntax(format!("syntax error at or near \"{}\"", &self.text[start..end]))
-            .at(position)
+        let from = self.byte_of(start);
+        Error::syntax(format!("syntax error at or near \"{}\"", &self.text[from..end]))
+            .at(self.position(start))
+    }
+
+    /// A location as PostgreSQL counts: characters from 1.
+    pub fn position(&self, at: Location) -> usize {
+        self.text[..self.byte_of(at)].chars().count() + 1
     }
 
     /// The byte offset of a location; sqlparser counts lines by line feeds and columns by characters, both from 1.

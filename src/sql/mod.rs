@@ -3,7 +3,7 @@
 //! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`] and
 //! [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL.
 //! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`canonical`] writes a statement back for
-//! SHOW CREATE. This module knows no catalog, resolves no name and does no I/O.
+//! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
 
 mod canonical;
 mod create;
@@ -11,6 +11,7 @@ mod cursor;
 mod dialect;
 mod lexer;
 mod names;
+mod position;
 mod relations;
 mod statement;
 mod utility;
@@ -28,6 +29,7 @@ pub use canonical::{RedactedOptions, create_sql, quote_identifier, quote_literal
 pub use names::{
     OutputName, expand_names, expr_name, item_names, name_derived_columns, output_names, type_name,
 };
+pub use position::locate;
 pub use relations::{placeholders, referenced_relations};
 pub use statement::*;
 
