@@ -16,7 +16,7 @@ use datafusion::logical_expr::TableSource;
 use crate::arrangement::live::{LiveTable, Progress, ReadClock};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
-use crate::dataflow::{Command, HubSpec, ViewSpec, Workers, linger};
+use crate::dataflow::{Command, HubSpec, ViewSpec, Workers};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::lower::{ObjectFacts, ObjectSource};
@@ -161,9 +161,6 @@ impl Flow {
                 return Err(error.clone());
             }
             if self.applied(inputs, view) {
-                return Ok(());
-            }
-            if linger(|| self.applied(inputs, view)) {
                 return Ok(());
             }
             self.progress.set_awaited(true);

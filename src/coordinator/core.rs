@@ -24,7 +24,7 @@ use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
 use crate::checkpoint::Position;
-use crate::dataflow::{Command, Cut, HubSpec, ViewSpec, Workers, linger};
+use crate::dataflow::{Command, Cut, HubSpec, ViewSpec, Workers};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::SourceStatus;
@@ -121,7 +121,7 @@ impl Core {
         // Whoever starts a coordinator waits for this.
         let _ = started.send(outcome);
         while !self.stopping {
-            if !self.round() && !linger(|| self.round() || self.stopping) {
+            if !self.round() && !self.stopping {
                 self.park();
             }
         }

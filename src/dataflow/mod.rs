@@ -1,8 +1,7 @@
 //! The dataflow: the only code that knows timely. Workers are threads; all build the same dataflows in the same order, told by
 //! one command log.
 //!
-//! In the order in which rows flow: [`command`] what workers are told; [`worker`] the loop that obeys, and
-//! [`linger()`] before it sleeps; [`hub`] what an object's
+//! In the order in which rows flow: [`command`] what workers are told; [`worker`] the loop that obeys; [`hub`] what an object's
 //! changes pass through on their way to its live table and to those that read it; [`render`] a streaming plan as timely operators;
 //! [`glue`] between timely and [`crate::operators`], which know nothing of it; [`steps`] where checkpoints find the state of an
 //! object; [`container`] batches on their way between workers.
@@ -11,11 +10,9 @@ pub mod command;
 mod container;
 mod glue;
 mod hub;
-mod linger;
 mod render;
 mod steps;
 mod worker;
 
 pub use command::{Command, Cut, HubSpec, Part, ViewSpec};
-pub use linger::linger;
 pub use worker::Workers;

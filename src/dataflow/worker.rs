@@ -18,7 +18,6 @@ use super::command::{Command, Cut, HubSpec, ViewSpec};
 use super::container::{RouteTable, route_table};
 use super::glue::{self, Context, Route};
 use super::hub::{self, Hub, HubRef, Subscription};
-use super::linger::linger;
 use super::render::{FeedHandle, Rendering};
 use crate::arrangement::live::ReadClock;
 use crate::catalog::ObjectId;
@@ -141,11 +140,6 @@ struct Installed {
     feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
 }
 
-/// Whether no operator has anything to do.
-fn is_idle(worker: &Worker) -> bool {
-    worker.activations().borrow().empty_for() != Some(Duration::ZERO)
-}
-
 /// One worker's state.
 struct Loop {
     index: usize,
@@ -178,17 +172,7 @@ impl Loop {
                     return;
                 }
             }
-            worker.step();
-            if is_idle(worker) {
-                let more = linger(|| {
-                    // Rows from other workers arrive in a step.
-                    worker.step();
-                    !commands.is_empty() || !is_idle(worker)
-                });
-                if !more {
-                    worker.step_or_park(Some(if untidy { MEASURE } else { PARK }));
-                }
-            }
+            worker.step_or_park(Some(if untidy { MEASURE } else { PARK }));
             if measured.elapsed() >= MEASURE {
                 untidy = self.tidy();
                 self.views.values_mut().for_each(Installed::measure);
