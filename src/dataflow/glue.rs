@@ -31,7 +31,7 @@ use crate::operators::{Operator, Output, StateChange};
 
 /// Batches processed in one activation before other dataflows get their turn.
 const FUEL_BATCHES: usize = 64;
-/// Rows and pairs that a join looks at in one activation: some ten milliseconds.
+/// Rows and pairs that a join looks at in one activation: a few milliseconds.
 const JOIN_FUEL: usize = 1 << 17;
 /// Rows that compaction of a join input may move per epoch.
 const COMPACTION_ROWS: usize = 16_384;
