@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::errors::{canceled, from_datafusion};
+use super::interrupt::interruptible;
 use crate::error::Result;
 
 /// The rows of a SELECT, as they come. After an error, or 57014 when cancelled, it ends.
@@ -51,6 +52,7 @@ impl Engine {
     ) -> Result<RowStream> {
         let schema = plan.schema();
         let context = Arc::new(TaskContext::from(self.state().as_ref()));
+        let plan = interruptible(plan, &cancel).map_err(from_datafusion)?;
         let stream = execute_stream(plan, context).map_err(from_datafusion)?;
         Ok(RowStream { schema, batches: cancellable(stream, cancel) })
     }

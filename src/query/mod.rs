@@ -3,7 +3,7 @@
 //! In the order a query takes: `spelling` rewrites the parsed query, [`engine`] plans it with `operators`, `cast`,
 //! [`sql_types`] and [`functions`]; [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
 //! from moving errors, `total_order` from changing what a LIMIT cuts; [`output`] says what comes out, `assign` fits values to columns. [`mod@compile`] and [`mod@evaluate`] run single expressions for views and
-//! DML, [`execute`] whole plans for SELECT. [`errors`] puts everything that goes wrong into PostgreSQL's words.
+//! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early. [`errors`] puts everything that goes wrong into PostgreSQL's words.
 //!
 //! Knows no catalog, no session and no storage: tables come through [`engine::Resolver`]. Views, SELECT, DML and the
 //! oracle all go through here, so that one expression has one meaning.
@@ -20,6 +20,7 @@ pub mod evaluate;
 pub mod execute;
 mod fallible;
 pub mod functions;
+mod interrupt;
 pub mod live_scan;
 mod moments;
 mod operators;

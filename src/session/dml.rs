@@ -20,6 +20,7 @@ use crate::catalog::{Object, ObjectId, ObjectKind, Relation};
 use crate::coordinator::Write;
 use crate::coordinator::locks::Access;
 use crate::error::{Error, Result, SqlState};
+use crate::memory;
 use crate::query::errors::{canceled, from_datafusion};
 use crate::query::params::prepare_params;
 use crate::query::{assign, assignable_column, canonicalise};
@@ -63,7 +64,8 @@ impl Session {
         let query = self.insert_query(insert, &table)?;
         let guards = self.lock(&table, &[&query], Access::Shared, cancel).await?;
         let planned = self.plan_insert(insert, &table, &query, &types)?;
-        let batches = self.collect(planned, params, cancel).await?;
+        let (batches, _held) =
+            self.collect(planned, params, memory::Purpose::Write, cancel).await?;
         let rows = columns_of(&batches, 0, &table.columns)?;
         let inserts = (rows.num_rows() > 0).then_some(rows);
         let rows =
@@ -223,7 +225,8 @@ impl Session {
         let guards = self.lock(&table, &[&query], Access::Alone, cancel).await?;
         let types: Vec<Option<FieldRef>> = prepared.params.iter().cloned().map(Some).collect();
         let planned = self.plan_update(&table, &query, &assigned, &types)?;
-        let batches = self.collect(planned, params, cancel).await?;
+        let (batches, _held) =
+            self.collect(planned, params, memory::Purpose::Relief, cancel).await?;
         let width = table.columns.fields().len();
         let old = columns_of(&batches, 0, &table.columns)?;
         let new = columns_of(&batches, width, &table.columns)?;
@@ -348,7 +351,8 @@ impl Session {
         guards: Vec<crate::coordinator::locks::Guard>,
         cancel: &CancellationToken,
     ) -> Result<usize> {
-        let batches = self.collect(planned, params, cancel).await?;
+        let (batches, _held) =
+            self.collect(planned, params, memory::Purpose::Relief, cancel).await?;
         let old: RecordBatch = columns_of(&batches, 0, &table.columns)?;
         let rows = old.num_rows();
         self.write(

@@ -14,6 +14,7 @@ mod show;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
@@ -380,6 +381,11 @@ impl Session {
     /// How values are written as text: TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits.
     pub fn text_style(&self) -> crate::types::TextStyle {
         self.settings.text_style()
+    }
+
+    /// How long a statement may run; `None`: as long as it takes.
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        self.settings.statement_timeout()
     }
 
     fn settings_changed(&mut self) -> Result<()> {

@@ -17,6 +17,7 @@ use crate::arrangement::live::LiveTable;
 use crate::catalog::ObjectId;
 use crate::change::batch_of;
 use crate::error::{Error, Result};
+use crate::memory::{self, Holder, Reservation};
 use crate::query::errors::{canceled, from_arrow, from_datafusion};
 use crate::query::execute::RowStream;
 use crate::query::live_scan::ReadAt;
@@ -130,19 +131,28 @@ impl Session {
         .with_hint("COMMIT first; a transaction's writes show then.")
     }
 
-    /// Runs a query to its end.
+    /// Runs a statement's query to its end. What is gathered is on the memory account while the reservation lives: rows to
+    /// write are refused with 53200 where the account has no room for them, rows to delete never are.
     pub(super) async fn collect(
         &self,
         planned: Planned,
         params: Vec<ScalarValue>,
+        purpose: memory::Purpose,
         cancel: &CancellationToken,
-    ) -> Result<Vec<RecordBatch>> {
+    ) -> Result<(Vec<RecordBatch>, Reservation)> {
+        let held = self.server.coordinator.shared.memory.reserve(Holder::Query, "the statement");
         let mut rows = self.run(planned, params, cancel).await?;
         let mut batches = vec![];
         while let Some(batch) = rows.batches.next().await {
-            batches.push(batch?);
+            let batch = batch?;
+            let bytes = batch.get_array_memory_size() as u64;
+            match purpose {
+                memory::Purpose::Write => held.try_grow(purpose, bytes)?,
+                memory::Purpose::Relief => held.grow(bytes),
+            }
+            batches.push(batch);
         }
-        Ok(batches)
+        Ok((batches, held))
     }
 
     /// Moves the work of a stream to the query threads.

@@ -1,6 +1,7 @@
 //! Settings: what SET, RESET and SHOW work on, with PostgreSQL's names, defaults and checks.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::error::{Error, Result, SqlState};
 use crate::types::{ByteaOutput, IntervalStyle, TextStyle, TimeZone};
@@ -189,6 +190,11 @@ impl Settings {
         told.filter_map(|known| Some((known.name, self.get(known.name)?))).collect()
     }
 
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        let value = self.values.get("statement_timeout")?;
+        duration(value).filter(|timeout| !timeout.is_zero())
+    }
+
     /// Schemas that unqualified names are looked up in. The user's own schema stands for nothing: there is none.
     pub fn search_path(&self) -> Vec<String> {
         let path = self.get("search_path").unwrap_or_default();
@@ -233,6 +239,14 @@ fn checked(name: &'static str, value: String) -> Result<String> {
             false => Err(invalid(name, &value).with_detail("Only the ISO style is supported.")),
         },
         "IntervalStyle" => one_of(&["postgres", "iso_8601"]),
+        "statement_timeout" | "lock_timeout" | "idle_in_transaction_session_timeout" => {
+            match duration(&value) {
+                Some(_) => Ok(value),
+                None => Err(invalid(name, &value).with_hint(
+                    "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".",
+                )),
+            }
+        }
         "bytea_output" => one_of(&["hex", "escape"]),
         "standard_conforming_strings" => one_of(&["on"]),
         "extra_float_digits" => match value.parse::<i32>() {
@@ -241,6 +255,23 @@ fn checked(name: &'static str, value: String) -> Result<String> {
         },
         _ => Ok(value),
     }
+}
+
+/// A time as settings have it: a number of milliseconds, or of the unit behind it.
+fn duration(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    let unit = value.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(value.len());
+    let (number, unit) = value.split_at(unit);
+    let seconds = match unit {
+        "us" => 1e-6,
+        "" | "ms" => 1e-3,
+        "s" => 1.0,
+        "min" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number.trim().parse::<f64>().ok()? * seconds).ok()
 }
 
 /// Only letters and digits of an encoding's name count: asyncpg asks for `'utf-8'`, quotes included.

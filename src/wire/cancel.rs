@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Default)]
 pub struct Running {
     token: Mutex<Option<CancellationToken>>,
+    timed_out: AtomicBool,
 }
 
 impl Running {
@@ -18,6 +21,34 @@ impl Running {
     pub fn begin(self: &Arc<Self>, token: CancellationToken) -> RunningGuard {
         *self.token.lock() = Some(token);
         RunningGuard { running: self.clone() }
+    }
+
+    /// Cancels `token` when `timeout` has passed; until the guard is dropped.
+    pub fn limit(
+        self: &Arc<Self>,
+        token: &CancellationToken,
+        timeout: Option<Duration>,
+    ) -> Option<TimeoutGuard> {
+        let (running, token, timeout) = (self.clone(), token.clone(), timeout?);
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(timeout).await;
+            running.timed_out.store(true, Ordering::Release);
+            token.cancel();
+        });
+        Some(TimeoutGuard(timer.abort_handle()))
+    }
+
+    /// Whether a statement has run out of time since this was last asked.
+    pub fn take_timed_out(&self) -> bool {
+        self.timed_out.swap(false, Ordering::AcqRel)
+    }
+}
+
+pub struct TimeoutGuard(tokio::task::AbortHandle);
+
+impl Drop for TimeoutGuard {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -190,11 +190,14 @@ impl Connection {
     }
 
     /// Tells the client of an error. A transaction block is failed by it, wherever it arose.
-    async fn report(&mut self, error: Error) -> Flow<()> {
+    async fn report(&mut self, mut error: Error) -> Flow<()> {
         self.session.fail_transaction();
         self.put_notices();
         if self.shutdown.is_cancelled() && error.code == SqlState::QUERY_CANCELED {
             return Err(Failure::Fatal(shutting_down()));
+        }
+        if self.running.take_timed_out() && error.code == SqlState::QUERY_CANCELED {
+            error.message = "canceling statement due to statement timeout".to_owned();
         }
         backend::put_error(&error, Severity::Error, &mut self.socket.output);
         Ok(())
@@ -267,6 +270,7 @@ impl Connection {
     ) -> Flow<()> {
         for parsed in statements {
             let began = Instant::now();
+            let _limit = self.running.limit(cancel, self.session.statement_timeout());
             let done = self.query_statement(parsed, cancel).await;
             self.meter.query_finished(began.elapsed(), sqlstate_of(&done));
             done?;
@@ -329,6 +333,7 @@ impl Connection {
                 let types = types.collect::<Result<Vec<_>>>()?;
                 let cancel = self.shutdown.child_token();
                 let _guard = self.running.begin(cancel.clone());
+                let _limit = self.running.limit(&cancel, self.session.statement_timeout());
                 let prepared =
                     prepare(&mut self.socket, &mut self.session, parsed, types, &cancel).await?;
                 Some(Arc::new(prepared))
@@ -419,6 +424,7 @@ impl Connection {
             PortalState::Ready { params } => {
                 let cancel = self.shutdown.child_token();
                 let _guard = self.running.begin(cancel.clone());
+                let _limit = self.running.limit(&cancel, self.session.statement_timeout());
                 let outcome =
                     start(&mut self.socket, &mut self.session, &prepared, params, &cancel).await?;
                 self.put_notices();
@@ -447,6 +453,7 @@ impl Connection {
             }
         };
         let _guard = self.running.begin(rows.cancel.clone());
+        let _limit = self.running.limit(&rows.cancel, self.session.statement_timeout());
         let style = self.session.text_style();
         let sent = send(&mut self.socket, &mut rows, &portal.formats, &style, limit).await?;
         self.put_notices();
