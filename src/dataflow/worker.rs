@@ -143,6 +143,7 @@ struct Installed {
 /// One worker's state.
 struct Loop {
     index: usize,
+    peers: usize,
     table: RouteTable,
     clock: Arc<ReadClock>,
     hubs: HashMap<ObjectId, HubRef>,
@@ -155,7 +156,7 @@ struct Loop {
 impl Loop {
     fn new(index: usize, peers: usize, clock: Arc<ReadClock>, open: u64) -> Loop {
         let (hubs, bases, views) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Loop { index, table: route_table(peers), clock, hubs, bases, views, open }
+        Loop { index, peers, table: route_table(peers), clock, hubs, bases, views, open }
     }
 
     fn run(mut self, worker: &mut Worker, commands: &Receiver<Command>) {
@@ -226,7 +227,13 @@ impl Loop {
     }
 
     fn context(&self, spec: &HubSpec) -> Context {
-        Context { live: spec.live.clone(), table: self.table.clone(), steps: Rc::default() }
+        Context {
+            live: spec.live.clone(),
+            table: self.table.clone(),
+            steps: Rc::default(),
+            alone: self.peers == 1,
+            waiting_bytes: Rc::default(),
+        }
     }
 
     /// Rows that are kept meet on the worker that owns them.
