@@ -90,7 +90,7 @@ fn cast_literal(
     let field = resolve(&source, target, Some(value))?;
     let array = value.to_array().map_err(super::errors::from_datafusion)?;
     let array = cast_array(&array, &source, &field, "UTC")?;
-    let value = ScalarValue::try_from_array(&array, 0).map_err(super::errors::from_datafusion)?;
+    let value = scalar_of(&array).map_err(super::errors::from_datafusion)?;
     let metadata = (!field.metadata().is_empty()).then(|| field.as_ref().into());
     Ok(Some(Expr::Literal(value, metadata)))
 }
@@ -160,9 +160,17 @@ impl ScalarUDFImpl for CastTo {
             }
             ColumnarValue::Scalar(value) => {
                 let array = cast(&value.to_array()?).map_err(to_datafusion)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
+                Ok(ColumnarValue::Scalar(scalar_of(&array)?))
             }
         }
+    }
+}
+
+/// The one value of an array. DataFusion's own way drops the marks of a list's items.
+fn scalar_of(array: &ArrayRef) -> DfResult<ScalarValue> {
+    match array.data_type() {
+        DataType::List(_) => Ok(ScalarValue::List(Arc::new(array.as_list::<i32>().slice(0, 1)))),
+        _ => ScalarValue::try_from_array(array, 0),
     }
 }
 

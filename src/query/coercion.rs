@@ -1,24 +1,23 @@
 //! What happens to types between planning and optimization: analyzer rules around DataFusion's type coercion.
 //!
-//! Owns two steps: before coercion, untyped literals in lists and simple CASE take the type of what they are compared
-//! with; after it, the casts that coercion inserted become PostgreSQL's (see `cast`).
+//! Owns two steps: before coercion, untyped literals in lists, simple CASE and UNION take the type of what they meet; after it, the casts that coercion inserted become PostgreSQL's (see `cast`).
 
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DFSchema, Result as DfResult};
+use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::{Case, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, Union};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::cast::{CAST_PREFIX, cast_expr, cast_named, may_fail, target_of};
 use super::errors::{to_datafusion, undefined_function, undefined_operator};
 use super::operators::{comparison_type, is_untyped};
 use super::sql_types::{pg_name, plain};
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 
 /// Applies `rewrite` to every expression of the plan, subqueries included, bottom-up and under the same names.
 fn rewrite_plan(
@@ -49,6 +48,7 @@ pub(super) struct UntypedLiterals;
 
 impl AnalyzerRule for UntypedLiterals {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
+        let plan = plan.transform_up_with_subqueries(type_union).data()?;
         rewrite_plan(plan, |expr, schema| match expr {
             Expr::InList(list) => type_list(list, schema),
             Expr::Case(case) if case.expr.is_some() => type_case(case, schema),
@@ -59,6 +59,61 @@ impl AnalyzerRule for UntypedLiterals {
     fn name(&self) -> &str {
         "untyped_literals"
     }
+}
+
+/// Literals of one side of a UNION take the type that the other has; 42804 where two types have nothing in common.
+fn type_union(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Union(mut union) = plan else { return Ok(Transformed::no(plan)) };
+    let width = union.schema.fields().len();
+    if union.inputs.iter().any(|input| input.schema().fields().len() != width) {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    let mut changed = false;
+    for column in 0..width {
+        let open: Vec<bool> =
+            union.inputs.iter().map(|input| is_open_text(input, column)).collect();
+        let fields = union.inputs.iter().map(|input| &input.schema().fields()[column]);
+        let mut typed = fields.zip(&open).filter(|(f, open)| !**open && !f.data_type().is_null());
+        let Some((target, _)) = typed.next() else { continue };
+        let target = Arc::clone(target);
+        if let Some((other, _)) = typed.find(|(f, _)| comparison_type(&target, f).is_none()) {
+            let message = format!(
+                "UNION types {} and {} cannot be matched",
+                pg_name(&target),
+                pg_name(other)
+            );
+            return Err(to_datafusion(Error::new(SqlState::DATATYPE_MISMATCH, message)));
+        }
+        for (input, _) in union.inputs.iter_mut().zip(&open).filter(|(_, open)| **open) {
+            *input = Arc::new(with_typed_literal(input, column, &target)?);
+            changed = true;
+        }
+    }
+    if !changed {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    let union = Union::try_new_with_loose_types(union.inputs)?;
+    Ok(Transformed::yes(LogicalPlan::Union(union)))
+}
+
+/// Whether a column of a plan is a string literal that nothing has typed.
+fn is_open_text(plan: &LogicalPlan, column: usize) -> bool {
+    let LogicalPlan::Projection(projection) = plan else { return false };
+    let expr = projection.expr[column].clone().unalias();
+    is_untyped(&expr) && matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(_)), _))
+}
+
+fn with_typed_literal(
+    plan: &LogicalPlan,
+    column: usize,
+    target: &FieldRef,
+) -> DfResult<LogicalPlan> {
+    let LogicalPlan::Projection(projection) = plan else { return Ok(plan.clone()) };
+    let mut exprs = projection.expr.clone();
+    let name = exprs[column].schema_name().to_string();
+    let literal = exprs[column].clone().unalias();
+    exprs[column] = cast_expr(literal, target).map_err(to_datafusion)?.alias(name);
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::clone(&projection.input))?))
 }
 
 fn type_list(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {

@@ -32,7 +32,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
-use sqlparser::ast::{Query, Statement, Values};
+use sqlparser::ast::{self, Query, Statement, Values};
 
 use super::coercion::{PgCasts, UntypedLiterals};
 use super::compile::compile_with;
@@ -42,7 +42,7 @@ use super::output::canonicalise;
 use super::pushdown::PushDown;
 use super::sql_types::PgTypes;
 use super::total_order::TotalOrder;
-use super::{cast, fallible, functions, spelling};
+use super::{cast, fallible, functions, merged_columns, spelling};
 use crate::error::{Error, Result, SqlState};
 
 /// What a query's names stand for; the catalog implements it for one session.
@@ -139,6 +139,7 @@ impl Engine {
         params: &[Option<FieldRef>],
     ) -> Result<LogicalPlan> {
         let mut query = query.clone();
+        merged_columns::write_out(&mut query, &|name| table_columns(tables, name))?;
         spelling::rewrite(&mut query)?;
         let provider = Provider { state: &self.batch, tables };
         let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
@@ -332,6 +333,21 @@ fn physical_rules()
         .into_iter()
         .filter(|rule| !UNSAFE_PHYSICAL_RULES.contains(&rule.name()))
         .collect()
+}
+
+/// The columns of a table, source or view; `None` where there is none of that name.
+fn table_columns(tables: &dyn Resolver, name: &ast::ObjectName) -> Option<Vec<String>> {
+    let parts = name.0.iter().map(|part| part.as_ident().map(crate::sql::fold_identifier));
+    let reference = match parts.collect::<Option<Vec<_>>>()?.as_slice() {
+        [table] => TableReference::bare(table.as_str()),
+        [schema, table] => TableReference::partial(schema.as_str(), table.as_str()),
+        [catalog, schema, table] => {
+            TableReference::full(catalog.as_str(), schema.as_str(), table.as_str())
+        }
+        _ => return None,
+    };
+    let table = tables.table(&reference).ok()?;
+    Some(table.schema().fields().iter().map(|field| field.name().clone()).collect())
 }
 
 /// A scalar subquery in a view must give one row by its form: a join would silently multiply rows instead of raising.

@@ -13,6 +13,7 @@ use datafusion::error::DataFusionError;
 use regex::Regex;
 use sqlparser::parser::ParserError;
 
+use super::spelling::visible_name;
 use crate::error::{Error, SqlState};
 
 /// Our error on its way through DataFusion.
@@ -159,6 +160,10 @@ fn ambiguous_column(name: &str) -> Error {
 /// 42703, or 42P01 when the qualifier names nothing in FROM; the hint names the closest column.
 fn undefined_column(field: &Column, valid: &[Column]) -> Error {
     let qualifier = field.relation.as_ref();
+    // Columns of one name were given unique ones, so that none of them is found.
+    if valid.iter().any(|v| v.name != field.name && visible_name(&v.name) == field.name) {
+        return ambiguous_column(&field.name);
+    }
     if let Some(relation) = qualifier
         && !valid.is_empty()
         && !valid.iter().any(|v| v.relation.as_ref().is_some_and(|r| r.table() == relation.table()))
@@ -346,12 +351,13 @@ fn of_name_message(message: &str) -> Option<Error> {
         return Some(ungrouped(&found[1]));
     }
     static HAVING: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(
-            r#"(?:HAVING clause references: |[Cc]olumn "?)(\S+?)"? must appear in the GROUP BY"#,
-        )
+        pattern(r#"(?:HAVING clause references: |[Cc]olumn "?)(.+?)"? must appear in the GROUP BY"#)
     });
+    // The expression is shown as a whole; its first qualified name is the column.
+    static COLUMN: LazyLock<Regex> = LazyLock::new(|| pattern(r"[A-Za-z_]\w*\.\w+"));
     if let Some(found) = HAVING.captures(message) {
-        return Some(ungrouped(&found[1]));
+        let column = COLUMN.find(&found[1]).map_or(&found[1], |column| column.as_str());
+        return Some(ungrouped(column));
     }
     static DUPLICATE: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"Ambiguous reference to (?:unqualified )?field (\S+)"));
@@ -456,6 +462,19 @@ fn of_clause_message(message: &str) -> Option<Error> {
     }
     if message.contains("Aggregate functions are not allowed in the WHERE") {
         return grouping("aggregate functions are not allowed in WHERE");
+    }
+    static POSITION: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r"Order by column out of bounds, specified: (\d+)|Cannot find column with position (\d+) in SELECT",
+        )
+    });
+    if let Some(found) = POSITION.captures(message) {
+        let (clause, position) = match (found.get(1), found.get(2)) {
+            (Some(position), _) => ("ORDER BY", position.as_str()),
+            (None, position) => ("GROUP BY", position.map_or("", |p| p.as_str())),
+        };
+        let text = format!("{clause} position {position} is not in select list");
+        return Some(Error::new(SqlState("42P10"), text));
     }
     if message.contains("LIMIT must be >= 0") {
         return Some(Error::new(SqlState("2201W"), "LIMIT must not be negative"));

@@ -40,6 +40,14 @@ impl ExprPlanner for PgOperators {
             }
         }
     }
+
+    fn plan_array_literal(
+        &self,
+        exprs: Vec<Expr>,
+        _schema: &DFSchema,
+    ) -> DfResult<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(functions::arrays::array().call(exprs)))
+    }
 }
 
 /// An operand with its type; `untyped` literals and parameters take their type from the other side.

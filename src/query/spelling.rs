@@ -11,9 +11,9 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName,
-    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
-    TableWithJoins, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
-    WindowFrameBound, WindowType,
+    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
+    TableAliasColumnDef, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator,
+    Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -21,12 +21,11 @@ use sqlparser::parser::Parser;
 
 use super::arithmetic::Operation;
 use super::cast::CAST_PREFIX;
+use super::functions::similar::SIMILAR_TO;
 use super::operators::integer_cast_name;
 use super::{bags, scopes};
 use crate::error::{Error, Result, SqlState};
-
-/// Ends the visible part of a column name that had to be made unique inside a plan.
-const UNIQUE_MARK: char = '\u{1}';
+use crate::sql::UNIQUE_MARK;
 
 /// The column's name as a client sees it.
 pub fn visible_name(name: &str) -> &str {
@@ -65,6 +64,10 @@ impl VisitorMut for Speller {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        if let Some(alias) = select.projection.iter().find_map(quoted_alias) {
+            let message = format!("syntax error at or near \"{alias}\"");
+            return ControlFlow::Break(Error::syntax(message));
+        }
         name_columns(&mut select.projection, self.depth == 1);
         for item in &mut select.projection {
             if let SelectItem::ExprWithAlias { expr, .. } = item {
@@ -81,7 +84,17 @@ impl VisitorMut for Speller {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        respell(expr);
+        match unserved_literal(expr) {
+            Some(error) => ControlFlow::Break(error),
+            None => {
+                respell(expr);
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        name_function_rows(factor);
         ControlFlow::Continue(())
     }
 
@@ -158,12 +171,8 @@ impl VisitorMut for SelectListForms {
 /// `SELECT count(*) > 0 FROM ...`: of the query's own FROM and WHERE where nothing else decides how many rows it has,
 /// which can be decorrelated, else of the whole query.
 fn counting(query: Query, comparison: &str) -> Box<Query> {
-    let template = format!("SELECT count(*) {comparison} 0 FROM (SELECT 1) AS \"exists\"");
-    let mut statements =
-        Parser::parse_sql(&PostgreSqlDialect {}, &template).expect("the template is SQL");
-    let Some(Statement::Query(mut outer)) = statements.pop() else {
-        unreachable!("the template is a query")
-    };
+    let sql = format!("SELECT count(*) {comparison} 0 FROM (SELECT 1) AS \"exists\"");
+    let mut outer = template(&sql);
     let SetExpr::Select(select) = outer.body.as_mut() else {
         unreachable!("the template is a SELECT")
     };
@@ -267,7 +276,7 @@ fn open_numeric_text(expr: &Expr) -> Option<String> {
     }
 }
 
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args =
         args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
@@ -301,12 +310,25 @@ fn take(expr: &mut Expr) -> Expr {
 
 fn respell(expr: &mut Expr) {
     match expr {
-        Expr::Value(value) => {
-            if let Value::Number(number, _) = &value.value
-                && let Some(typed) = number_literal(number)
-            {
-                *expr = typed;
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => {
+                if let Some(typed) = number_literal(number) {
+                    *expr = typed;
+                }
             }
+            Value::UnicodeStringLiteral(text) | Value::NationalStringLiteral(text) => {
+                *expr = string(text.clone());
+            }
+            _ => {}
+        },
+        Expr::SimilarTo { negated, expr: value, pattern, escape_char } => {
+            let escape = escape_char.take().map(Expr::Value);
+            let args = [take(value), take(pattern)].into_iter().chain(escape).collect();
+            let similar = call(SIMILAR_TO, args);
+            *expr = match negated {
+                true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(similar) },
+                false => similar,
+            };
         }
         Expr::Cast {
             kind: CastKind::Cast | CastKind::DoubleColon,
@@ -328,7 +350,8 @@ fn respell(expr: &mut Expr) {
             }
         }
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
-            *expr = match typed_number(inner).or_else(|| plain_number(inner)) {
+            let number = typed_number(inner).or_else(|| plain_number(inner));
+            *expr = match number.or_else(|| open_numeric_text(inner)) {
                 Some(number) => {
                     // The number may be negative already: `- -1`.
                     let number = match number.strip_prefix('-') {
@@ -359,6 +382,85 @@ fn respell(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// An alias in single quotes, as it was written: sqlparser takes `'a' 'b'` for a column named b.
+fn quoted_alias(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } if alias.quote_style == Some('\'') => {
+            Some(format!("'{}'", alias.value))
+        }
+        _ => None,
+    }
+}
+
+/// The refusal of a literal of a type that is not there.
+fn unserved_literal(expr: &Expr) -> Option<Error> {
+    let Expr::Value(value) = expr else { return None };
+    matches!(value.value, Value::SingleQuotedByteStringLiteral(_) | Value::HexStringLiteral(_))
+        .then(|| Error::unsupported("bit strings are not supported"))
+}
+
+/// Gives the rows of a function in FROM the names PostgreSQL gives: the column is called as the alias, or as the function.
+/// The series between two integers is one of integers.
+fn name_function_rows(factor: &mut TableFactor) {
+    let (alias, function) = match factor {
+        TableFactor::Table { name, alias, args: Some(_), .. } => {
+            let Some(function) = name.0.last().and_then(|part| part.as_ident()) else { return };
+            (alias, folded(function))
+        }
+        TableFactor::UNNEST { alias, .. } => (alias, "unnest".to_owned()),
+        _ => return,
+    };
+    let named = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: Ident::with_quote('"', &function),
+        columns: vec![],
+        at: None,
+    });
+    if named.columns.is_empty() {
+        let column = TableAliasColumnDef { name: named.name.clone(), data_type: None };
+        named.columns.push(column);
+    }
+    let TableFactor::Table { alias, args: Some(args), .. } = factor else { return };
+    let integers = args.args.iter().all(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => typed_number(expr).is_some(),
+        _ => false,
+    });
+    if function == "generate_series" && integers {
+        let alias = alias.take();
+        let series = std::mem::replace(factor, nothing());
+        *factor = integer_rows(series, alias);
+    }
+}
+
+/// A relation to put in place of one that is taken out of the tree.
+fn nothing() -> TableFactor {
+    TableFactor::TableFunction { expr: Expr::Value(Value::Null.into()), alias: None }
+}
+
+/// `(SELECT value::integer FROM series) AS alias`.
+fn integer_rows(series: TableFactor, alias: Option<TableAlias>) -> TableFactor {
+    let mut rows = template("SELECT 1 AS \"value\" FROM series");
+    if let SetExpr::Select(select) = rows.body.as_mut() {
+        if let Some(SelectItem::ExprWithAlias { expr, .. }) = select.projection.first_mut() {
+            *expr = cast("integer", Expr::Identifier(Ident::new("value")));
+        }
+        if let Some(from) = select.from.first_mut() {
+            from.relation = series;
+        }
+    }
+    TableFactor::Derived { lateral: false, subquery: rows, alias, sample: None }
+}
+
+/// The tree of a query that is written out here.
+fn template(sql: &str) -> Box<Query> {
+    let mut statements =
+        Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("the template is SQL");
+    let Some(Statement::Query(query)) = statements.pop() else {
+        unreachable!("the template is a query")
+    };
+    query
 }
 
 /// Comparisons that stand for several.
@@ -537,13 +639,17 @@ fn respell_function(function: &mut Function) {
     }
 }
 
-/// Gives unnamed result columns the names PostgreSQL gives them. Names that recur are made unique for the plan; at the
-/// top, where nothing refers to the columns, that includes columns that a wildcard may bring as well.
+/// Gives unnamed result columns the names PostgreSQL gives them. Names that recur are made unique for the plan: all of
+/// them inside of the query, so that a reference to one is found to be ambiguous; at the top, where nothing refers to the
+/// columns, all but the first and columns that a wildcard may bring as well.
 fn name_columns(items: &mut [SelectItem], top: bool) {
     let wildcard = items
         .iter()
         .any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     let mut taken: HashSet<String> = HashSet::new();
+    if !top {
+        taken.extend(recurring_names(items));
+    }
     for item in items.iter_mut() {
         let (name, column) = match item {
             SelectItem::UnnamedExpr(expr) => {
@@ -572,6 +678,16 @@ fn name_columns(items: &mut [SelectItem], top: bool) {
             };
         }
     }
+}
+
+/// The names of aliases that several columns of a select list have.
+fn recurring_names(items: &[SelectItem]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let aliases = items.iter().filter_map(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        _ => None,
+    });
+    aliases.filter(|name| !seen.insert(name.clone())).collect()
 }
 
 fn unique(name: &str, taken: &mut HashSet<String>) -> String {

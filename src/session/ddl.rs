@@ -23,6 +23,7 @@ use crate::plan::{Node, lower};
 use crate::query::compile::refuse_volatile;
 use crate::query::errors::canceled;
 use crate::query::output::{canonicalise, output_fields};
+use crate::query::{assign, assignable_column};
 use crate::sql::{self, ObjectName, Statement};
 use crate::types::field_of_sql_type;
 
@@ -151,12 +152,11 @@ impl Session {
             let Some(text) = default else { continue };
             let query = sql::parse_query(&format!("SELECT {text}"))?;
             let plan = self.engine.plan(&query, &names, &[])?;
-            let value = output_fields(&self.engine.analyze(plan)?).into_iter().next();
-            let value = value.ok_or_else(|| Error::internal("a default without a value"))?;
-            if !arrow_cast::can_cast_types(value.data_type(), field.data_type()) {
-                let message = format!("column \"{}\" has a default of another type", field.name());
-                return Err(Error::new(SqlState::DATATYPE_MISMATCH, message));
-            }
+            let plan = self.engine.analyze(plan)?;
+            assign(assignable_column(&plan, 0), plan.schema(), field).map_err(|mut error| {
+                error.message = error.message.replace("but expression", "but default expression");
+                error
+            })?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! SQL functions that read the session: `current_setting(name [, missing_ok])`.
+//! SQL functions about the session: `current_setting(name [, missing_ok])` and `set_config(name, value, is_local)`.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -19,8 +19,15 @@ use crate::query::errors::to_datafusion;
 
 /// The session's function of this name, over its settings as they are now.
 pub fn session_function(name: &str, settings: &Settings) -> Option<Arc<ScalarUDF>> {
-    if name != "current_setting" {
-        return None;
+    match name {
+        "current_setting" => {}
+        "set_config" => {
+            let types = vec![DataType::Utf8, DataType::Utf8, DataType::Boolean];
+            let signature = Signature::exact(types, Volatility::Volatile);
+            let settings = settings.clone();
+            return Some(Arc::new(ScalarUDF::from(SetConfig { signature, settings })));
+        }
+        _ => return None,
     }
     let text = TypeSignature::Exact(vec![DataType::Utf8]);
     let lenient = TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean]);
@@ -88,5 +95,68 @@ impl ScalarUDFImpl for CurrentSetting {
             }
         });
         Ok(ColumnarValue::Array(Arc::new(values.collect::<DfResult<StringArray>>()?)))
+    }
+}
+
+/// `set_config(name, value, is_local)`, for the session: what holds for a transaction alone is refused.
+#[derive(Debug)]
+struct SetConfig {
+    signature: Signature,
+    settings: Settings,
+}
+
+impl PartialEq for SetConfig {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for SetConfig {}
+
+impl Hash for SetConfig {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+impl ScalarUDFImpl for SetConfig {
+    fn name(&self) -> &str {
+        "set_config"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let arrays = args
+            .args
+            .iter()
+            .map(|arg| arg.to_array(args.number_rows))
+            .collect::<DfResult<Vec<_>>>()?;
+        let text = |i: usize| {
+            let texts: Option<&StringArray> = arrays[i].as_string_opt();
+            texts.ok_or_else(|| to_datafusion(Error::internal("a setting is text")))
+        };
+        let (names, values) = (text(0)?, text(1)?);
+        let local = arrays[2].as_boolean();
+        let set = (0..names.len()).map(|row| {
+            if names.is_null(row) || values.is_null(row) {
+                return Ok(None);
+            }
+            if local.is_valid(row) && local.value(row) {
+                let message = "set_config() for the current transaction is not supported";
+                return Err(to_datafusion(Error::unsupported(message)));
+            }
+            self.settings
+                .request(names.value(row), values.value(row))
+                .map(Some)
+                .map_err(to_datafusion)
+        });
+        Ok(ColumnarValue::Array(Arc::new(set.collect::<DfResult<StringArray>>()?)))
     }
 }

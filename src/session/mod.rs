@@ -215,6 +215,9 @@ impl Session {
     ) -> Result<Outcome> {
         let statement = &prepared.parsed.statement;
         self.check_transaction(statement)?;
+        if self.settings.apply_requested() {
+            self.settings_changed()?;
+        }
         if self.implicit && self.needs_own_writes(statement) {
             self.apply_block().await?;
         }
@@ -248,7 +251,7 @@ impl Session {
                 command("RESET")
             }
             Statement::SetTransaction { .. } => command("SET"),
-            Statement::Begin { .. } => self.begin(),
+            Statement::Begin { .. } => self.begin(&prepared.parsed.sql),
             Statement::Commit { .. } => self.commit().await,
             Statement::Rollback { .. } => self.rollback(),
             Statement::Discard(_) => {
@@ -285,14 +288,16 @@ impl Session {
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<Outcome> {
+    fn begin(&mut self, sql: &str) -> Result<Outcome> {
         if self.status == TransactionStatus::InBlock {
             let message = "there is already a transaction in progress";
             self.notices.push(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         }
         self.status = TransactionStatus::InBlock;
         self.implicit = false;
-        command("BEGIN")
+        // The one statement whose tag is in the words it was written with.
+        let start = sql.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
+        command(if start { "START TRANSACTION" } else { "BEGIN" })
     }
 
     /// The statements of one query string are applied together, as PostgreSQL does without BEGIN. What the session cannot

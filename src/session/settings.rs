@@ -1,7 +1,10 @@
 //! Settings: what SET, RESET and SHOW work on, with PostgreSQL's names, defaults and checks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result, SqlState};
 use crate::types::{ByteaOutput, IntervalStyle, TextStyle, TimeZone};
@@ -43,6 +46,7 @@ const SETTINGS: &[Known] = &[
     fixed("integer_datetimes", "on", true),
     reported("IntervalStyle", "postgres"),
     reported("is_superuser", "on"),
+    known("jit", "off"),
     known("lock_timeout", "0"),
     fixed("max_connections", "1000", false),
     fixed("max_identifier_length", "63", false),
@@ -63,13 +67,15 @@ const SETTINGS: &[Known] = &[
 
 /// Prefixes of settings of other systems whose clients set them at connect: kept, without effect.
 const FOREIGN_PREFIXES: &[&str] =
-    &["rw_", "streaming_", "enable_", "plan_cache_", "jit", "log_", "work_mem"];
+    &["rw_", "streaming_", "enable_", "plan_cache_", "jit_", "log_", "work_mem"];
 
 /// One session's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     values: BTreeMap<String, String>,
     user: String,
+    /// What set_config() was called with since [`Settings::apply_requested`], shared with the statement that calls it.
+    requested: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 fn find(name: &str) -> Option<&'static Known> {
@@ -90,7 +96,7 @@ fn invalid(name: &str, value: &str) -> Error {
 
 impl Settings {
     pub fn new(user: &str) -> Settings {
-        Settings { values: BTreeMap::new(), user: user.to_owned() }
+        Settings { values: BTreeMap::new(), user: user.to_owned(), requested: Arc::default() }
     }
 
     pub fn user(&self) -> &str {
@@ -144,6 +150,25 @@ impl Settings {
         let value = checked(known.name, value)?;
         self.values.insert(known.name.to_lowercase(), value);
         Ok(())
+    }
+
+    /// set_config(): checks a value and gives it as it is kept. It takes effect with the session's next statement, since the
+    /// one that calls the function is running.
+    pub fn request(&self, name: &str, value: &str) -> Result<String> {
+        let mut changed = self.clone();
+        changed.set(name, Some(&[value.to_owned()]))?;
+        self.requested.lock().push((name.to_owned(), value.to_owned()));
+        changed.show(name)
+    }
+
+    /// Applies what was requested; whether that was anything.
+    pub fn apply_requested(&mut self) -> bool {
+        let requested = std::mem::take(&mut *self.requested.lock());
+        // Each was checked when it was requested.
+        requested.iter().for_each(|(name, value)| {
+            let _ = self.set(name, Some(std::slice::from_ref(value)));
+        });
+        !requested.is_empty()
     }
 
     /// RESET; `None` is ALL.
@@ -234,9 +259,9 @@ fn checked(name: &'static str, value: String) -> Result<String> {
             "UTF8" | "UNICODE" | "SQLASCII" => Ok("UTF8".to_owned()),
             _ => Err(invalid(name, &value).with_detail("Only UTF8 is supported.")),
         },
-        "DateStyle" => match value.to_uppercase().starts_with("ISO") {
-            true => Ok("ISO, MDY".to_owned()),
-            false => Err(invalid(name, &value).with_detail("Only the ISO style is supported.")),
+        "DateStyle" => match value.to_uppercase().replace(' ', "").as_str() {
+            "ISO" | "ISO,MDY" | "MDY,ISO" | "ISO,US" | "MDY" => Ok("ISO, MDY".to_owned()),
+            _ => Err(invalid(name, &value).with_detail("Only \"ISO, MDY\" is supported.")),
         },
         "IntervalStyle" => one_of(&["postgres", "iso_8601"]),
         "statement_timeout" | "lock_timeout" | "idle_in_transaction_session_timeout" => {

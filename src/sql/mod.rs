@@ -27,7 +27,8 @@ use crate::error::{Error, Result};
 
 pub use canonical::{RedactedOptions, create_sql, quote_identifier, quote_literal};
 pub use names::{
-    OutputName, expand_names, expr_name, item_names, name_derived_columns, output_names, type_name,
+    OutputName, UNIQUE_MARK, expand_names, expr_name, item_names, name_derived_columns,
+    output_names, type_name,
 };
 pub use position::locate;
 pub use relations::{placeholders, referenced_relations};

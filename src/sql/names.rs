@@ -13,6 +13,9 @@ use sqlparser::ast::{
 
 use super::fold_identifier;
 
+/// Ends the visible part of a column name that had to be made unique inside a plan.
+pub const UNIQUE_MARK: char = '\u{1}';
+
 /// What an expression without a better name is called.
 const UNNAMED: &str = "?column?";
 
@@ -212,8 +215,8 @@ fn with_zone(zone: &ast::TimezoneInfo) -> bool {
 /// Gives PostgreSQL's names as aliases inside of subqueries and common table expressions, so that
 /// `SELECT count FROM (SELECT count(*) FROM t) x` finds its column.
 ///
-/// Where several expressions of one select list have the same name, each gets another name (`?column?:1`), so that a
-/// reference to it fails instead of finding one of them. At the top level only what DataFusion would refuse as a duplicate is
+/// Where several expressions of one select list have the same name, each gets another name ([`UNIQUE_MARK`] and a number
+/// behind it), so that a reference to it fails instead of finding one of them. At the top level only what DataFusion would refuse as a duplicate is
 /// renamed: take [`output_names`] before this.
 pub fn name_derived_columns(query: &mut ast::Query) {
     let ControlFlow::Continue(()) = VisitMut::visit(query, &mut Namer { depth: 0 });
@@ -275,7 +278,7 @@ fn name_items(items: &mut [SelectItem], top_level: bool) {
         let OutputName::Named(name) = name else { continue };
         let unique = counts[name.as_str()] == 1;
         let nth = seen.entry(name).and_modify(|n| *n += 1).or_insert(1);
-        let distinct = || Ident::with_quote('"', format!("{name}:{nth}"));
+        let distinct = || Ident::with_quote('"', format!("{name}{UNIQUE_MARK}{nth}"));
         match item {
             SelectItem::UnnamedExpr(expr) => {
                 let column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));

@@ -531,7 +531,7 @@ fn names_of_a_planned_query_are_ours_around_the_wildcard() {
         "?column? a b count"
     );
     assert_eq!(of("select 1, 1", &["Int64(1)", "x"]), "?column? ?column?");
-    assert_eq!(of("select *, 1, * from t", &["a", "x", "a:1"]), "a x a:1");
+    assert_eq!(of("select *, 1, * from t", &["a", "x", "a\u{1}1"]), "a x a\u{1}1");
 }
 
 fn derived(sql: &str) -> String {
@@ -554,14 +554,14 @@ fn derived_columns_get_their_names_as_aliases() {
         ),
         (
             "select 1 from (select 1, 2, a from t) x",
-            "SELECT 1 FROM (SELECT 1 AS \"?column?:1\", 2 AS \"?column?:2\", a FROM t) x",
+            "SELECT 1 FROM (SELECT 1 AS \"?column?\u{1}1\", 2 AS \"?column?\u{1}2\", a FROM t) x",
         ),
         (
             "select a, a, count(*), count(*) from t",
-            "SELECT a, a AS \"a:2\", count(*), count(*) AS \"count:2\" FROM t",
+            "SELECT a, a AS \"a\u{1}2\", count(*), count(*) AS \"count\u{1}2\" FROM t",
         ),
-        ("select *, a from t", "SELECT *, a AS \"a:1\" FROM t"),
-        ("select 1 as a, 2 as a", "SELECT 1 AS a, 2 AS \"a:2\""),
+        ("select *, a from t", "SELECT *, a AS \"a\u{1}1\" FROM t"),
+        ("select 1 as a, 2 as a", "SELECT 1 AS a, 2 AS \"a\u{1}2\""),
         (
             "select * from (select x.*, y.b from x, y) z",
             "SELECT * FROM (SELECT x.*, y.b FROM x, y) z",

@@ -23,6 +23,7 @@ mod text_in;
 mod text_out;
 
 pub use binary_in::{parse_binary, utf8_text};
+pub use calendar::{civil_of_days, days_in_month, days_of_civil};
 pub use column::ColumnWriter;
 pub use json::{jsonb_of_text, validate_json};
 pub use pg_type::{

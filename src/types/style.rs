@@ -4,7 +4,7 @@
 //! while a statement runs.
 
 use chrono::{Offset, TimeZone as _};
-use chrono_tz::Tz;
+use chrono_tz::{OffsetName, Tz};
 
 use super::calendar::{MICROS_PER_SECOND, civil_of_days, days_of_civil, split_micros};
 
@@ -96,6 +96,22 @@ impl TimeZone {
             TimeZone::Named(Tz::UTC) => 0,
             TimeZone::Named(zone) => {
                 zone.offset_from_utc_datetime(&naive(micros)).fix().local_minus_utc()
+            }
+        }
+    }
+
+    /// What the zone is called at an instant, such as `CEST`; a fixed distance is called by itself.
+    pub fn abbreviation_at(&self, micros: i64) -> String {
+        match self {
+            TimeZone::Named(zone) => zone
+                .offset_from_utc_datetime(&naive(micros))
+                .abbreviation()
+                .map_or_else(|| self.name(), str::to_owned),
+            TimeZone::Fixed(seconds) => {
+                let sign = if *seconds < 0 { '-' } else { '+' };
+                let (hours, minutes) = (seconds.abs() / 3600, seconds.abs() % 3600 / 60);
+                let tail = if minutes == 0 { String::new() } else { format!(":{minutes:02}") };
+                format!("{sign}{hours:02}{tail}")
             }
         }
     }

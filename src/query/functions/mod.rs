@@ -10,7 +10,9 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 use super::arithmetic::{self, Operation};
 
+mod absolute;
 mod aggregates;
+pub(super) mod arrays;
 mod bytes;
 pub(super) mod datetime;
 mod exact_sum;
@@ -19,6 +21,11 @@ pub(super) mod json;
 mod json_contains;
 pub(super) mod math;
 pub(super) mod missing;
+mod moment_pattern;
+mod moment_reader;
+mod number_pattern;
+mod patterns;
+pub(super) mod similar;
 mod values;
 
 /// Every scalar function, ours last so that they win over DataFusion's.
@@ -29,11 +36,14 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
         datafusion::functions::math::signum().as_ref().clone().with_aliases(["sign"]),
     ));
     functions.extend(Operation::ALL.map(arithmetic::function));
+    functions.extend(absolute::all());
     functions.extend(bytes::all());
     functions.extend(datetime::all());
     functions.extend(json::all());
     functions.extend(json_contains::all());
     functions.extend(math::all());
+    functions.extend(patterns::all());
+    functions.extend(similar::all());
     functions.extend(values::all());
     functions
 }
