@@ -109,9 +109,16 @@ pub struct BenchArgs {
 #[derive(Debug, Subcommand)]
 pub enum BenchSuite {
     /// Single operators on one worker
-    Operators,
+    Operators(OperatorsArgs),
     /// The Nexmark queries as materialized views
     Nexmark(NexmarkArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct OperatorsArgs {
+    /// Cases to run, such as join,filter_project [default: all]
+    #[arg(long, value_name = "CASE,CASE", value_delimiter = ',')]
+    pub cases: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -648,8 +655,12 @@ mod tests {
         assert_eq!(args.queries, ["q0", "q4"]);
         assert_eq!((args.events, args.source), (DEFAULT_BENCH_EVENTS, BenchSource::Kafka));
         assert!(args.workers().unwrap() >= 1);
-        let operators = parse(&["tidewater", "bench", "operators"]).unwrap();
-        assert!(matches!(operators, Command::Bench(BenchArgs { suite: BenchSuite::Operators })));
+        let bench = parse(&["tidewater", "bench", "operators", "--cases", "join,join_view"]);
+        let Command::Bench(BenchArgs { suite: BenchSuite::Operators(args) }) = bench.unwrap()
+        else {
+            panic!("not a bench of operators")
+        };
+        assert_eq!(args.cases, ["join", "join_view"]);
         let Command::Demo(demo) = parse(&["tidewater", "demo", "--listen", "127.0.0.1:0"]).unwrap()
         else {
             panic!("not a demo")

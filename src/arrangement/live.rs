@@ -5,7 +5,7 @@
 //! serializable, and never before what workers may have forgotten.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
@@ -118,7 +118,7 @@ impl LiveTable {
                 latencies.push(seconds);
             }
         }
-        self.progress.notify();
+        self.progress.advanced();
     }
 
     /// Called by worker `shard`: its newest version, the same rows in less memory. Nobody asks for earlier ones.
@@ -203,6 +203,8 @@ pub struct Progress {
     /// When the last epoch was closed.
     closed: Mutex<Option<(Epoch, Instant)>>,
     coordinator: OnceLock<Thread>,
+    /// The coordinator can do nothing more until some frontier has moved.
+    awaited: AtomicBool,
 }
 
 impl Progress {
@@ -221,8 +223,31 @@ impl Progress {
         (closed == epoch).then(|| at.elapsed().as_secs_f64())
     }
 
-    pub fn notify(&self) {
+    /// The coordinator is about to look once more and then to park; whether the next frontier that moves is to wake it.
+    /// Waking a thread costs the worker more than an epoch of a few rows, so nobody is woken who has nothing to do then.
+    pub fn set_awaited(&self, awaited: bool) {
+        self.awaited.store(awaited, Ordering::SeqCst);
+        // What the coordinator looks at next was stored either before this, so that it is seen, or by a worker that
+        // finds the flag afterwards.
+        fence(Ordering::SeqCst);
+    }
+
+    /// A frontier has moved.
+    fn advanced(&self) {
         self.changed.notify_waiters();
+        fence(Ordering::SeqCst);
+        if self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::SeqCst) {
+            self.wake_coordinator();
+        }
+    }
+
+    /// Something else has changed, which is rare: an object has failed or has its earlier rows.
+    fn notify(&self) {
+        self.changed.notify_waiters();
+        self.wake_coordinator();
+    }
+
+    fn wake_coordinator(&self) {
         if let Some(thread) = self.coordinator.get() {
             thread.unpark();
         }
@@ -237,7 +262,7 @@ pub struct ReadClock {
 
 #[derive(Default)]
 struct ClockState {
-    /// No later read may be before this: the last epoch acknowledged to a writer or shown to a reader.
+    /// No later read may be before this: the last epoch acknowledged to a writer, shown to a reader or complete everywhere.
     floor: Epoch,
     pins: BTreeMap<Epoch, usize>,
 }

@@ -41,6 +41,52 @@ const _: () = {
     is_shared::<Snapshot>();
 };
 
+/// What becomes of matches: the place of the key in its batch, and the stored row.
+trait Visitor {
+    /// Whether another key is to be looked up.
+    fn wants_key(&self) -> bool;
+
+    /// Takes a match; whether the key's further ones are wanted.
+    fn visit(&mut self, key: usize, row: u32) -> bool;
+}
+
+/// Takes the matches as pairs, of no further key once there are enough.
+struct Collect<'a> {
+    pairs_max: usize,
+    probe_rows: &'a mut Vec<u32>,
+    stored_rows: &'a mut Vec<u32>,
+}
+
+impl Visitor for Collect<'_> {
+    #[inline(always)]
+    fn wants_key(&self) -> bool {
+        self.probe_rows.len() < self.pairs_max
+    }
+
+    #[inline(always)]
+    fn visit(&mut self, key: usize, row: u32) -> bool {
+        self.probe_rows.push(key as u32);
+        self.stored_rows.push(row);
+        true
+    }
+}
+
+/// Notes which keys have a match.
+struct Mark<'a>(&'a mut [bool]);
+
+impl Visitor for Mark<'_> {
+    #[inline(always)]
+    fn wants_key(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn visit(&mut self, key: usize, _row: u32) -> bool {
+        self.0[key] = true;
+        false
+    }
+}
+
 /// Which rows of a chunk are visible.
 enum Visible {
     None,
@@ -120,59 +166,69 @@ impl Snapshot {
         probe_rows: &mut Vec<u32>,
         stored_rows: &mut Vec<u32>,
     ) {
+        self.probe_some(keys, hashes, usize::MAX, probe_rows, stored_rows);
+    }
+
+    /// As [`Snapshot::probe`], but takes up no further key once there are `pairs_max` pairs. Returns how many keys are done: at
+    /// least one, of several.
+    pub fn probe_some(
+        &self,
+        keys: &[ArrayRef],
+        hashes: &[u64],
+        pairs_max: usize,
+        probe_rows: &mut Vec<u32>,
+        stored_rows: &mut Vec<u32>,
+    ) -> usize {
         probe_rows.clear();
         stored_rows.clear();
-        self.matches(keys, hashes, |i, row| {
-            probe_rows.push(i as u32);
-            stored_rows.push(row);
-            true
-        });
+        self.matches(keys, hashes, &mut Collect { pairs_max, probe_rows, stored_rows })
     }
 
     /// Whether each key has a match, one answer a key; the contents of `out` are replaced.
     pub fn contains_keys(&self, keys: &[ArrayRef], hashes: &[u64], out: &mut Vec<bool>) {
         out.clear();
         out.resize(hashes.len(), false);
-        self.matches(keys, hashes, |i, _| {
-            out[i] = true;
-            false
-        });
+        self.matches(keys, hashes, &mut Mark(out));
     }
 
-    /// Calls `visit` with each match until it says that the key needs no more.
-    fn matches(&self, keys: &[ArrayRef], hashes: &[u64], visit: impl FnMut(usize, u32) -> bool) {
+    /// Shows matches to a visitor, key by key; returns how many keys it wanted.
+    fn matches(&self, keys: &[ArrayRef], hashes: &[u64], visitor: &mut impl Visitor) -> usize {
         debug_assert_eq!(keys.len(), self.shape.key.len(), "one array a key column");
         if self.limit == 0 {
-            return;
+            return hashes.len();
         }
         if self.shape.key.is_empty() {
-            return self.all_match(hashes.len(), visit);
+            return self.all_match(hashes.len(), visitor);
         }
         let probes: Vec<Column> = keys.iter().map(|k| Column::new(k.as_ref())).collect();
         match (&self.shape.key[..], &probes[..]) {
             ([k], [probe]) if probe.nulls.is_none() && probe.words().is_some() => {
                 let words = probe.words().unwrap_or_default();
-                self.walk(hashes, visit, |chunk, at, i| {
+                self.walk(hashes, visitor, |chunk, at, i| {
                     let stored = &chunk.columns[*k];
                     stored.words().is_some_and(|s| s[at] == words[i]) && !stored.is_null(at)
                 })
             }
-            (key, probes) => self.walk(hashes, visit, |chunk, at, i| {
+            (key, probes) => self.walk(hashes, visitor, |chunk, at, i| {
                 key.iter().zip(probes).all(|(&k, p)| chunk.columns[k].equals(at, p, i))
             }),
         }
     }
 
     /// Every visible row for every probe, of an arrangement without key columns.
-    fn all_match(&self, probes: usize, mut visit: impl FnMut(usize, u32) -> bool) {
+    fn all_match(&self, probes: usize, visitor: &mut impl Visitor) -> usize {
         let rows: Vec<u32> = (0..self.limit).filter(|&row| self.is_visible(row)).collect();
         for i in 0..probes {
+            if !visitor.wants_key() {
+                return i;
+            }
             for &row in &rows {
-                if !visit(i, row) {
+                if !visitor.visit(i, row) {
                     break;
                 }
             }
         }
+        probes
     }
 
     /// Walks the chains of all hashes: first their heads, then the rows behind them, asking for cache
@@ -181,9 +237,9 @@ impl Snapshot {
     fn walk(
         &self,
         hashes: &[u64],
-        mut visit: impl FnMut(usize, u32) -> bool,
+        visitor: &mut impl Visitor,
         equal: impl Fn(&Chunk, usize, usize) -> bool,
-    ) {
+    ) -> usize {
         let mut heads = Vec::with_capacity(hashes.len());
         for (i, &hash) in hashes.iter().enumerate() {
             if let Some(&ahead) = hashes.get(i + AHEAD) {
@@ -200,17 +256,21 @@ impl Snapshot {
                 self.links.prefetch(ahead);
                 self.deaths.prefetch(ahead);
             }
+            if !visitor.wants_key() {
+                return i;
+            }
             let mut row = head;
             while row != NIL {
                 if self.is_visible(row) {
                     let (chunk, at) = self.chunks.locate(row);
-                    if equal(chunk, at, i) && !visit(i, row) {
+                    if equal(chunk, at, i) && !visitor.visit(i, row) {
                         break;
                     }
                 }
                 row = self.links.get(row);
             }
         }
+        hashes.len()
     }
 
     /// The rows of these ids, as probing gave them, in that order: one array a column of the schema.

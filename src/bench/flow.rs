@@ -68,6 +68,8 @@ pub struct Flow {
     workers: Workers,
     inputs: Vec<(ObjectId, Arc<LiveTable>)>,
     view: Arc<LiveTable>,
+    progress: Arc<Progress>,
+    clock: Arc<ReadClock>,
     open: Epoch,
     /// Epochs that the view may be behind.
     view_lag: u64,
@@ -88,7 +90,7 @@ impl Flow {
         // Whoever feeds waits for the workers on this thread.
         progress.set_coordinator(std::thread::current());
         let clock = Arc::new(ReadClock::default());
-        let mut pool = Workers::start(workers, clock, Epoch::ZERO.next())?;
+        let mut pool = Workers::start(workers, clock.clone(), Epoch::ZERO.next())?;
         let spec = |object, name: &str, schema: &SchemaRef, key: Option<Vec<usize>>, stored| {
             let live = LiveTable::new(
                 name.to_owned(),
@@ -120,7 +122,8 @@ impl Flow {
         let view = hub.live.clone();
         let open = Epoch::ZERO.next();
         pool.send(Command::Install(Arc::new(ViewSpec { hub, plan, backfill: vec![] }), open));
-        Ok(Flow { workers: pool, inputs: fed, view, open, view_lag: EPOCHS_IN_FLIGHT })
+        let view_lag = EPOCHS_IN_FLIGHT;
+        Ok(Flow { workers: pool, inputs: fed, view, progress, clock, open, view_lag })
     }
 
     /// Adds rows to the open epoch.
@@ -138,6 +141,9 @@ impl Flow {
     pub fn close(&mut self) -> Result<()> {
         let behind = |epochs| self.open.0.saturating_sub(epochs);
         self.wait(behind(EPOCHS_IN_FLIGHT), behind(self.view_lag))?;
+        // As in the coordinator, what every object has passed is forgotten.
+        let complete = self.inputs.iter().map(|(_, live)| live.complete()).min();
+        self.clock.raise(self.view.complete().min(complete.unwrap_or(Epoch::ZERO)));
         self.workers.send(Command::Close(self.open, None));
         self.open = self.open.next();
         Ok(())
@@ -154,12 +160,20 @@ impl Flow {
             if let Some(error) = self.view.failure() {
                 return Err(error.clone());
             }
-            let applied = self.inputs.iter().all(|(_, live)| live.complete().0 >= inputs);
-            if applied && self.view.complete().0 >= view {
+            if self.applied(inputs, view) {
                 return Ok(());
             }
-            std::thread::park_timeout(PARK);
+            self.progress.set_awaited(true);
+            if !self.applied(inputs, view) {
+                std::thread::park_timeout(PARK);
+            }
+            self.progress.set_awaited(false);
         }
+    }
+
+    fn applied(&self, inputs: u64, view: u64) -> bool {
+        self.inputs.iter().all(|(_, live)| live.complete().0 >= inputs)
+            && self.view.complete().0 >= view
     }
 
     /// Rows of all changes of the result so far, errors not counted.

@@ -16,7 +16,7 @@ use crate::config::{BenchArgs, BenchSuite, LogFormat};
 pub fn run(args: BenchArgs) -> Result<(), String> {
     crate::serve::start_logs(LogFormat::Text);
     match args.suite {
-        BenchSuite::Operators => operators::run().map_err(|e| e.to_string()),
+        BenchSuite::Operators(args) => operators::run(&args.cases),
         BenchSuite::Nexmark(args) => nexmark::run(args),
     }
 }

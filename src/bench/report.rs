@@ -53,6 +53,11 @@ impl Meter {
         Meter { cpu_seconds: ProcessUsage::now().cpu_seconds, began: Instant::now() }
     }
 
+    /// Since the start.
+    pub fn seconds(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
     pub fn stop(self) -> Measured {
         let seconds = self.began.elapsed().as_secs_f64();
         let usage = ProcessUsage::now();

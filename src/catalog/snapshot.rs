@@ -129,7 +129,9 @@ impl CatalogSnapshot {
         if let Some(object) = self.find(schema, name) {
             return Some(Relation::Object(object.clone()));
         }
-        let schema = [PG_CATALOG, INFORMATION_SCHEMA].into_iter().find(|s| *s == schema)?;
+        let schema = [PG_CATALOG, INFORMATION_SCHEMA, TIDEWATER_SCHEMA]
+            .into_iter()
+            .find(|s| *s == schema)?;
         system::is_system_table(schema, name)
             .then(|| Relation::System { schema, name: name.to_owned() })
     }

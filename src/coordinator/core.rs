@@ -122,12 +122,23 @@ impl Core {
         let _ = started.send(outcome);
         while !self.stopping {
             if !self.round() && !self.stopping {
-                std::thread::park_timeout(PARK);
+                self.park();
             }
         }
         self.sources.clear();
         self.backfills.clear();
         self.workers.stop();
+    }
+
+    /// Sleeps until there is a request, a reader has something or, where anything waits for it, a frontier moves.
+    fn park(&mut self) {
+        let waiting = self.dirty || !self.pending.is_empty() || !self.backfills.is_empty();
+        self.shared.progress.set_awaited(waiting || !self.sources.is_empty());
+        // A frontier may have moved after the last look and before that was said.
+        if !self.round() && !self.stopping {
+            std::thread::park_timeout(PARK);
+        }
+        self.shared.progress.set_awaited(false);
     }
 
     /// Does what can be done now; false when there was nothing.
@@ -225,6 +236,7 @@ impl Core {
         if !self.memory.update(&self.shared, Epoch(complete)) {
             return;
         }
+        self.raise_clock();
         if self.shared.memory.pressure() != Pressure::RefuseWrites {
             return;
         }
@@ -238,6 +250,21 @@ impl Core {
                 view.fail(error);
             }
         }
+    }
+
+    /// Lets later reads begin where every object has arrived, so that what is older is forgotten also while nobody reads.
+    /// Views that are still being filled are waited for by their readers.
+    fn raise_clock(&mut self) {
+        let live = self.shared.live.load();
+        let arrived = live
+            .iter()
+            .filter(|(_, live)| live.failure().is_none() && live.is_attached())
+            .filter(|(id, live)| {
+                !self.filling.iter().any(|(view, at)| view == *id && live.complete() < *at)
+            })
+            .map(|(_, live)| live.complete())
+            .fold(self.open.prev(), Epoch::min);
+        self.shared.clock.raise(arrived);
     }
 
     fn take_writes(&mut self) {

@@ -2,7 +2,8 @@
 //!
 //! In one activation the frontier may have passed an epoch while rows of the next are already there: batches are queued by
 //! epoch, and cores see epochs one after the other. A core that fails or panics marks its object failed and is
-//! not called again; the rest of the worker goes on. Work in one activation is bounded by [`FUEL_BATCHES`]. Whatever keeps state
+//! not called again; the rest of the worker goes on. Work in one activation is bounded by [`FUEL_BATCHES`] and
+//! [`JOIN_FUEL`]. Whatever keeps state
 //! takes a seat in the object's [`steps`](super::steps), where checkpoints find it.
 
 use std::cell::{Cell, RefCell};
@@ -25,11 +26,13 @@ use crate::arrangement::live::LiveTable;
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
-use crate::operators::join::{Join, Versions, poisoned};
+use crate::operators::join::{Join, JoinEpoch, Versions, poisoned};
 use crate::operators::{Operator, Output, StateChange};
 
 /// Batches processed in one activation before other dataflows get their turn.
 const FUEL_BATCHES: usize = 64;
+/// Rows and pairs that a join looks at in one activation: a few milliseconds.
+const JOIN_FUEL: usize = 1 << 17;
 /// Rows that compaction of a join input may move per epoch.
 const COMPACTION_ROWS: usize = 16_384;
 
@@ -52,6 +55,10 @@ pub struct Context {
     pub table: RouteTable,
     /// What its dataflow keeps: for checkpoints and metrics.
     pub steps: Rc<Steps>,
+    /// There is one worker, to which all rows belong.
+    pub alone: bool,
+    /// Bytes of results that wait until their epoch is complete.
+    pub waiting_bytes: Rc<Cell<usize>>,
 }
 
 impl Context {
@@ -75,6 +82,11 @@ impl Context {
         false
     }
 
+    /// Where rows have to go: nowhere when there is one worker.
+    fn route(&self, route: Route) -> Route {
+        if self.alone { Route::Local } else { route }
+    }
+
     fn pact(
         &self,
         key: Vec<usize>,
@@ -95,16 +107,68 @@ struct Queued {
     batches: VecDeque<ChangeBatch>,
 }
 
-/// An operator with one input. `first_epoch`: emit in this epoch also without rows (global aggregates).
+/// Stateless operators behind another one, run in its place: each operator of timely's own costs every epoch several
+/// microseconds, whatever the rows.
+#[derive(Default)]
+pub struct Chain(Vec<Box<dyn Operator>>);
+
+impl Chain {
+    /// These behind `first`.
+    pub fn after(mut self, first: impl Operator + 'static) -> Chain {
+        self.0.insert(0, Box::new(first));
+        self
+    }
+
+    /// Takes what an operator has put out through all of them; errors pass.
+    fn run(&mut self, out: &mut Output) -> Result<()> {
+        for link in &mut self.0 {
+            for change in std::mem::take(&mut out.batches) {
+                match change.is_errors() {
+                    true => out.push(change),
+                    false => link.apply(0, change, out)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Stateless operators behind what has no place for them.
+pub fn chain<'s>(stream: Changes<'s>, context: &Context, mut chain: Chain) -> Changes<'s> {
+    if chain.0.is_empty() {
+        return stream;
+    }
+    let context = context.clone();
+    // Rows pass at once: frontiers are none of its business.
+    stream.unary::<Builder, _, _, _>(Pipeline, "chain", move |_cap, _info| {
+        let mut out = Output::default();
+        move |input, output| {
+            input.for_each(|time, data| {
+                out.push(std::mem::take(data));
+                if !context.guard("chain", || chain.run(&mut out)) {
+                    out.batches.clear();
+                }
+                for mut change in out.batches.drain(..) {
+                    output.session(&time).give_container(&mut change);
+                }
+            });
+        }
+    })
+}
+
+/// An operator with one input, and stateless ones behind it. `first_epoch`: emit in this epoch also without rows (global
+/// aggregates).
 pub fn unary<'s>(
     stream: Changes<'s>,
     route: Route,
     context: &Context,
     name: &'static str,
     core: Box<dyn Operator>,
+    chain: Chain,
     first_epoch: Option<u64>,
 ) -> Changes<'s> {
-    match route {
+    let core = (core, chain);
+    match context.route(route) {
         Route::Local => unary_over(stream, Pipeline, context, name, core, first_epoch),
         Route::Key(key) => unary_over(stream, context.pact(key), context, name, core, first_epoch),
     }
@@ -115,7 +179,7 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
     pact: P,
     context: &Context,
     name: &'static str,
-    core: Box<dyn Operator>,
+    (core, mut chain): (Box<dyn Operator>, Chain),
     first_epoch: Option<u64>,
 ) -> Changes<'s> {
     let scope = stream.scope();
@@ -155,7 +219,10 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 seat.reached(epoch);
                 let queued = entry.get_mut();
                 while let Some(change) = queued.batches.pop_front() {
-                    context.guard(name, || core.borrow_mut().apply(0, change, &mut out));
+                    context.guard(name, || {
+                        core.borrow_mut().apply(0, change, &mut out)?;
+                        chain.run(&mut out)
+                    });
                     for mut change in out.batches.drain(..) {
                         output.session(&queued.cap).give_container(&mut change);
                     }
@@ -168,7 +235,10 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 if epoch == below {
                     break;
                 }
-                context.guard(name, || core.borrow_mut().emit(Epoch(epoch), &mut out));
+                context.guard(name, || {
+                    core.borrow_mut().emit(Epoch(epoch), &mut out)?;
+                    chain.run(&mut out)
+                });
                 for mut change in out.batches.drain(..) {
                     output.session(&queued.cap).give_container(&mut change);
                 }
@@ -230,10 +300,22 @@ pub fn arrange<'s>(
         arrangement: Rc::new(RefCell::new(arrangement)),
         hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
     };
-    let seat = context.seat("arrange", Rc::new(RefCell::new(arranged.clone())));
-    let (mine, context_) = (arranged.clone(), context.clone());
-    let pact = context.pact(key);
-    let stream = stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
+    let stream = match context.route(Route::Key(key)) {
+        Route::Local => arrange_over(stream, Pipeline, context, arranged.clone()),
+        Route::Key(key) => arrange_over(stream, context.pact(key), context, arranged.clone()),
+    };
+    (stream, arranged)
+}
+
+fn arrange_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
+    stream: Changes<'s>,
+    pact: P,
+    context: &Context,
+    mine: Arranged,
+) -> Changes<'s> {
+    let context = context.clone();
+    let seat = context.seat("arrange", Rc::new(RefCell::new(mine.clone())));
+    stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
         drop(cap);
         let mut queue: BTreeMap<u64, (Capability<u64>, Vec<ChangeBatch>)> = BTreeMap::new();
         move |(input, frontier), output| {
@@ -257,7 +339,7 @@ pub fn arrange<'s>(
                 }
                 let (epoch, (cap, mut changes)) = entry.remove_entry();
                 seat.reached(epoch);
-                let applied = context_.guard("arrange", || {
+                let applied = context.guard("arrange", || {
                     mine.arrangement.borrow_mut().apply(Epoch(epoch), &changes)?;
                     mine.compact(COMPACTION_ROWS);
                     Ok(())
@@ -273,29 +355,31 @@ pub fn arrange<'s>(
             mine.arrangement.borrow_mut().advance(complete);
             seat.reached(below);
         }
-    });
-    (stream, arranged)
+    })
 }
 
-/// A join of two arranged streams.
+/// A join of two arranged streams, and stateless operators behind it. An epoch whose output is large is done over many activations, between which other
+/// dataflows have their turn and the operators behind take what there is.
 pub fn join<'s>(
     left: (Changes<'s>, Arranged),
     right: (Changes<'s>, Arranged),
     core: Join,
-    poisons: [bool; 2],
+    mut chain: Chain,
     context: &Context,
 ) -> Changes<'s> {
+    let poisons = [core.kind().poisons(0), core.kind().poisons(1)];
     let context = context.clone();
+    let scope = left.0.scope();
     let ((left, l), (right, r)) = (left, right);
     left.binary_frontier::<_, Builder, _, _, _, _>(
         right,
         Pipeline,
         Pipeline,
         "join",
-        move |cap, _info| {
+        move |cap, info| {
             drop(cap);
-            type Pending = (Capability<u64>, [Vec<ChangeBatch>; 2]);
-            let mut queue: BTreeMap<u64, Pending> = BTreeMap::new();
+            let activator = scope.activator_for(info.address);
+            let mut work = JoinWork { core, sides: [l, r], queue: BTreeMap::new(), open: None };
             move |(left, left_frontier), (right, right_frontier), output| {
                 let port = output.output_index();
                 let mut take = |side: usize,
@@ -308,7 +392,8 @@ pub fn join<'s>(
                         }
                         output.session(&time).give_container(&mut change);
                     } else {
-                        let pending = queue
+                        let pending = work
+                            .queue
                             .entry(*time.time())
                             .or_insert_with(|| (time.retain(port), Default::default()));
                         pending.1[side].push(change);
@@ -317,44 +402,82 @@ pub fn join<'s>(
                 left.for_each(|time, data| take(0, time, data));
                 right.for_each(|time, data| take(1, time, data));
                 let below = closed_below(left_frontier).min(closed_below(right_frontier));
-                while let Some(entry) = queue.first_entry() {
-                    if *entry.key() >= below {
+                let mut fuel = JOIN_FUEL;
+                let mut out = Output::default();
+                while fuel > 0 && work.has_more(below) {
+                    let mut done = false;
+                    let step = || {
+                        done = work.step(&mut fuel, &mut out)?;
+                        chain.run(&mut out)
+                    };
+                    if !context.guard("join", step) {
+                        (work.open, work.queue) = (None, BTreeMap::new());
                         break;
                     }
-                    let (epoch, (cap, [dl, dr])) = entry.remove_entry();
-                    let mut out = Output::default();
-                    context
-                        .guard("join", || join_epoch(&core, [&l, &r], epoch, [&dl, &dr], &mut out));
-                    for mut change in out.batches {
-                        output.session(&cap).give_container(&mut change);
+                    if let Some((_, cap, _)) = &work.open {
+                        for mut change in out.batches.drain(..) {
+                            output.session(cap).give_container(&mut change);
+                        }
+                    }
+                    if done {
+                        work.open = None;
                     }
                 }
-                if below != u64::MAX {
-                    for side in [&l, &r] {
-                        side.hold.set(side.hold.get().max(below.saturating_sub(1)));
-                    }
+                if work.has_more(below) {
+                    activator.activate();
                 }
+                work.release(below);
             }
         },
     )
 }
 
-/// One epoch of a join, over its inputs as of the epoch before and of the epoch itself.
-fn join_epoch(
-    core: &Join,
-    sides: [&Arranged; 2],
-    epoch: u64,
-    deltas: [&[ChangeBatch]; 2],
-    out: &mut Output,
-) -> Result<()> {
-    let concat = |parts| ChangeBatch::concat(parts).map_err(|e| Error::internal(e.to_string()));
-    let versions = |side: &Arranged| {
-        let arrangement = side.arrangement.borrow();
-        let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
-        Versions { prev: arrangement.snapshot(prev), now: arrangement.snapshot(now) }
-    };
-    let [left, right] = sides.map(versions);
-    core.epoch(&concat(deltas[0])?, &concat(deltas[1])?, &left, &right, out)
+/// The epochs of a join that have arrived.
+struct JoinWork {
+    core: Join,
+    sides: [Arranged; 2],
+    queue: BTreeMap<u64, (Capability<u64>, [Vec<ChangeBatch>; 2])>,
+    /// The one that is under way.
+    open: Option<(u64, Capability<u64>, JoinEpoch)>,
+}
+
+impl JoinWork {
+    /// Goes on with the epoch under way, which is the next one unless there is one; whether it is done.
+    fn step(&mut self, fuel: &mut usize, out: &mut Output) -> Result<bool> {
+        if self.open.is_none()
+            && let Some((epoch, (cap, [left, right]))) = self.queue.pop_first()
+        {
+            let versions = |side: &Arranged| {
+                let arrangement = side.arrangement.borrow();
+                let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
+                Versions { prev: arrangement.snapshot(prev), now: arrangement.snapshot(now) }
+            };
+            let [l, r] = &self.sides;
+            let begun = self.core.begin([left, right], [versions(l), versions(r)]);
+            self.open = Some((epoch, cap, begun));
+        }
+        match &mut self.open {
+            Some((_, _, epoch)) => self.core.step(epoch, fuel, out),
+            None => Ok(true),
+        }
+    }
+
+    /// Whether an epoch is under way or complete.
+    fn has_more(&self, below: u64) -> bool {
+        self.open.is_some() || self.queue.first_key_value().is_some_and(|(&epoch, _)| epoch < below)
+    }
+
+    /// Tells the arrangements what they may forget: an epoch is joined as of the one before it.
+    fn release(&self, below: u64) {
+        let open = self.open.as_ref().map(|(epoch, ..)| *epoch);
+        let next = open.or(self.queue.first_key_value().map(|(&epoch, _)| epoch));
+        let needed = next.unwrap_or(below).min(below);
+        if needed != u64::MAX {
+            for side in &self.sides {
+                side.hold.set(side.hold.get().max(needed.saturating_sub(1)));
+            }
+        }
+    }
 }
 
 /// The end of an object's dataflow, in a sink that gets each complete epoch that has changes, then
@@ -365,7 +488,7 @@ pub fn sink<'s, S: Sink>(
     context: &Context,
     sink: Rc<RefCell<S>>,
 ) {
-    match route {
+    match context.route(route) {
         Route::Local => sink_over(stream, Pipeline, context, sink),
         Route::Key(key) => sink_over(stream, context.pact(key), context, sink),
     }
@@ -391,8 +514,11 @@ fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>, S: Sink>(
     let mut queue: BTreeMap<u64, Vec<ChangeBatch>> = BTreeMap::new();
     let mut done = 0;
     stream.sink(pact, "hub", move |(input, frontier)| {
+        let waiting = &context.waiting_bytes;
         input.for_each(|time, data| {
-            queue.entry(*time.time()).or_default().push(std::mem::take(data))
+            let change = std::mem::take(data);
+            waiting.set(waiting.get() + change.memory_bytes());
+            queue.entry(*time.time()).or_default().push(change)
         });
         let below = closed_below(frontier);
         if below <= done {
@@ -402,6 +528,8 @@ fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>, S: Sink>(
         let later = queue.split_off(&below);
         for (epoch, changes) in std::mem::replace(&mut queue, later) {
             seat.reached(epoch);
+            let bytes: usize = changes.iter().map(ChangeBatch::memory_bytes).sum();
+            waiting.set(waiting.get().saturating_sub(bytes));
             context.guard("hub", || sink.borrow_mut().apply(epoch, changes));
         }
         context.guard("hub", || {

@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
@@ -18,6 +19,7 @@ use timely::scheduling::Activator;
 
 use super::command::HubSpec;
 use super::glue::{Changes, Sink};
+use super::standing_errors::{self, MESSAGE_BYTES_MAX, StandingErrors};
 use super::steps::{IDLE_COMPACTION_ROWS, ROWS, Stateful, hand_over_rows, take_back_rows};
 use crate::arrangement::live::{LiveTable, ReadClock, Version};
 use crate::arrangement::{Arrangement, Snapshot};
@@ -64,8 +66,7 @@ pub struct Hub {
     /// The columns that say on which worker a row is.
     routed_by: Vec<usize>,
     rows: Option<Arrangement>,
-    errors: Arrangement,
-    poison: i64,
+    errors: StandingErrors,
     /// Rows and bytes as last added to the counters, which all workers share.
     told: (i64, i64),
     applied: u64,
@@ -84,7 +85,14 @@ pub struct Hub {
 pub type HubRef = Rc<RefCell<Hub>>;
 
 impl Hub {
-    pub fn new(spec: &HubSpec, shard: usize, clock: Arc<ReadClock>, applied: Epoch) -> HubRef {
+    /// `of_messages`: its errors are a stream's messages, not a view's rows.
+    pub fn new(
+        spec: &HubSpec,
+        shard: usize,
+        clock: Arc<ReadClock>,
+        applied: Epoch,
+        of_messages: bool,
+    ) -> HubRef {
         let rows = spec.stored.then(|| {
             let key = spec.key.clone().unwrap_or_default();
             Arrangement::new(spec.schema.clone(), key).with_unique_key(spec.key.is_some())
@@ -95,8 +103,7 @@ impl Hub {
             upsert: spec.upsert,
             routed_by: spec.routed_by(),
             rows,
-            errors: Arrangement::new(error_schema(), vec![]),
-            poison: 0,
+            errors: StandingErrors::new(if of_messages { MESSAGE_BYTES_MAX } else { usize::MAX }),
             told: (0, 0),
             applied: applied.0,
             below: applied.next().0,
@@ -131,7 +138,7 @@ impl Hub {
         }
         let errors = self.apply_errors(epoch, errors)?;
         self.applied = epoch;
-        self.unpublished.push((epoch, self.poison));
+        self.unpublished.push((epoch, self.errors.poison));
         for subscription in &self.subscriptions {
             let mut subscription = subscription.borrow_mut();
             for change in rows.iter().chain(&errors) {
@@ -143,39 +150,26 @@ impl Hub {
 
     /// Keeps own errors and poison; returns what readers of this object inherit: errors of rows only (a message that
     /// could not be decoded never was a row).
-    fn apply_errors(&mut self, epoch: u64, errors: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
-        let mut kept = vec![];
+    fn apply_errors(
+        &mut self,
+        epoch: u64,
+        errors: Vec<ChangeBatch>,
+    ) -> Result<Option<ChangeBatch>> {
+        let mut own = vec![];
         for batch in errors {
-            let poison = batch.rows().column(3).as_boolean().clone();
-            let chosen: Vec<u32> = match batch.kind {
-                Kind::Rows | Kind::Errors => (0..batch.len() as u32).collect(),
+            own.push(match batch.kind {
+                Kind::Rows | Kind::Errors => batch,
                 Kind::Inherited => {
-                    (0..batch.len() as u32).filter(|&i| poison.value(i as usize)).collect()
+                    let poison = batch.rows().column(3).as_boolean();
+                    let poison = (0..batch.len()).filter(|&i| poison.value(i)).map(|i| i as u32);
+                    let poison = poison.collect::<Vec<_>>();
+                    batch.take(&poison).map_err(|e| Error::internal(e.to_string()))?
                 }
-            };
-            for &row in &chosen {
-                let weight = batch.weights[row as usize];
-                self.poison += if poison.value(row as usize) { weight } else { 0 };
-                self.live.counters.errors.fetch_add(weight, Ordering::Relaxed);
-            }
-            kept.push(batch.take(&chosen).map_err(|e| Error::internal(e.to_string()))?);
+            });
         }
-        let mut kept = consolidated(kept)?;
-        kept.retain(|k| !k.is_empty());
-        if kept.is_empty() {
-            return Ok(vec![]);
-        }
-        for batch in &mut kept {
-            batch.kind = Kind::Rows;
-        }
-        self.errors.apply(Epoch(epoch), &kept)?;
-        if self.rows.is_none() {
-            return Ok(vec![]);
-        }
-        for batch in &mut kept {
-            batch.kind = Kind::Inherited;
-        }
-        Ok(kept)
+        let (change, more) = self.errors.apply(Epoch(epoch), own)?;
+        self.live.counters.errors.fetch_add(more, Ordering::Relaxed);
+        Ok(change.filter(|_| self.rows.is_some()))
     }
 
     /// Turns upserts and deletes by key into changes of rows: the last one of a key in the epoch wins.
@@ -189,7 +183,8 @@ impl Hub {
         crate::operators::upsert::fold(
             &change,
             arrangement.key(),
-            &arrangement.snapshot(Epoch(self.applied)),
+            // Epochs without rows have not touched it.
+            &arrangement.snapshot(arrangement.epoch()),
         )
     }
 
@@ -200,7 +195,7 @@ impl Hub {
         if let Some(rows) = &mut self.rows {
             rows.advance(complete);
         }
-        self.errors.advance(complete);
+        self.errors.rows.advance(complete);
         let oldest = self.oldest();
         self.compact(oldest, COMPACTION_ROWS);
         // Until told otherwise by `tidy`, which has the time to look.
@@ -226,14 +221,14 @@ impl Hub {
 
     /// Whether work is left.
     fn compact(&mut self, oldest: Epoch, budget_rows: usize) -> bool {
-        let mut left = self.errors.compact(oldest, budget_rows);
+        let mut left = self.errors.rows.compact(oldest, budget_rows);
         if let Some(rows) = &mut self.rows {
             left |= rows.compact(oldest, budget_rows);
             let now = rows.rows() as i64;
             self.live.counters.rows.fetch_add(now - self.told.0, Ordering::Relaxed);
             self.told.0 = now;
         }
-        let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.bytes();
+        let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.rows.bytes();
         self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
         self.told.1 = bytes as i64;
         left
@@ -241,7 +236,7 @@ impl Hub {
 
     /// Whether readers hold memory that is not in use any more.
     fn is_held(&self) -> bool {
-        self.errors.is_held() || self.rows.as_ref().is_some_and(Arrangement::is_held)
+        self.errors.rows.is_held() || self.rows.as_ref().is_some_and(Arrangement::is_held)
     }
 
     /// A version for each epoch with changes that some reader may ask for: epochs that were applied together are
@@ -260,7 +255,7 @@ impl Hub {
         Version {
             epoch,
             rows: self.rows.as_ref().map(|rows| rows.snapshot(epoch)),
-            errors: self.errors.snapshot(epoch),
+            errors: self.errors.rows.snapshot(epoch),
             poison,
         }
     }
@@ -311,9 +306,7 @@ impl Stateful for Hub {
         if let Some(rows) = &mut self.rows {
             state.extend(hand_over_rows(rows, ROWS, self.routed_by.clone())?);
         }
-        // Errors are routed by the whole error row.
-        let key = (0..error_schema().fields().len()).collect();
-        state.extend(hand_over_rows(&mut self.errors, ERRORS, key)?);
+        state.extend(hand_over_rows(&mut self.errors.rows, ERRORS, standing_errors::identity())?);
         Ok(state)
     }
 
@@ -324,12 +317,10 @@ impl Stateful for Hub {
             None if rows.is_empty() => {}
             None => return Err(mismatch("rows for an object that keeps none")),
         }
-        take_back_rows(&mut self.errors, ERRORS, &errors, epoch)?;
-        for errors in self.errors.snapshot(epoch).scan() {
-            self.poison += errors.column(3).as_boolean().true_count() as i64;
-            self.live.counters.errors.fetch_add(errors.num_rows() as i64, Ordering::Relaxed);
-        }
-        self.unpublished.push((epoch.0, self.poison));
+        take_back_rows(&mut self.errors.rows, ERRORS, &errors, epoch)?;
+        let errors = self.errors.recount(epoch);
+        self.live.counters.errors.fetch_add(errors, Ordering::Relaxed);
+        self.unpublished.push((epoch.0, self.errors.poison));
         self.publish(epoch.next().0);
         Ok(())
     }
@@ -347,7 +338,7 @@ impl Stateful for Hub {
         let mut left = self.compact(oldest, IDLE_COMPACTION_ROWS);
         if !left && oldest.0 >= self.applied {
             // The version that readers find still holds the chunks that compaction has replaced.
-            let version = self.version(Epoch(self.applied), self.poison);
+            let version = self.version(Epoch(self.applied), self.errors.poison);
             self.live.republish(self.shard, version);
             left = self.compact(oldest, IDLE_COMPACTION_ROWS);
             self.untidy = left || self.is_held();
@@ -449,7 +440,7 @@ fn start_hydration(hub: &Weak<RefCell<Hub>>, as_of: u64) -> Hydration {
     let hub = hub.borrow();
     let rows = hub.rows.as_ref().map(|rows| rows.snapshot(Epoch(as_of.min(hub.applied))));
     // A source's errors are messages, not rows: nobody inherits them.
-    let errors = rows.is_some().then(|| hub.errors.snapshot(Epoch(as_of.min(hub.applied))));
+    let errors = rows.is_some().then(|| hub.errors.rows.snapshot(Epoch(as_of.min(hub.applied))));
     Hydration { rows, errors, next: 0 }
 }
 
@@ -467,7 +458,12 @@ impl Hydration {
             }
         }
         let errors = self.errors.take()?;
-        let parts: Vec<ChangeBatch> = errors.scan().into_iter().map(ChangeBatch::inserts).collect();
+        let own = errors.scan().into_iter().map(|batch| {
+            let columns = batch.columns()[..standing_errors::identity().len()].to_vec();
+            RecordBatch::try_new(error_schema(), columns)
+                .expect("its columns and one more are kept")
+        });
+        let parts: Vec<ChangeBatch> = own.map(ChangeBatch::inserts).collect();
         let mut change = ChangeBatch::concat(&parts).expect("parts share the error schema");
         change.kind = Kind::Inherited;
         Some(change)

@@ -2,7 +2,7 @@
 //! one command log.
 //!
 //! In the order in which rows flow: [`command`] what workers are told; [`worker`] the loop that obeys; [`hub`] what an object's
-//! changes pass through on their way to its live table and to those that read it; [`render`] a streaming plan as timely operators;
+//! changes pass through on their way to its live table and to those that read it, with its [`standing_errors`]; [`render`] a streaming plan as timely operators;
 //! [`glue`] between timely and [`crate::operators`], which know nothing of it; [`steps`] where checkpoints find the state of an
 //! object; [`container`] batches on their way between workers.
 
@@ -11,6 +11,7 @@ mod container;
 mod glue;
 mod hub;
 mod render;
+mod standing_errors;
 mod steps;
 mod worker;
 

@@ -9,12 +9,11 @@ use timely::dataflow::operators::Input;
 use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, Stream};
 
-use super::glue::{self, Changes, Context, Route};
+use super::glue::{self, Arranged, Chain, Changes, Context, Route};
 use super::hub::{self, Begin, HubRef, Subscription};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::error::Result;
-use crate::operators::Operator;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::distinct::Distinct;
 use crate::operators::join::Join;
@@ -41,69 +40,83 @@ pub struct Rendering<'a> {
 
 impl Rendering<'_> {
     pub fn render<'s>(&mut self, scope: Scope<'s, u64>, node: &Node) -> Result<Changes<'s>> {
-        let mut inputs = vec![];
-        for input in &node.inputs {
-            inputs.push(self.render(scope, input)?);
-        }
+        self.render_with(scope, node, Chain::default())
+    }
+
+    /// The node with stateless operators behind it.
+    fn render_with<'s>(
+        &mut self,
+        scope: Scope<'s, u64>,
+        node: &Node,
+        chain: Chain,
+    ) -> Result<Changes<'s>> {
         let append_only = node.inputs.iter().all(|input| input.properties.append_only);
         let schema = node.schema.clone();
         let context = self.context.clone();
-        let mut input = inputs.into_iter();
-        let mut one = || input.next().expect("the planner gives each operator its inputs");
         Ok(match &node.op {
-            Op::Import { object, columns, .. } => self.import(scope, *object, columns),
-            Op::Values { rows } => self.values(scope, ChangeBatch::inserts(rows.clone())),
+            Op::Import { object, columns, .. } => {
+                glue::chain(self.import(scope, *object, columns), &context, chain)
+            }
+            Op::Values { rows } => {
+                let rows = ChangeBatch::inserts(rows.clone());
+                glue::chain(self.values(scope, rows), &context, chain)
+            }
             Op::Project { exprs } => {
-                let core = Project { exprs: exprs.clone(), schema };
-                glue::unary(one(), Route::Local, &context, "project", Box::new(core), None)
+                let chain = chain.after(Project { exprs: exprs.clone(), schema });
+                self.render_with(scope, &node.inputs[0], chain)?
             }
             Op::Filter { predicate } => {
-                let core = Filter { predicate: predicate.clone() };
-                glue::unary(one(), Route::Local, &context, "filter", Box::new(core), None)
+                let chain = chain.after(Filter { predicate: predicate.clone() });
+                self.render_with(scope, &node.inputs[0], chain)?
             }
-            Op::Union => glue::union(scope, input.collect()),
+            Op::Union => {
+                let inputs = node.inputs.iter().map(|input| self.render(scope, input));
+                let union = glue::union(scope, inputs.collect::<Result<_>>()?);
+                glue::chain(union, &context, chain)
+            }
             Op::Distinct => {
+                let input = self.render(scope, &node.inputs[0])?;
                 let route = Route::Key((0..schema.fields().len()).collect());
-                let core = Distinct::new(schema)?;
-                glue::unary(one(), route, &context, "distinct", Box::new(core), None)
+                let core = Box::new(Distinct::new(schema)?);
+                glue::unary(input, route, &context, "distinct", core, chain, None)
             }
             Op::Aggregate { groups, calls } => {
-                let (input, groups) = (node.inputs[0].schema.clone(), groups.clone());
+                let input = self.render(scope, &node.inputs[0])?;
+                let (columns, groups) = (node.inputs[0].schema.clone(), groups.clone());
                 let core =
-                    Aggregate::new(input, groups.clone(), calls.clone(), schema, append_only)?;
+                    Aggregate::new(columns, groups.clone(), calls.clone(), schema, append_only)?;
                 // A global aggregate has its one row also when there is nothing to count; one worker has it.
                 let first = (groups.is_empty() && self.owns_empty_key() && !self.restored)
                     .then_some(self.as_of);
-                let core: Box<dyn Operator> = Box::new(core);
-                glue::unary(one(), Route::Key(groups), &context, "aggregate", core, first)
+                let (core, route) = (Box::new(core), Route::Key(groups));
+                glue::unary(input, route, &context, "aggregate", core, chain, first)
             }
             Op::TopN { partition, order, limit, offset } => {
+                let input = self.render(scope, &node.inputs[0])?;
                 let (partition, order) = (partition.clone(), order.clone());
                 let route = Route::Key(partition.clone());
                 let core = TopN::new(schema, partition, order, *limit, *offset, append_only)?;
-                glue::unary(one(), route, &context, "top_n", Box::new(core), None)
+                glue::unary(input, route, &context, "top_n", Box::new(core), chain, None)
             }
             Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
+                let left = self.arranged(scope, &node.inputs[0], left_keys)?;
+                let right = self.arranged(scope, &node.inputs[1], right_keys)?;
                 let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
-                let left = glue::arrange(
-                    one(),
-                    schemas[0].clone(),
-                    left_keys.clone(),
-                    &context,
-                    self.as_of,
-                );
-                let right = glue::arrange(
-                    one(),
-                    schemas[1].clone(),
-                    right_keys.clone(),
-                    &context,
-                    self.as_of,
-                );
                 let keys = [left_keys.clone(), right_keys.clone()];
                 let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
-                glue::join(left, right, core, [kind.poisons(0), kind.poisons(1)], &context)
+                glue::join(left, right, core, chain, &context)
             }
         })
+    }
+
+    fn arranged<'s>(
+        &mut self,
+        scope: Scope<'s, u64>,
+        node: &Node,
+        key: &[usize],
+    ) -> Result<(Changes<'s>, Arranged)> {
+        let rows = self.render(scope, node)?;
+        Ok(glue::arrange(rows, node.schema.clone(), key.to_vec(), &self.context, self.as_of))
     }
 
     fn owns_empty_key(&self) -> bool {

@@ -130,9 +130,11 @@ impl Context {
         Seat { context: self.clone(), index: steps.len() - 1 }
     }
 
-    /// Bytes that operators and join inputs hold; the hub counts for itself.
+    /// Bytes that operators and join inputs hold, and results that are not published yet; the hub counts for itself.
     pub fn state_bytes(&self) -> usize {
-        self.steps.steps.borrow().iter().map(|step| step.state.borrow().bytes()).sum()
+        let steps = self.steps.steps.borrow();
+        let held: usize = steps.iter().map(|step| step.state.borrow().bytes()).sum();
+        held + self.waiting_bytes.get()
     }
 
     /// Gives back memory of earlier epochs; returns whether more is to be done.

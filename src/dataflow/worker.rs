@@ -143,6 +143,7 @@ struct Installed {
 /// One worker's state.
 struct Loop {
     index: usize,
+    peers: usize,
     table: RouteTable,
     clock: Arc<ReadClock>,
     hubs: HashMap<ObjectId, HubRef>,
@@ -155,7 +156,7 @@ struct Loop {
 impl Loop {
     fn new(index: usize, peers: usize, clock: Arc<ReadClock>, open: u64) -> Loop {
         let (hubs, bases, views) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Loop { index, table: route_table(peers), clock, hubs, bases, views, open }
+        Loop { index, peers, table: route_table(peers), clock, hubs, bases, views, open }
     }
 
     fn run(mut self, worker: &mut Worker, commands: &Receiver<Command>) {
@@ -226,7 +227,13 @@ impl Loop {
     }
 
     fn context(&self, spec: &HubSpec) -> Context {
-        Context { live: spec.live.clone(), table: self.table.clone(), steps: Rc::default() }
+        Context {
+            live: spec.live.clone(),
+            table: self.table.clone(),
+            steps: Rc::default(),
+            alone: self.peers == 1,
+            waiting_bytes: Rc::default(),
+        }
     }
 
     /// Rows that are kept meet on the worker that owns them.
@@ -253,7 +260,7 @@ impl Loop {
     }
 
     fn create(&mut self, worker: &mut Worker, spec: &HubSpec) {
-        let hub = Hub::new(spec, self.index, self.clock.clone(), Epoch(self.open).prev());
+        let hub = Hub::new(spec, self.index, self.clock.clone(), Epoch(self.open).prev(), true);
         let context = self.context(spec);
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, stream) = scope.new_input::<ChangeBatch>();
@@ -267,7 +274,7 @@ impl Loop {
     }
 
     fn install(&mut self, worker: &mut Worker, spec: &ViewSpec, as_of: Epoch) {
-        let hub = Hub::new(&spec.hub, self.index, self.clock.clone(), as_of.prev());
+        let hub = Hub::new(&spec.hub, self.index, self.clock.clone(), as_of.prev(), false);
         let mut rendering = Rendering {
             context: self.context(&spec.hub),
             hubs: &self.hubs,

@@ -8,10 +8,19 @@
 //!
 //! Outer joins add the second, padded with NULLs, to the first; semi, anti and mark joins are the second alone. A
 //! condition beyond the keys is evaluated on pairs, so any ON is exact.
+//!
+//! A few changed rows may meet millions of others. So an epoch is done in steps of bounded work and output ([`Join::step`]),
+//! between which other dataflows get their turn and the operators behind take what there is; only a single row's
+//! matches are never divided.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow_buffer::ScalarBuffer;
 use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -23,8 +32,10 @@ use crate::error::{Error, Result};
 use crate::hash::hash_columns;
 use crate::query::evaluate::{Filtered, filter};
 
-/// Pairs gathered at once: bounds the memory of a fan-out; larger gives nothing.
-const PAIRS_MAX: usize = 1 << 16;
+/// Pairs looked up and gathered at once: bounds the memory of a fan-out; larger gives nothing.
+const PAIRS_MAX: usize = if cfg!(test) { 64 } else { 1 << 16 };
+/// Rows looked up at once.
+const SLICE_ROWS: usize = 8192;
 
 /// How unmatched rows are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +71,81 @@ pub struct Versions {
     pub now: Snapshot,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Left,
     Right,
+}
+
+impl Side {
+    fn other(self) -> Side {
+        match self {
+            Side::Left => Side::Right,
+            Side::Right => Side::Left,
+        }
+    }
+}
+
+/// A part of an epoch's work. All but [`Task::Flips`] go through a side's changes row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    /// The matches of the side's changes on the other side.
+    Pairs(Side),
+    /// Which of the side's changes have a match.
+    Existence(Side),
+    /// Finds the rows that the other side has under the keys of the side's changes.
+    Touch(Side),
+    /// Which of the side's rows that were found have got or lost their match.
+    Flips(Side),
+}
+
+/// One epoch of a join under way: its inputs, and what is left to be done.
+pub struct JoinEpoch {
+    deltas: [Vec<ChangeBatch>; 2],
+    versions: [Versions; 2],
+    tasks: VecDeque<Task>,
+    /// Where the first task is: in which batch of the changes, and at which row of it (or of `touched`).
+    batch: usize,
+    row: usize,
+    /// Rows of one side that share a key with a change of the other, by id, each once when they have all been found.
+    touched: Vec<u32>,
+    /// How many of them there were when they were last freed of duplicates.
+    distinct: usize,
+}
+
+impl JoinEpoch {
+    fn versions(&self, side: Side) -> &Versions {
+        &self.versions[side as usize]
+    }
+
+    /// Some of the side's changes, from where the task is, with their weights; `None` at the end.
+    fn slice(&mut self, side: Side) -> Option<(RecordBatch, ScalarBuffer<i64>)> {
+        while let Some(delta) = self.deltas[side as usize].get(self.batch) {
+            let left = delta.len() - self.row;
+            if left > 0 {
+                let rows = left.min(SLICE_ROWS);
+                return Some((
+                    delta.rows().slice(self.row, rows),
+                    delta.weights.slice(self.row, rows),
+                ));
+            }
+            (self.batch, self.row) = (self.batch + 1, 0);
+        }
+        None
+    }
+
+    fn touch(&mut self, rows: &[u32]) {
+        self.touched.extend_from_slice(rows);
+        if self.touched.len() > 2 * self.distinct + PAIRS_MAX {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        self.distinct = self.touched.len();
+    }
 }
 
 /// A join's fixed parts; its state is the two arrangements.
@@ -104,40 +186,61 @@ impl Join {
         Join { kind, keys, nulls_match, condition, schemas, pair_schema, schema }
     }
 
-    /// The change of the output in an epoch in which the inputs changed by `left` and `right`.
-    pub fn epoch(
-        &self,
-        left: &ChangeBatch,
-        right: &ChangeBatch,
-        l: &Versions,
-        r: &Versions,
-        out: &mut Output,
-    ) -> Result<()> {
-        match self.kind {
-            JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
-                self.pairs(Side::Left, left, &r.now, true, out)?;
-                self.pairs(Side::Right, right, &l.prev, true, out)?;
-            }
-            JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark
-                if self.condition.is_some() =>
-            {
-                self.pairs(Side::Left, left, &r.now, false, out)?;
-                self.pairs(Side::Right, right, &l.prev, false, out)?;
-            }
-            JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark => {}
+    pub fn kind(&self) -> JoinKind {
+        self.kind
+    }
+
+    /// Begins an epoch in which the inputs (left, right), of these versions, changed by `deltas`.
+    pub fn begin(&self, deltas: [Vec<ChangeBatch>; 2], versions: [Versions; 2]) -> JoinEpoch {
+        let mut tasks = VecDeque::new();
+        if self.shows_pairs() || self.condition.is_some() {
+            tasks.extend([Task::Pairs(Side::Left), Task::Pairs(Side::Right)]);
         }
-        match self.kind {
-            JoinKind::Inner => {}
+        let sides: &[Side] = match self.kind {
+            JoinKind::Inner => &[],
             JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark => {
-                self.existence(Side::Left, left, right, l, r, out)?
+                &[Side::Left]
             }
-            JoinKind::Right => self.existence(Side::Right, right, left, r, l, out)?,
-            JoinKind::Full => {
-                self.existence(Side::Left, left, right, l, r, out)?;
-                self.existence(Side::Right, right, left, r, l, out)?;
+            JoinKind::Right => &[Side::Right],
+            JoinKind::Full => &[Side::Left, Side::Right],
+        };
+        for &side in sides {
+            tasks.extend([Task::Existence(side), Task::Touch(side.other()), Task::Flips(side)]);
+        }
+        JoinEpoch { deltas, versions, tasks, batch: 0, row: 0, touched: vec![], distinct: 0 }
+    }
+
+    /// Goes on with an epoch until it is done, which is returned, or the fuel is used up: a unit for each row and pair
+    /// looked at. The last look may take more than is left: that of a slice, or of a single row with more matches. All
+    /// outputs together are the change of the join in this epoch, whatever the fuel.
+    pub fn step(&self, epoch: &mut JoinEpoch, fuel: &mut usize, out: &mut Output) -> Result<bool> {
+        while let Some(&task) = epoch.tasks.front() {
+            if *fuel == 0 {
+                return Ok(false);
+            }
+            let looked_at = match task {
+                Task::Pairs(side) => self.pairs(side, epoch, out)?,
+                Task::Existence(side) => self.existence(side, epoch, out)?,
+                Task::Touch(side) => self.touch(side, epoch)?,
+                Task::Flips(side) => self.flips(side, epoch, out)?,
+            };
+            match looked_at {
+                Some(count) => *fuel = fuel.saturating_sub(count),
+                None => {
+                    epoch.tasks.pop_front();
+                    (epoch.batch, epoch.row) = (0, 0);
+                }
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether matched pairs are part of the output.
+    fn shows_pairs(&self) -> bool {
+        match self.kind {
+            JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => true,
+            JoinKind::LeftSemi | JoinKind::LeftAnti | JoinKind::LeftMark => false,
+        }
     }
 
     fn key_columns(&self, side: Side, rows: &RecordBatch) -> Vec<ArrayRef> {
@@ -152,37 +255,19 @@ impl Join {
         Some((0..rows).map(|row| keys.iter().all(|k| !k.is_null(row))).collect())
     }
 
-    /// Calls `visit` with the matches of slices of `rows` by key alone; the slice's first row goes with them.
-    fn probe(
-        &self,
-        side: Side,
-        rows: &RecordBatch,
-        other: &Snapshot,
-        visit: &mut dyn FnMut(&RecordBatch, Pairs, usize) -> Result<()>,
-    ) -> Result<()> {
-        let step = match self.keys[0].is_empty() {
-            true => (PAIRS_MAX / other.len().max(1)).clamp(1, 8192),
-            false => 8192,
-        };
+    /// The matches by key of the first of `rows`, and how many rows those are: at least one.
+    fn probe(&self, side: Side, rows: &RecordBatch, other: &Snapshot) -> (Pairs, usize) {
+        let keys = self.key_columns(side, rows);
         let mut hashes = vec![];
-        let mut at = 0;
-        while at < rows.num_rows() {
-            let slice = rows.slice(at, step.min(rows.num_rows() - at));
-            let keys = self.key_columns(side, &slice);
-            hash_columns(&keys, slice.num_rows(), &mut hashes);
-            let mut pairs = Pairs::default();
-            other.probe(&keys, &hashes, &mut pairs.probe, &mut pairs.stored);
-            if let Some(may) = self.may_match(&keys, slice.num_rows()) {
-                let kept: Vec<usize> =
-                    (0..pairs.probe.len()).filter(|&i| may[pairs.probe[i] as usize]).collect();
-                pairs.stored = kept.iter().map(|&i| pairs.stored[i]).collect();
-                pairs.probe = kept.iter().map(|&i| pairs.probe[i]).collect();
-            }
-            let length = slice.num_rows();
-            visit(&slice, pairs, at)?;
-            at += length;
+        hash_columns(&keys, rows.num_rows(), &mut hashes);
+        let Pairs { mut probe, mut stored } = Pairs::default();
+        let done = other.probe_some(&keys, &hashes, PAIRS_MAX, &mut probe, &mut stored);
+        if let Some(may) = self.may_match(&keys, rows.num_rows()) {
+            let kept: Vec<usize> = (0..probe.len()).filter(|&i| may[probe[i] as usize]).collect();
+            stored = kept.iter().map(|&i| stored[i]).collect();
+            probe = kept.iter().map(|&i| probe[i]).collect();
         }
-        Ok(())
+        (Pairs { probe, stored }, done)
     }
 
     /// Left ++ right columns of some pairs.
@@ -203,150 +288,157 @@ impl Join {
         batch_of(self.pair_schema.clone(), columns, probe.len()).map_err(failed)
     }
 
-    /// The pairs of a delta with the other side. Emits them (when `rows` is set) and the errors of the condition.
-    fn pairs(
+    /// Some pairs of a side's changes with the other side: emits them, where the join shows them, and the errors of the
+    /// condition. The other side's changes of the epoch meet those of the left one, and only there.
+    fn pairs(&self, side: Side, epoch: &mut JoinEpoch, out: &mut Output) -> Result<Option<usize>> {
+        let Some((rows, weights)) = epoch.slice(side) else { return Ok(None) };
+        let versions = epoch.versions(side.other());
+        let other = if side == Side::Left { &versions.now } else { &versions.prev };
+        let (pairs, done) = self.probe(side, &rows, other);
+        for (probe, stored) in pairs.probe.chunks(PAIRS_MAX).zip(pairs.stored.chunks(PAIRS_MAX)) {
+            let weights: Vec<i64> = probe.iter().map(|&p| weights[p as usize]).collect();
+            let pair = self.pair_batch(side, &rows, other, probe, stored)?;
+            match &self.condition {
+                None => {
+                    let (columns, rows) = (pair.columns().to_vec(), pair.num_rows());
+                    let pair = batch_of(self.schema.clone(), columns, rows).map_err(failed)?;
+                    out.push(ChangeBatch::new(pair, weights));
+                }
+                Some(condition) => self.push_filtered(condition, &pair, &weights, out)?,
+            }
+        }
+        epoch.row += done;
+        Ok(Some(done + pairs.probe.len()))
+    }
+
+    fn push_filtered(
         &self,
-        side: Side,
-        delta: &ChangeBatch,
-        other: &Snapshot,
-        rows: bool,
+        condition: &Arc<dyn PhysicalExpr>,
+        pair: &RecordBatch,
+        weights: &[i64],
         out: &mut Output,
     ) -> Result<()> {
-        let Some(batch) = &delta.batch else { return Ok(()) };
-        self.probe(side, batch, other, &mut |slice, pairs, first| {
-            for (probe, stored) in pairs.probe.chunks(PAIRS_MAX).zip(pairs.stored.chunks(PAIRS_MAX))
-            {
-                let weights: Vec<i64> =
-                    probe.iter().map(|&p| delta.weights[first + p as usize]).collect();
-                let pair = self.pair_batch(side, slice, other, probe, stored)?;
-                let Some(condition) = &self.condition else {
-                    let columns = pair.columns().to_vec();
-                    let pair =
-                        batch_of(self.schema.clone(), columns, pair.num_rows()).map_err(failed)?;
-                    out.push(ChangeBatch::new(pair, weights));
-                    continue;
-                };
-                let Filtered { keep: mask, failures } = filter(condition, &pair)?;
-                if !failures.is_empty() {
-                    let mut errors = row_errors(&pair, &weights, failures);
-                    if self.kind != JoinKind::Inner && self.kind != JoinKind::LeftSemi {
-                        errors = poisoned(&errors);
-                    }
-                    out.push(errors);
-                }
-                if rows {
-                    let kept: Vec<u32> =
-                        (0..mask.len() as u32).filter(|&i| mask.value(i as usize)).collect();
-                    let kept_weights: Vec<i64> =
-                        kept.iter().map(|&i| weights[i as usize]).collect();
-                    let columns = take_rows(&pair, &kept).map_err(failed)?.columns().to_vec();
-                    let batch =
-                        batch_of(self.schema.clone(), columns, kept.len()).map_err(failed)?;
-                    out.push(ChangeBatch::new(batch, kept_weights));
-                }
+        let Filtered { keep: mask, failures } = filter(condition, pair)?;
+        if !failures.is_empty() {
+            let mut errors = row_errors(pair, weights, failures);
+            if self.kind != JoinKind::Inner && self.kind != JoinKind::LeftSemi {
+                errors = poisoned(&errors);
             }
-            Ok(())
-        })
+            out.push(errors);
+        }
+        if self.shows_pairs() {
+            let kept: Vec<u32> =
+                (0..mask.len() as u32).filter(|&i| mask.value(i as usize)).collect();
+            let kept_weights: Vec<i64> = kept.iter().map(|&i| weights[i as usize]).collect();
+            let columns = take_rows(pair, &kept).map_err(failed)?.columns().to_vec();
+            let batch = batch_of(self.schema.clone(), columns, kept.len()).map_err(failed)?;
+            out.push(ChangeBatch::new(batch, kept_weights));
+        }
+        Ok(())
     }
 
-    /// For each row: has it a match on the other side?
-    fn matched(&self, side: Side, rows: &RecordBatch, other: &Snapshot) -> Result<Vec<bool>> {
-        let mut matched = vec![false; rows.num_rows()];
+    /// For each of the first of `rows`: has it a match on the other side? And how many pairs were looked at.
+    fn matched(
+        &self,
+        side: Side,
+        rows: &RecordBatch,
+        other: &Snapshot,
+    ) -> Result<(Vec<bool>, usize)> {
         let Some(condition) = &self.condition else {
-            let keys = self.key_columns(side, rows);
-            let mut hashes = vec![];
-            hash_columns(&keys, rows.num_rows(), &mut hashes);
-            other.contains_keys(&keys, &hashes, &mut matched);
-            if let Some(may) = self.may_match(&keys, rows.num_rows()) {
-                matched.iter_mut().zip(may).for_each(|(m, may)| *m &= may);
-            }
-            return Ok(matched);
+            return Ok((self.key_present(side, rows, other), 0));
         };
-        self.probe(side, rows, other, &mut |slice, pairs, first| {
-            for (probe, stored) in pairs.probe.chunks(PAIRS_MAX).zip(pairs.stored.chunks(PAIRS_MAX))
-            {
-                let pair = self.pair_batch(side, slice, other, probe, stored)?;
-                let mask = filter(condition, &pair)?.keep;
-                for (&p, m) in probe.iter().zip(mask.values().iter()) {
-                    matched[first + p as usize] |= m;
-                }
+        let (pairs, done) = self.probe(side, rows, other);
+        let mut matched = vec![false; done];
+        for (probe, stored) in pairs.probe.chunks(PAIRS_MAX).zip(pairs.stored.chunks(PAIRS_MAX)) {
+            let pair = self.pair_batch(side, rows, other, probe, stored)?;
+            let mask = filter(condition, &pair)?.keep;
+            for (&p, m) in probe.iter().zip(mask.values().iter()) {
+                matched[p as usize] |= m;
             }
-            Ok(())
-        })?;
-        Ok(matched)
+        }
+        Ok((matched, pairs.probe.len()))
     }
 
-    /// The part of the output that depends on whether rows of `side` have a match.
+    /// The part of the output that depends on whether some of the side's changes have a match.
     fn existence(
         &self,
         side: Side,
-        delta: &ChangeBatch,
-        other_delta: &ChangeBatch,
-        mine: &Versions,
-        other: &Versions,
+        epoch: &mut JoinEpoch,
         out: &mut Output,
-    ) -> Result<()> {
-        if let Some(rows) = &delta.batch {
-            let matched = self.matched(side, rows, &other.now)?;
-            self.emit_existence(side, rows, &delta.weights, &matched, out)?;
-        }
-        let Some(touched) = self.touched(side, other_delta, &mine.prev, other)? else {
-            return Ok(());
-        };
-        let before = self.matched(side, &touched, &other.prev)?;
-        let after = self.matched(side, &touched, &other.now)?;
-        let flipped: Vec<u32> =
-            (0..before.len() as u32).filter(|&i| before[i as usize] != after[i as usize]).collect();
-        if flipped.is_empty() {
-            return Ok(());
-        }
-        let rows = take_rows(&touched, &flipped).map_err(failed)?;
-        let pick = |all: &[bool]| flipped.iter().map(|&i| all[i as usize]).collect::<Vec<_>>();
-        self.emit_existence(side, &rows, &vec![-1; flipped.len()], &pick(&before), out)?;
-        self.emit_existence(side, &rows, &vec![1; flipped.len()], &pick(&after), out)
+    ) -> Result<Option<usize>> {
+        let Some((rows, weights)) = epoch.slice(side) else { return Ok(None) };
+        let (matched, pairs) = self.matched(side, &rows, &epoch.versions(side.other()).now)?;
+        let rows = rows.slice(0, matched.len());
+        self.emit_existence(side, &rows, &weights[..matched.len()], &matched, out)?;
+        epoch.row += matched.len();
+        Ok(Some(matched.len() + pairs))
     }
 
-    /// The rows of `mine` that share a key with a change of the other side, each once.
-    fn touched(
-        &self,
-        side: Side,
-        other_delta: &ChangeBatch,
-        mine: &Snapshot,
-        other: &Versions,
-    ) -> Result<Option<RecordBatch>> {
-        let Some(mut changed) = other_delta.batch.clone() else { return Ok(None) };
-        let other_side = if side == Side::Left { Side::Right } else { Side::Left };
+    /// Finds the rows of the other side, as they were, that share a key with some of the side's changes.
+    fn touch(&self, side: Side, epoch: &mut JoinEpoch) -> Result<Option<usize>> {
+        let Some((mut changed, _)) = epoch.slice(side) else {
+            epoch.settle();
+            return Ok(None);
+        };
+        let length = changed.num_rows();
+        let mut flipping: Option<Vec<u32>> = None;
         if self.condition.is_none() {
             // Without a condition a key's rows flip together, and only when the key appears or disappears.
-            let before = self.key_present(other_side, &changed, &other.prev);
-            let after = self.key_present(other_side, &changed, &other.now);
-            let flips: Vec<u32> = (0..before.len() as u32)
-                .filter(|&i| before[i as usize] != after[i as usize])
-                .collect();
+            let before = self.key_present(side, &changed, &epoch.versions(side).prev);
+            let after = self.key_present(side, &changed, &epoch.versions(side).now);
+            let flips: Vec<u32> =
+                (0..length as u32).filter(|&i| before[i as usize] != after[i as usize]).collect();
             changed = take_rows(&changed, &flips).map_err(failed)?;
+            flipping = Some(flips);
         }
-        let mut stored: Vec<u32> = vec![];
-        self.probe(other_side, &changed, mine, &mut |_, pairs, _| {
-            stored.extend(pairs.stored);
-            Ok(())
-        })?;
-        stored.sort_unstable();
-        stored.dedup();
-        if stored.is_empty() {
-            return Ok(None);
-        }
-        let columns = mine.gather(&stored)?;
-        batch_of(self.schemas[side as usize].clone(), columns, stored.len())
-            .map(Some)
-            .map_err(failed)
+        let (pairs, done) = self.probe(side, &changed, &epoch.versions(side.other()).prev);
+        epoch.touch(&pairs.stored);
+        // Those after the last one looked up come again; those that do not flip need nothing.
+        let done = match flipping {
+            Some(flips) => flips.get(done).map_or(length, |&next| next as usize),
+            None => done,
+        };
+        epoch.row += done;
+        Ok(Some(done + pairs.probe.len()))
     }
 
+    /// Some of the touched rows of a side: those that have got or lost their match are emitted as they were and as they are.
+    fn flips(&self, side: Side, epoch: &mut JoinEpoch, out: &mut Output) -> Result<Option<usize>> {
+        let rest = &epoch.touched[epoch.row..];
+        if rest.is_empty() {
+            (epoch.touched, epoch.distinct) = (vec![], 0);
+            return Ok(None);
+        }
+        let rest = &rest[..rest.len().min(SLICE_ROWS)];
+        let columns = epoch.versions(side).prev.gather(rest)?;
+        let schema = self.schemas[side as usize].clone();
+        let rows = batch_of(schema, columns, rest.len()).map_err(failed)?;
+        let other = epoch.versions(side.other());
+        let (before, pairs_before) = self.matched(side, &rows, &other.prev)?;
+        let (after, pairs_after) = self.matched(side, &rows, &other.now)?;
+        let done = before.len().min(after.len());
+        let flipped: Vec<u32> =
+            (0..done as u32).filter(|&i| before[i as usize] != after[i as usize]).collect();
+        if !flipped.is_empty() {
+            let rows = take_rows(&rows, &flipped).map_err(failed)?;
+            let pick = |all: &[bool]| flipped.iter().map(|&i| all[i as usize]).collect::<Vec<_>>();
+            self.emit_existence(side, &rows, &vec![-1; flipped.len()], &pick(&before), out)?;
+            self.emit_existence(side, &rows, &vec![1; flipped.len()], &pick(&after), out)?;
+        }
+        epoch.row += done;
+        Ok(Some(done + pairs_before + pairs_after))
+    }
+
+    /// For each row: has the snapshot a row with its key?
     fn key_present(&self, side: Side, rows: &RecordBatch, snapshot: &Snapshot) -> Vec<bool> {
         let keys = self.key_columns(side, rows);
         let mut hashes = vec![];
         hash_columns(&keys, rows.num_rows(), &mut hashes);
         let mut present = vec![false; rows.num_rows()];
         snapshot.contains_keys(&keys, &hashes, &mut present);
+        if let Some(may) = self.may_match(&keys, rows.num_rows()) {
+            present.iter_mut().zip(may).for_each(|(present, may)| *present &= may);
+        }
         present
     }
 

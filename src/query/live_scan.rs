@@ -262,12 +262,14 @@ pub struct DeadLetters {
     pub read_at: ReadAt,
 }
 
-/// object, sqlstate, error and payload, all text.
+/// object, sqlstate, error and payload as text, and the epoch in which it came.
 pub fn dead_letters_schema() -> SchemaRef {
     let text = |name: &str| -> FieldRef {
         Arc::new(arrow_schema::Field::new(name, arrow_schema::DataType::Utf8, false))
     };
-    Arc::new(Schema::new(vec![text("object"), text("sqlstate"), text("error"), text("payload")]))
+    let epoch = arrow_schema::Field::new("epoch", arrow_schema::DataType::Int64, false);
+    let columns = ["object", "sqlstate", "error", "payload"].map(text);
+    Arc::new(Schema::new(columns.into_iter().chain([Arc::new(epoch)]).collect::<Vec<_>>()))
 }
 
 impl fmt::Debug for DeadLetters {
@@ -302,12 +304,8 @@ impl TableProvider for DeadLetters {
             for batch in object.versions(epoch).iter().flat_map(|version| version.errors.scan()) {
                 let names = vec![name.as_str(); batch.num_rows()];
                 let name = Arc::new(arrow_array::StringArray::from(names));
-                let columns = vec![
-                    name,
-                    batch.column(0).clone(),
-                    batch.column(1).clone(),
-                    batch.column(2).clone(),
-                ];
+                let columns = [0, 1, 2, 4].map(|i| batch.column(i).clone());
+                let columns = std::iter::once(name as ArrayRef).chain(columns).collect();
                 let batch = RecordBatch::try_new(dead_letters_schema(), columns)?;
                 batches.push(match projection {
                     Some(columns) => batch.project(columns)?,

@@ -192,12 +192,6 @@ impl Resolver for Names<'_> {
             name: reference.table().to_owned(),
         };
         let path = self.search_path.borrow().clone();
-        let ours = name.schema.as_deref() == Some(crate::catalog::TIDEWATER_SCHEMA);
-        if ours && name.name == "dead_letters" && self.purpose == Purpose::Batch {
-            return Ok(provider_as_source(
-                self.system(crate::catalog::TIDEWATER_SCHEMA, &name.name)?,
-            ));
-        }
         match self.catalog.relation(&path, &name)? {
             Relation::Object(object) => self.object(&object),
             Relation::System { schema, name } if self.purpose == Purpose::Streaming => {
