@@ -119,6 +119,23 @@ impl Chain {
         self
     }
 
+    /// A batch through `first` and all of them.
+    fn apply(
+        &mut self,
+        first: &mut dyn Operator,
+        change: ChangeBatch,
+        out: &mut Output,
+    ) -> Result<()> {
+        first.apply(0, change, out)?;
+        self.run(out)
+    }
+
+    /// The end of an epoch for `first`, and what it puts out through all of them.
+    fn emit(&mut self, first: &mut dyn Operator, epoch: u64, out: &mut Output) -> Result<()> {
+        first.emit(Epoch(epoch), out)?;
+        self.run(out)
+    }
+
     /// Takes what an operator has put out through all of them; errors pass.
     fn run(&mut self, out: &mut Output) -> Result<()> {
         for link in &mut self.0 {
@@ -219,10 +236,7 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 seat.reached(epoch);
                 let queued = entry.get_mut();
                 while let Some(change) = queued.batches.pop_front() {
-                    context.guard(name, || {
-                        core.borrow_mut().apply(0, change, &mut out)?;
-                        chain.run(&mut out)
-                    });
+                    context.guard(name, || chain.apply(&mut **core.borrow_mut(), change, &mut out));
                     for mut change in out.batches.drain(..) {
                         output.session(&queued.cap).give_container(&mut change);
                     }
@@ -235,10 +249,7 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 if epoch == below {
                     break;
                 }
-                context.guard(name, || {
-                    core.borrow_mut().emit(Epoch(epoch), &mut out)?;
-                    chain.run(&mut out)
-                });
+                context.guard(name, || chain.emit(&mut **core.borrow_mut(), epoch, &mut out));
                 for mut change in out.batches.drain(..) {
                     output.session(&queued.cap).give_container(&mut change);
                 }
@@ -364,7 +375,7 @@ pub fn join<'s>(
     left: (Changes<'s>, Arranged),
     right: (Changes<'s>, Arranged),
     core: Join,
-    mut chain: Chain,
+    chain: Chain,
     context: &Context,
 ) -> Changes<'s> {
     let poisons = [core.kind().poisons(0), core.kind().poisons(1)];
@@ -379,7 +390,8 @@ pub fn join<'s>(
         move |cap, info| {
             drop(cap);
             let activator = scope.activator_for(info.address);
-            let mut work = JoinWork { core, sides: [l, r], queue: BTreeMap::new(), open: None };
+            let (sides, queue) = ([l, r], BTreeMap::new());
+            let mut work = JoinWork { core, chain, sides, queue, open: None };
             move |(left, left_frontier), (right, right_frontier), output| {
                 let port = output.output_index();
                 let mut take = |side: usize,
@@ -406,10 +418,7 @@ pub fn join<'s>(
                 let mut out = Output::default();
                 while fuel > 0 && work.has_more(below) {
                     let mut done = false;
-                    let step = || {
-                        done = work.step(&mut fuel, &mut out)?;
-                        chain.run(&mut out)
-                    };
+                    let step = || work.step(&mut fuel, &mut out).map(|all| done = all);
                     if !context.guard("join", step) {
                         (work.open, work.queue) = (None, BTreeMap::new());
                         break;
@@ -435,6 +444,7 @@ pub fn join<'s>(
 /// The epochs of a join that have arrived.
 struct JoinWork {
     core: Join,
+    chain: Chain,
     sides: [Arranged; 2],
     queue: BTreeMap<u64, (Capability<u64>, [Vec<ChangeBatch>; 2])>,
     /// The one that is under way.
@@ -456,10 +466,10 @@ impl JoinWork {
             let begun = self.core.begin([left, right], [versions(l), versions(r)]);
             self.open = Some((epoch, cap, begun));
         }
-        match &mut self.open {
-            Some((_, _, epoch)) => self.core.step(epoch, fuel, out),
-            None => Ok(true),
-        }
+        let Some((_, _, epoch)) = &mut self.open else { return Ok(true) };
+        let done = self.core.step(epoch, fuel, out)?;
+        self.chain.run(out)?;
+        Ok(done)
     }
 
     /// Whether an epoch is under way or complete.
