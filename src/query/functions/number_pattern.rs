@@ -202,7 +202,7 @@ impl<'a> Writer<'a> {
         let blanks = pattern.whole.saturating_sub(whole);
         let mut brackets = pattern.brackets;
         let sign_written = if pattern.plus || pattern.minus {
-            !(pattern.plus && !pattern.minus)
+            !pattern.plus || pattern.minus
         } else {
             brackets &= digits.negative || !pattern.bare;
             !digits.negative && pattern.bare && pattern.anchor.is_none()
