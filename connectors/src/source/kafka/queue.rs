@@ -69,8 +69,6 @@ pub(super) struct Arrivals {
     pub(super) position: u64,
     /// What librdkafka said about the partition itself.
     pub(super) errors: Vec<(RDKafkaErrorCode, String)>,
-    /// The broker answered for this partition: messages came or their end.
-    pub(super) alive: bool,
 }
 
 impl Arrivals {
@@ -86,7 +84,6 @@ impl Arrivals {
         self.bytes = 0;
         self.position = position;
         self.errors.clear();
-        self.alive = false;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -236,7 +233,6 @@ impl Arrivals {
             Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => {
                 // The offset is the next one to come: control records and compacted messages before it are passed.
                 self.position = self.position.max(offset);
-                self.alive = true;
                 return;
             }
             code => {
@@ -246,7 +242,6 @@ impl Arrivals {
                 return;
             }
         }
-        self.alive = true;
         if offset >= until {
             self.position = until;
         }

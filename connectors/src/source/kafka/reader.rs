@@ -149,7 +149,9 @@ impl KafkaReader {
             }
         }
         if self.client.context().take_connected() {
+            // Messages prove nothing: they may have waited in the queue since before the outage.
             self.told.retain(|cause| *cause == Cause::Missing);
+            self.reasons.clear();
             self.outage = None;
         }
         match self.client.context().missing_partition() {
@@ -207,11 +209,6 @@ impl KafkaReader {
         self.arrivals.clear(split.position);
         if let Some(queue) = &mut split.queue {
             queue.take(rows_max.max(1), split.until, self.carry, &mut self.arrivals);
-        }
-        if self.arrivals.alive {
-            self.told.clear();
-            self.reasons.clear();
-            self.outage = None;
         }
         if self.arrivals.position == split.position && split.position < split.until {
             return self.partition_error(at).map(|()| None);
