@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName,
-    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator,
-    Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    AccessExpr, BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval,
+    LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr,
+    Statement, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, TrimWhereField,
+    TypedString, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -340,6 +340,9 @@ fn respell(expr: &mut Expr) {
                 *expr = cast("interval", string(text));
             }
         }
+        Expr::CompoundFieldAccess { access_chain, .. } => {
+            access_chain.iter_mut().for_each(respell_field);
+        }
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
             let number = typed_number(inner).or_else(|| plain_number(inner));
             *expr = match number.or_else(|| open_numeric_text(inner)) {
@@ -453,6 +456,15 @@ fn template(sql: &str) -> Box<Query> {
         unreachable!("the template is a query")
     };
     query
+}
+
+/// `(row).field`: the planner takes the field's name as a string.
+fn respell_field(access: &mut AccessExpr) {
+    if let AccessExpr::Dot(field) = access
+        && let Expr::Identifier(ident) = field
+    {
+        *field = string(folded(ident));
+    }
 }
 
 /// Comparisons that stand for several, or for a function.
@@ -716,7 +728,13 @@ fn figure_name(expr: &Expr) -> Option<(String, bool)> {
             function.name.0.last()?.as_ident().map(|ident| (folded(ident), true))
         }
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure_name(inner),
-        Expr::CompoundFieldAccess { root, .. } => figure_name(root),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                AccessExpr::Dot(Expr::Identifier(ident)) => Some((folded(ident), true)),
+                AccessExpr::Dot(_) | AccessExpr::Subscript(_) => None,
+            });
+            field.or_else(|| figure_name(root))
+        }
         Expr::Cast { expr: inner, data_type, .. } => match figure_name(inner) {
             Some((name, true)) => Some((name, true)),
             _ => Some((type_name(data_type), false)),
