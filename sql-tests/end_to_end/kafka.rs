@@ -186,6 +186,8 @@ fn nested_json_is_read_by_field_element_and_path() {
     let flat = client.value("select a, second, k, v, at, message from flat");
     assert_eq!(flat, format!("1|y|1|abcd|2024-02-29 10:11:12.5|{json}"));
     assert_eq!(client.value("select sum((s).a) from nested where (s).a > 0"), "1");
+    assert_eq!(client.failure("select (s).nosuch from nested"), "42703");
+    assert_eq!(client.failure("select (v).a from nested"), "42809");
     let letter = "select sqlstate, error from tidewater.dead_letters";
     let too_long = "column \"v\": value too long for type character varying(4)";
     assert_eq!(client.value(letter), format!("22001|{too_long} (split 0, offset 1)"));
