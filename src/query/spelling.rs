@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval,
-    LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Statement, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, TrimWhereField,
-    TypedString, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    AccessExpr, BinaryOperator, CastKind, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName,
+    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
+    TableAliasColumnDef, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator,
+    Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -25,7 +25,7 @@ use super::functions::similar::SIMILAR_TO;
 use super::operators::integer_cast_name;
 use super::{bags, scopes};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::UNIQUE_MARK;
+use crate::sql::{UNIQUE_MARK, type_name};
 
 /// The column's name as a client sees it.
 pub fn visible_name(name: &str) -> &str {
@@ -776,34 +776,5 @@ fn first_column(body: &SetExpr) -> Option<(String, bool)> {
         },
         SetExpr::Query(query) => first_column(&query.body),
         _ => None,
-    }
-}
-
-/// PostgreSQL's internal name of a type, which names a column that is only a cast.
-fn type_name(data_type: &DataType) -> String {
-    use DataType as T;
-    match data_type {
-        T::Boolean | T::Bool => "bool".into(),
-        T::SmallInt(_) | T::Int2(_) => "int2".into(),
-        T::Int(_) | T::Integer(_) | T::Int4(_) => "int4".into(),
-        T::BigInt(_) | T::Int8(_) => "int8".into(),
-        T::Real | T::Float4 => "float4".into(),
-        T::Double(_) | T::DoublePrecision | T::Float8 | T::Float(_) => "float8".into(),
-        T::Numeric(_) | T::Decimal(_) | T::Dec(_) => "numeric".into(),
-        T::Varchar(_) | T::CharVarying(_) | T::CharacterVarying(_) => "varchar".into(),
-        T::Char(_) | T::Character(_) => "bpchar".into(),
-        T::Timestamp(_, zone) => {
-            let zoned = matches!(
-                zone,
-                sqlparser::ast::TimezoneInfo::Tz | sqlparser::ast::TimezoneInfo::WithTimeZone
-            );
-            if zoned { "timestamptz".into() } else { "timestamp".into() }
-        }
-        T::Interval { .. } => "interval".into(),
-        T::Array(
-            sqlparser::ast::ArrayElemTypeDef::SquareBracket(inner, _)
-            | sqlparser::ast::ArrayElemTypeDef::AngleBracket(inner),
-        ) => type_name(inner),
-        other => other.to_string().to_lowercase(),
     }
 }
