@@ -168,6 +168,33 @@ fn an_upsert_source_is_read_as_what_its_messages_come_to() {
 }
 
 #[test]
+fn the_last_message_of_a_key_wins_however_many_workers_there_are() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = kafka.create_topic("last", 1);
+    // Many batches of a reader, which come in one epoch, have each key.
+    let (keys, messages) = (10u32, 100_000u32);
+    let set = |n: u32| {
+        TestMessage::keyed(format!("{}", n % keys), Some(&format!("{{\"id\":1,\"n\":{n}}}")))
+    };
+    kafka.produce(&topic, (0..messages).map(set));
+    let server = Server::start(&["--workers", "3"]).unwrap();
+    let client = Client::connect(&server.url);
+    let with = with_topic(&kafka, &topic);
+    for table in ["a", "b", "c", "d"] {
+        client.query(&format!(
+            "create table {table} (id int primary key, n int) {with} format upsert encode json"
+        ));
+    }
+    for table in ["a", "b", "c", "d"] {
+        let last = messages - 1;
+        client.wait_for(&format!("select max(n) from {table}"), &last.to_string(), PATIENCE);
+        let least = (messages - keys).to_string();
+        assert_eq!(client.value(&format!("select min(n) from {table}")), least, "{table}");
+    }
+    server.stop().unwrap();
+}
+
+#[test]
 fn nested_json_is_read_by_field_element_and_path() {
     let Some(kafka) = Kafka::shared() else { return };
     let topic = kafka.create_topic("nested", 1);

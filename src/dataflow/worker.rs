@@ -1,7 +1,7 @@
 //! The workers: threads that obey the command log and step timely.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +36,8 @@ pub struct Workers {
     threads: Arc<Mutex<Vec<Option<Thread>>>>,
     guards: Option<WorkerGuards<()>>,
     next: usize,
+    /// Objects of which the order of rows matters within an epoch: the last one of a key wins.
+    ordered: HashSet<ObjectId>,
 }
 
 impl Workers {
@@ -62,17 +64,23 @@ impl Workers {
             std::thread::yield_now();
         }
         let senders = channels.into_iter().map(|c| c.0).collect();
-        Ok(Workers { senders, threads, guards: Some(guards), next: 0 })
+        let guards = Some(guards);
+        Ok(Workers { senders, threads, guards, next: 0, ordered: HashSet::new() })
     }
 
     pub fn count(&self) -> usize {
         self.senders.len()
     }
 
-    /// Appends to the command log. Feeds are dealt over the workers in turn and wait for the epoch's `Close` to
-    /// wake anybody.
+    /// Appends to the command log. Feeds are dealt over the workers in turn, those of an upsert fold to one of them, and
+    /// wait for the epoch's `Close` to wake anybody.
     pub fn send(&mut self, command: Command) {
         match command {
+            Command::Feed(object, batches) if self.ordered.contains(&object) => {
+                // What one worker sends to another arrives in order; what several send does not.
+                let worker = object.0 as usize % self.senders.len();
+                let _ = self.senders[worker].send(Command::Feed(object, batches));
+            }
             Command::Feed(object, batches) => {
                 self.deal(batches, |part| Command::Feed(object, part))
             }
@@ -80,6 +88,11 @@ impl Workers {
                 self.deal(batches, |part| Command::FeedView(view, source, part))
             }
             other => {
+                match &other {
+                    Command::Create(spec) if spec.upsert => drop(self.ordered.insert(spec.object)),
+                    Command::Drop(object) => drop(self.ordered.remove(object)),
+                    _ => {}
+                }
                 for sender in &self.senders {
                     // A worker that is gone has aborted the process or is stopping: nobody is left to tell.
                     let _ = sender.send(other.clone());
