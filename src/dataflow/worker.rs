@@ -351,3 +351,56 @@ impl Installed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int32Type;
+    use arrow_array::{Int32Array, RecordBatch};
+    use arrow_schema::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::arrangement::live::{LiveTable, Progress};
+
+    #[test]
+    fn the_last_row_of_a_key_wins_within_an_epoch_of_many_batches() {
+        let field = |name: &str| Field::new(name, DataType::Int32, false);
+        let schema = Arc::new(Schema::new(vec![field("key"), field("value")]));
+        let (workers, progress) = (4, Arc::<Progress>::default());
+        let mut pool = Workers::start(workers, Arc::default(), Epoch(1)).unwrap();
+        let (object, key) = (ObjectId(7), Some(vec![0]));
+        let name = "folded".to_owned();
+        let live = LiveTable::new(name, schema.clone(), key.clone(), false, workers, progress);
+        let live = Arc::new(live);
+        pool.send(Command::Create(Arc::new(HubSpec {
+            object,
+            schema: schema.clone(),
+            key,
+            stored: true,
+            upsert: true,
+            fail_on_error: false,
+            live: live.clone(),
+            state: None,
+        })));
+        let row = |value: i32| {
+            let columns = [value % 5, value].map(|v| Arc::new(Int32Array::from(vec![v])) as _);
+            ChangeBatch::inserts(RecordBatch::try_new(schema.clone(), columns.into()).unwrap())
+        };
+        for epoch in 1..=20 {
+            pool.send(Command::Feed(object, (0..200).map(|n| row(epoch * 200 + n)).collect()));
+            pool.send(Command::Close(Epoch(epoch as u64), None));
+            while live.complete() < Epoch(epoch as u64) {
+                std::thread::yield_now();
+            }
+            let versions = live.versions(Epoch(epoch as u64));
+            let batches = versions.iter().flat_map(|v| v.rows.as_ref().unwrap().scan());
+            let mut values: Vec<i32> = batches
+                .flat_map(|b| b.column(1).as_primitive::<Int32Type>().values().to_vec())
+                .collect();
+            values.sort_unstable();
+            let last = epoch * 200 + 199;
+            assert_eq!(values, (last - 4..=last).collect::<Vec<i32>>(), "epoch {epoch}");
+        }
+        pool.stop();
+    }
+}
