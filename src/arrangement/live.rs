@@ -44,7 +44,10 @@ struct Shard {
 pub struct Counters {
     pub rows_in: AtomicU64,
     pub rows_out: AtomicU64,
+    /// Errors that stand.
     pub errors: AtomicI64,
+    /// Errors that ever stood.
+    pub errors_ever: AtomicU64,
     pub rows: AtomicI64,
     pub state_bytes: AtomicI64,
     /// What the operators in front of it hold: groups, join inputs, ordered rows.

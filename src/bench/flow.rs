@@ -107,6 +107,7 @@ impl Flow {
                 key,
                 stored,
                 upsert: false,
+                fail_on_error: false,
                 live,
                 state: None,
             }

@@ -355,7 +355,9 @@ impl Core {
     }
 
     fn take_sources(&mut self) {
-        if self.shared.memory.pressure() != Pressure::None {
+        let paused = self.shared.memory.pressure() != Pressure::None;
+        self.sources.values_mut().for_each(|source| source.pause(paused));
+        if paused {
             return;
         }
         let ids: Vec<ObjectId> = self.sources.keys().copied().collect();
@@ -406,10 +408,8 @@ impl Core {
     fn step_backfill(&mut self, backfill: &mut Backfill) -> bool {
         let (view, source) = (backfill.view, backfill.source);
         let Some(live) = self.live(view).filter(|live| live.failure().is_none()) else {
-            if backfill.last
-                && let Some(shared) = self.sources.get_mut(&source)
-            {
-                shared.held -= 1;
+            if let Some(shared) = self.sources.get_mut(&source) {
+                backfill.let_go(shared);
             }
             return false;
         };
@@ -435,11 +435,11 @@ impl Core {
                 }
                 false
             }
-            Step::Failed(reason) => {
-                live.fail(Error::new(
-                    SqlState::CONNECTION_EXCEPTION,
-                    format!("could not read earlier rows: {reason}"),
-                ));
+            Step::Failed(error) => {
+                backfill.let_go(shared);
+                let error = Error::from(error);
+                let message = format!("could not read earlier rows: {}", error.message);
+                live.fail(Error { message, ..error });
                 false
             }
         }
@@ -474,7 +474,7 @@ impl Core {
     }
 
     fn create(&mut self, create: Create) -> Result<()> {
-        if let Runtime::View { plan } = &create.runtime {
+        if let Runtime::View { plan, .. } = &create.runtime {
             self.check_inputs(plan)?;
             self.shared.memory.admit(Purpose::Write, &create.name, 0)?;
         }
@@ -493,7 +493,9 @@ impl Core {
             Runtime::None => {}
             Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
             Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
-            Runtime::View { plan } => self.create_view(create, plan, saved),
+            Runtime::View { plan, fail_on_error } => {
+                self.create_view(create, plan, fail_on_error, saved)
+            }
         }
     }
 
@@ -550,7 +552,18 @@ impl Core {
             Some(saved) => (Some(saved.steps), saved.position),
             None => (None, None),
         };
-        let spec = HubSpec { object, schema, key, stored, upsert, live: live.clone(), state };
+        // Of messages, the source stops at the first bad one itself.
+        let fail_on_error = false;
+        let spec = HubSpec {
+            object,
+            schema,
+            key,
+            stored,
+            upsert,
+            fail_on_error,
+            live: live.clone(),
+            state,
+        };
         self.workers.send(Command::Create(Arc::new(spec)));
         self.publish(object, live);
         self.bases.insert(object);
@@ -577,7 +590,13 @@ impl Core {
         self.sources.entry(create.id).insert_entry(source).into_mut()
     }
 
-    fn create_view(&mut self, create: &Create, plan: Arc<Node>, saved: Option<Saved>) {
+    fn create_view(
+        &mut self,
+        create: &Create,
+        plan: Arc<Node>,
+        fail_on_error: bool,
+        saved: Option<Saved>,
+    ) {
         let key = plan.key();
         let live = self.new_live(create, key.clone(), plan.properties.append_only);
         let (object, schema) = (create.id, create.schema.clone());
@@ -600,7 +619,16 @@ impl Core {
             self.note_filling(object);
         }
         let (stored, upsert, state) = (true, false, saved.map(|saved| saved.steps));
-        let hub = HubSpec { object, schema, key, stored, upsert, live: live.clone(), state };
+        let hub = HubSpec {
+            object,
+            schema,
+            key,
+            stored,
+            upsert,
+            fail_on_error,
+            live: live.clone(),
+            state,
+        };
         let spec = ViewSpec { hub, plan, backfill };
         self.workers.send(Command::Install(Arc::new(spec), self.open));
         self.publish(object, live);
@@ -638,9 +666,9 @@ impl Core {
     /// Ends an object's dataflow and its reading of others.
     fn stop_object(&mut self, id: ObjectId) {
         self.workers.send(Command::Drop(id));
-        for backfill in self.backfills.iter().filter(|b| b.view == id && b.last) {
+        for backfill in self.backfills.iter_mut().filter(|b| b.view == id) {
             if let Some(source) = self.sources.get_mut(&backfill.source) {
-                source.held -= 1;
+                backfill.let_go(source);
             }
         }
         self.backfills.retain(|b| b.view != id);

@@ -57,6 +57,8 @@ pub enum Runtime {
     Source(Stream),
     View {
         plan: Arc<Node>,
+        /// on_error = 'fail': the first row that cannot be evaluated stops the view.
+        fail_on_error: bool,
     },
 }
 
