@@ -64,6 +64,7 @@ impl VisitorMut for Speller {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        super::output::check_width(select)?;
         if let Some(alias) = select.projection.iter().find_map(quoted_alias) {
             let message = format!("syntax error at or near \"{alias}\"");
             return ControlFlow::Break(Error::syntax(message));
@@ -363,6 +364,7 @@ fn respell(expr: &mut Expr) {
             let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
             *expr = call("extract", vec![string(field), take(inner)]);
         }
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => super::quantified::respell(expr),
         Expr::AtTimeZone { timestamp, time_zone } => {
             *expr = call("timezone", vec![take(time_zone), take(timestamp)])
         }
