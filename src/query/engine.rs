@@ -40,6 +40,7 @@ use super::errors::{from_datafusion, to_datafusion};
 use super::operators::PgOperators;
 use super::output::canonicalise;
 use super::pushdown::PushDown;
+use super::reading::Reading;
 use super::sql_types::PgTypes;
 use super::total_order::TotalOrder;
 use super::{cast, fallible, functions, merged_columns, spelling};
@@ -124,6 +125,17 @@ impl Engine {
             Arc::new(state)
         };
         Engine { batch: zoned(&self.batch), streaming: zoned(&self.streaming) }
+    }
+
+    /// The same engine for sessions with another DateStyle (such as `ISO, DMY`).
+    pub fn with_date_style(&self, date_style: &str) -> Engine {
+        let styled = |state: &Arc<SessionState>| {
+            let mut state = state.as_ref().clone();
+            let reading = Reading { date_style: date_style.to_owned() };
+            state.config_mut().options_mut().extensions.insert(reading);
+            Arc::new(state)
+        };
+        Engine { batch: styled(&self.batch), streaming: styled(&self.streaming) }
     }
 
     /// The state that SELECTs run in, for what DataFusion's own interfaces ask for.

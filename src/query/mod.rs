@@ -29,6 +29,7 @@ pub mod output;
 pub mod params;
 mod pushdown;
 mod quantified;
+mod reading;
 mod scopes;
 mod spelling;
 pub mod sql_types;

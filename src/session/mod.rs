@@ -29,6 +29,7 @@ use crate::coordinator::locks::Guard;
 use crate::error::{Error, Result, SqlState};
 use crate::query::engine::Engine;
 use crate::server::Server;
+use crate::types::DateOrder;
 use crate::sql::{Discard, RedactedOptions, Set, Statement, create_sql};
 use select::at_leisure;
 use settings::Settings;
@@ -477,6 +478,10 @@ impl Session {
             Some(zone) if zone != "UTC" => self.server.engine.with_time_zone(&zone),
             _ => self.server.engine.clone(),
         };
+        let date_style = self.settings.get("DateStyle").unwrap_or_default();
+        if DateOrder::of_style(&date_style) != DateOrder::Mdy {
+            self.engine = self.engine.with_date_style(&date_style);
+        }
         Ok(())
     }
 }

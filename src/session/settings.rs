@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result, SqlState};
-use crate::types::{ByteaOutput, IntervalStyle, TextStyle, TimeZone};
+use crate::types::{ByteaOutput, DateOrder, IntervalStyle, TextStyle, TimeZone};
 
 /// A setting that Tidewater knows: its name as SHOW spells it, its default, and whether it can be changed.
 struct Known {
@@ -283,6 +283,7 @@ impl Settings {
         let get = |name: &str| self.get(name).unwrap_or_default();
         TextStyle {
             time_zone: TimeZone::parse(&get("TimeZone")).unwrap_or(TimeZone::UTC),
+            date_order: DateOrder::of_style(&get("DateStyle")),
             interval_style: match get("IntervalStyle").as_str() {
                 "iso_8601" => IntervalStyle::Iso8601,
                 _ => IntervalStyle::Postgres,

@@ -11,6 +11,7 @@ mod binary_in;
 mod binary_out;
 mod calendar;
 mod column;
+mod date_order;
 mod datetime_in;
 mod float;
 mod interval;
@@ -22,6 +23,7 @@ mod style;
 mod text_in;
 mod text_out;
 
+pub use date_order::{DateOrder, depends_on_order};
 pub use binary_in::{parse_binary, utf8_text};
 pub use calendar::{civil_of_days, days_in_month, days_of_civil};
 pub use column::ColumnWriter;
