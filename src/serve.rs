@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::arrangement::live::LiveTable;
-use crate::catalog::ObjectKind;
+use crate::catalog::{ObjectId, ObjectKind};
 use crate::config::{ListenAddress, LogFormat, ServerConfig};
 use crate::http::{HttpState, Phase, Readiness};
 use crate::ingest::SourceStatus;
@@ -121,7 +121,8 @@ struct Seen {
 
 /// Copies what workers and readers count into metrics; series of dropped objects go.
 async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationToken) {
-    let mut seen: HashMap<String, Seen> = HashMap::new();
+    // By id: what is made anew under a name counts from nothing again.
+    let mut seen: HashMap<ObjectId, (String, Seen)> = HashMap::new();
     let mut epochs = 0;
     while tokio::time::timeout(METRICS_INTERVAL, stop.cancelled()).await.is_err() {
         let snapshot = server.catalog.snapshot();
@@ -130,16 +131,16 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
         metrics.epochs.current.set(epoch as i64);
         metrics.epochs.closed.inc_by(epoch - epochs);
         epochs = epoch;
-        seen.retain(|name, _| {
-            let there = live.values().any(|live| live.name == *name);
-            if !there {
+        seen.retain(|id, (name, _)| {
+            if !live.values().any(|live| live.name == *name) {
                 metrics.remove(name);
             }
-            there
+            live.contains_key(id)
         });
         for (id, live) in live.iter() {
             let Some(object) = snapshot.get(*id) else { continue };
-            let before = seen.entry(live.name.clone()).or_default();
+            let new = || (live.name.clone(), Seen::default());
+            let (_, before) = seen.entry(*id).or_insert_with(new);
             observe_table(&metrics, &object.kind, live, before);
             if let Some(status) = server.coordinator.source_status(*id) {
                 observe_source(&metrics, &live.name, &status, before);

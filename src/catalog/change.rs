@@ -188,7 +188,9 @@ impl CatalogSnapshot {
 
     fn drop_object(&mut self, id: ObjectId) -> Result<()> {
         let Some(object) = self.objects.remove(&id) else {
-            return Err(Error::internal(format!("object {id} is dropped but does not exist")));
+            // Two DROPs of it were planned at once; the other one came first.
+            let message = format!("relation {id} does not exist any more");
+            return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
         };
         if let Some(dependent) = self.dependents.get(&id).and_then(|ids| ids.first()) {
             let message =

@@ -29,9 +29,9 @@ use sqlparser::parser::Parser;
 use super::arithmetic::{bounded, power_of_ten, round_quotient};
 use super::coercion::INSERTED_TEXT;
 use super::errors::{from_arrow, numeric_overflow, out_of_range, to_datafusion};
+use super::reading::Reading;
 use super::sql_types::{cast_name, field_of, mark_of, marked, numeric, pg_name, plain};
 use super::text;
-use super::reading::Reading;
 use crate::error::{Error, Result, SqlState};
 use crate::types::{DateOrder, TYPMOD_KEY, depends_on_order};
 

@@ -222,9 +222,14 @@ impl Engine {
 
     /// Compiles an expression under this engine's time zone; see [`fn@super::compile`].
     pub fn compile(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        compile_with(&self.props(), expr, schema)
+    }
+
+    /// What expressions of this engine's session are compiled under: its time zone above all.
+    pub fn props(&self) -> ExecutionProps {
         let mut props = ExecutionProps::new();
         props.config_options = Some(Arc::clone(self.batch.config_options()));
-        compile_with(expr, schema, &props)
+        props
     }
 
     /// Types and checks a plan: its columns then have their final types.

@@ -381,7 +381,7 @@ impl Session {
         refuse_volatile(&plan)?;
         let plan = self.engine.optimize_streaming(canonicalise(plan)?)?;
         let columns = view_columns(output_fields(&plan), &names, renames)?;
-        let mut node = lower(&plan)?;
+        let mut node = lower(&self.engine.props(), &plan)?;
         node.rename(columns);
         Ok((node, query, resolver.depends_on.take()))
     }

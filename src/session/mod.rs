@@ -29,8 +29,8 @@ use crate::coordinator::locks::Guard;
 use crate::error::{Error, Result, SqlState};
 use crate::query::engine::Engine;
 use crate::server::Server;
-use crate::types::DateOrder;
 use crate::sql::{Discard, RedactedOptions, Set, Statement, create_sql};
+use crate::types::DateOrder;
 use select::at_leisure;
 use settings::Settings;
 

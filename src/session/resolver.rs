@@ -16,7 +16,7 @@ use crate::arrangement::live::LiveTable;
 use crate::backends::Backend;
 use crate::catalog::system::{self, Activity, Setting, SystemContext};
 use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::ingest::bounded::BoundedScan;
 use crate::plan::Properties;
 use crate::plan::lower::{ObjectFacts, ObjectSource};
@@ -83,7 +83,9 @@ impl<'a> Names<'a> {
     fn live(&self, object: &Object) -> Result<Arc<LiveTable>> {
         let live = self.server.coordinator.live(object.id);
         live.ok_or_else(|| {
-            Error::internal(format!("\"{}\" is in the catalog but not running", object.name))
+            // It was dropped since this statement took its view of the catalog.
+            let message = format!("relation \"{}\" does not exist", object.name);
+            Error::new(SqlState::UNDEFINED_TABLE, message)
         })
     }
 

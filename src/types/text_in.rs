@@ -111,7 +111,7 @@ fn read_canonical(
         DataType::FixedSizeBinary(16) => read_uuids(text),
         DataType::Date32 => {
             read_primitive::<Date32Type>(text, |t| parse_date(&style.date_order.month_first(t)))
-        },
+        }
         DataType::Time64(TimeUnit::Microsecond) => {
             read_primitive::<Time64MicrosecondType>(text, parse_time)
         }
@@ -120,9 +120,8 @@ fn read_canonical(
             read_primitive::<TimestampMicrosecondType>(text, read)
         }
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
-            let read = |t: &str| {
-                parse_timestamptz(&style.date_order.month_first(t), &style.time_zone)
-            };
+            let read =
+                |t: &str| parse_timestamptz(&style.date_order.month_first(t), &style.time_zone);
             retype(read_primitive::<TimestampMicrosecondType>(text, read), canonical)
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
