@@ -304,14 +304,15 @@ fn activity() -> Outcome {
         let row = watcher.query_one(seen, &[&pid]).await?;
         check(row.get::<_, String>(2) == ENDLESS, || row.get(2))?;
         let stopped: bool =
-            watcher.query_one("select pg_cancel_backend($1)", &[&pid]).await?.get(0);
+            watcher.query_one("select pg_cancel_backend($1::integer)", &[&pid]).await?.get(0);
         let (code, other) = running.await?;
         check(stopped && code == "57014", || format!("canceled with {code}"))?;
-        watcher.query_one("select pg_terminate_backend($1)", &[&pid]).await?;
+        watcher.query_one("select pg_terminate_backend($1::integer)", &[&pid]).await?;
         while !other.is_closed() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let gone: bool = watcher.query_one("select pg_cancel_backend($1)", &[&pid]).await?.get(0);
+        let gone: bool =
+            watcher.query_one("select pg_cancel_backend($1::integer)", &[&pid]).await?.get(0);
         check(!gone, || "it is there still".to_owned())
     })
 }
