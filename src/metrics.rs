@@ -66,11 +66,18 @@ pub enum SourceState {
     Retrying,
     /// Stopped by `on_error = 'fail'` or by an error that retrying does not cure.
     Failed,
+    /// Nobody reads it.
+    Idle,
 }
 
 impl SourceState {
-    pub const ALL: [SourceState; 4] =
-        [SourceState::Running, SourceState::Paused, SourceState::Retrying, SourceState::Failed];
+    pub const ALL: [SourceState; 5] = [
+        SourceState::Running,
+        SourceState::Paused,
+        SourceState::Retrying,
+        SourceState::Failed,
+        SourceState::Idle,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -78,6 +85,7 @@ impl SourceState {
             SourceState::Paused => "paused",
             SourceState::Retrying => "retrying",
             SourceState::Failed => "failed",
+            SourceState::Idle => "idle",
         }
     }
 }

@@ -116,12 +116,13 @@ struct Seen {
     rows_out: u64,
     source_rows: u64,
     bytes: u64,
-    rejected: u64,
+    troubles: u64,
+    errors: u64,
 }
 
 /// Copies what workers and readers count into metrics; series of dropped objects go.
 async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationToken) {
-    // By id: what is made anew under a name counts from nothing again.
+    // By id: an object that is dropped and made again under its name begins anew.
     let mut seen: HashMap<ObjectId, (String, Seen)> = HashMap::new();
     let mut epochs = 0;
     while tokio::time::timeout(METRICS_INTERVAL, stop.cancelled()).await.is_err() {
@@ -132,15 +133,16 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
         metrics.epochs.closed.inc_by(epoch - epochs);
         epochs = epoch;
         seen.retain(|id, (name, _)| {
-            if !live.values().any(|live| live.name == *name) {
+            let there = live.contains_key(id);
+            if !there {
                 metrics.remove(name);
             }
-            live.contains_key(id)
+            there
         });
         for (id, live) in live.iter() {
             let Some(object) = snapshot.get(*id) else { continue };
-            let new = || (live.name.clone(), Seen::default());
-            let (_, before) = seen.entry(*id).or_insert_with(new);
+            let (_, before) =
+                seen.entry(*id).or_insert_with(|| (live.name.clone(), Seen::default()));
             observe_table(&metrics, &object.kind, live, before);
             if let Some(status) = server.coordinator.source_status(*id) {
                 observe_source(&metrics, &live.name, &status, before);
@@ -155,7 +157,11 @@ fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before:
         (counters.rows_in.load(Ordering::Relaxed), counters.rows_out.load(Ordering::Relaxed));
     let (rows, bytes) =
         (counters.rows.load(Ordering::Relaxed), counters.state_bytes.load(Ordering::Relaxed));
-    metrics.dead_letters(&live.name).standing.set(counters.errors.load(Ordering::Relaxed));
+    let dead_letters = metrics.dead_letters(&live.name);
+    let errors = counters.errors_ever.load(Ordering::Relaxed);
+    dead_letters.standing.set(counters.errors.load(Ordering::Relaxed));
+    dead_letters.written.inc_by(errors - before.errors);
+    before.errors = errors;
     match kind {
         ObjectKind::MaterializedView { .. } => {
             let view = metrics.view(&live.name);
@@ -189,11 +195,10 @@ fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before:
 fn observe_source(metrics: &Metrics, name: &str, status: &SourceStatus, before: &mut Seen) {
     let source = metrics.source(name);
     let (rows, bytes) = (status.rows.load(Ordering::Relaxed), status.bytes.load(Ordering::Relaxed));
-    let rejected = status.rejected.load(Ordering::Relaxed);
+    let troubles = status.troubles.load(Ordering::Relaxed);
     source.rows.inc_by(rows - before.source_rows);
     source.bytes.inc_by(bytes - before.bytes);
-    source.errors.inc_by(rejected - before.rejected);
-    metrics.dead_letters(name).written.inc_by(rejected - before.rejected);
+    source.errors.inc_by(troubles - before.troubles);
     if let Some(lag) = status.lag() {
         source.lag.set(lag);
     }
@@ -201,9 +206,10 @@ fn observe_source(metrics: &Metrics, name: &str, status: &SourceStatus, before: 
         "running" => SourceState::Running,
         "retrying" => SourceState::Retrying,
         "failed" => SourceState::Failed,
-        _ => SourceState::Paused,
+        "paused" => SourceState::Paused,
+        _ => SourceState::Idle,
     });
-    (before.source_rows, before.bytes, before.rejected) = (rows, bytes, rejected);
+    (before.source_rows, before.bytes, before.troubles) = (rows, bytes, troubles);
 }
 
 /// Starts logging to standard error; `RUST_LOG` decides what, warnings and our own news by default.

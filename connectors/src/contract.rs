@@ -122,6 +122,12 @@ pub trait SourceReader: Send {
     /// Adds a split found later.
     fn add(&mut self, range: SplitRange) -> Result<(), ConnectorError>;
 
+    /// Whether what a retriable error told of still stands. An error that has passed by itself no longer does, though
+    /// nothing may have come since.
+    fn is_in_trouble(&self) -> bool {
+        false
+    }
+
     /// Bytes held in queues of the reader's client library.
     fn queued_bytes(&self) -> u64 {
         0

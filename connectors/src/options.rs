@@ -246,6 +246,7 @@ impl Options {
                 let error = ConnectorError::fix(format!("unrecognized option \"{key}\" of {of}"));
                 return Err(match closest(key, names) {
                     Some(name) => error.with_hint(format!("Perhaps you meant \"{name}\".")),
+                    None if known.is_empty() => error.with_hint("It takes no options."),
                     None => error.with_hint(format!("The options are {}.", known.join(", "))),
                 });
             }

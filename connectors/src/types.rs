@@ -5,12 +5,15 @@
 //! Nothing here panics on any text, and nothing reads the clock or a time zone setting: `now`, `today` and
 //! `infinity` are refused.
 
+use arrow_schema::Field;
+
 mod datetime;
 mod interval;
 mod numeric;
 
 pub use datetime::{
-    MINUTE_TEXT_BYTES, date, minute, time, timestamp, timestamp_from_seconds, units_per_second,
+    MINUTE_TEXT_BYTES, date, minute, time, timestamp, timestamp_from_count, timestamp_from_number,
+    units_per_second,
 };
 pub use interval::interval;
 pub use numeric::{Number, decimal, float32, float64, integer, integer_from_number, pow10_i128};
@@ -31,6 +34,9 @@ pub const OUT_OF_RANGE: &str = "22003";
 pub const INVALID_DATETIME: &str = "22007";
 /// SQLSTATE datetime_field_overflow.
 pub const DATETIME_OVERFLOW: &str = "22008";
+
+/// SQLSTATE string_data_right_truncation.
+const TOO_LONG: &str = "22001";
 
 /// Messages quote at most this many characters of a value: enough to recognise it, bounded against long ones.
 const QUOTED_CHARS_MAX: usize = 64;
@@ -67,6 +73,71 @@ impl Invalid {
     fn field_out_of_range(text: &[u8]) -> Invalid {
         let message = format!("date/time field value out of range: {}", quoted(text));
         Invalid { sqlstate: DATETIME_OVERFLOW, message }
+    }
+}
+
+/// The metadata key under which a field carries the SQL type that its Arrow type does not tell.
+const SQL_TYPE_KEY: &str = "tidewater.type";
+/// The one with the length of `varchar(n)` and `char(n)`.
+const LENGTH_KEY: &str = "tidewater.typmod";
+
+fn sql_type(field: &Field) -> Option<&str> {
+    field.metadata().get(SQL_TYPE_KEY).map(String::as_str)
+}
+
+/// Whether a text column holds jsonb.
+pub fn is_jsonb(field: &Field) -> bool {
+    sql_type(field) == Some("jsonb")
+}
+
+/// The length of a `varchar(n)` or `char(n)` column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Length {
+    pub chars_max: usize,
+    /// `char(n)`: blanks at the end mean nothing and are not kept.
+    blank_padded: bool,
+}
+
+impl Length {
+    /// `None` for columns of any length.
+    pub fn of(field: &Field) -> Option<Length> {
+        let blank_padded = match sql_type(field)? {
+            "varchar" => false,
+            "bpchar" => true,
+            _ => return None,
+        };
+        let chars_max = field.metadata().get(LENGTH_KEY)?.parse().ok()?;
+        Some(Length { chars_max, blank_padded })
+    }
+
+    /// A text of no more bytes is stored as it is.
+    pub fn bytes_that_fit(&self) -> usize {
+        if self.blank_padded { 0 } else { self.chars_max }
+    }
+
+    /// The text as it is stored: what is too long may lose blanks at its end and nothing else, 22001.
+    pub fn fit<'a>(&self, text: &'a str) -> Result<&'a str, Invalid> {
+        let end = text.char_indices().nth(self.chars_max).map_or(text.len(), |(at, _)| at);
+        if text[end..].bytes().any(|b| b != b' ') {
+            let name = if self.blank_padded { "character" } else { "character varying" };
+            let message = format!("value too long for type {name}({})", self.chars_max);
+            return Err(Invalid { sqlstate: TOO_LONG, message });
+        }
+        let kept = &text[..end];
+        Ok(if self.blank_padded { kept.trim_end_matches(' ') } else { kept })
+    }
+}
+
+/// A boolean as PostgreSQL reads it: beginnings of true, false, yes, no; on, off, 1, 0; any case, spaces around.
+pub fn boolean(text: &str) -> Result<bool, Invalid> {
+    let word = text.trim_ascii().to_ascii_lowercase();
+    let begins = |whole: &str, least: usize| word.len() >= least && whole.starts_with(&word);
+    if begins("true", 1) || begins("yes", 1) || begins("on", 2) || word == "1" {
+        Ok(true)
+    } else if begins("false", 1) || begins("no", 1) || begins("off", 2) || word == "0" {
+        Ok(false)
+    } else {
+        Err(Invalid::syntax("boolean", text.as_bytes()))
     }
 }
 
@@ -184,6 +255,36 @@ mod tests {
         assert_eq!(read(""), Ok(vec![]));
         for bad in ["\\xabc", "\\xzz", "\\", "\\9", "\\01", "\\400"] {
             assert_eq!(read(bad), Err("22P02"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn texts_longer_than_their_column_may_lose_blanks_alone() {
+        let length = |name: &str| {
+            let metadata = [(SQL_TYPE_KEY, name), (LENGTH_KEY, "3")];
+            let metadata = metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+            let field = Field::new("x", arrow_schema::DataType::Utf8, true);
+            Length::of(&field.with_metadata(metadata)).unwrap()
+        };
+        let (varchar, char) = (length("varchar"), length("bpchar"));
+        assert_eq!((varchar.fit("äöü  "), varchar.fit("a ")), (Ok("äöü"), Ok("a ")));
+        assert_eq!((char.fit("äöü  "), char.fit("a ")), (Ok("äöü"), Ok("a")));
+        let too_long = varchar.fit("abcd").unwrap_err();
+        assert_eq!(too_long.message, "value too long for type character varying(3)");
+        assert_eq!(char.fit("abc d").map_err(|e| e.sqlstate), Err("22001"));
+    }
+
+    #[test]
+    fn booleans_are_read_in_every_form_postgres_takes() {
+        for (text, want) in [("t", true), (" TRUE ", true), ("y", true), ("on", true), ("1", true)]
+        {
+            assert_eq!(boolean(text), Ok(want), "{text}");
+        }
+        for text in ["f", "False", "no", "of", "0"] {
+            assert_eq!(boolean(text), Ok(false), "{text}");
+        }
+        for text in ["", "o", "truely", "2", "maybe"] {
+            assert_eq!(boolean(text).map_err(|e| e.sqlstate), Err("22P02"), "{text}");
         }
     }
 

@@ -36,7 +36,6 @@ use rand::{Rng, SeedableRng};
 /// What the grammar leaves out because of a known fault; printed by every run.
 const OPEN_FAULTS: &[&str] = &[
     "stddev, variance and the like: DataFusion's depend on the order of rows, PostgreSQL's are exact",
-    "SELECT with ORDER BY ... OFFSET without LIMIT below another ORDER BY: DataFusion drops the inner order",
 ];
 
 /// Streams in which checkpoints are taken and the engine is restarted.

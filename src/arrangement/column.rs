@@ -1,8 +1,8 @@
 //! Typed access to the columns of a chunk: equality of two values without dynamic comparators.
 //!
 //! A [`Column`] is a second view of an Arrow array's buffers, made once a chunk; it copies nothing.
-//! Equality is that of keys: NULL equals NULL, NaN equals NaN and -0.0 equals 0.0. Values of all other
-//! fixed-width types are equal when their bits are. Types without an accessor here (unions, run-end
+//! Equality is that of keys: NULL equals NULL, NaN equals NaN and -0.0 equals 0.0; a row that is to be removed is found by
+//! its bits. Values of all other fixed-width types are equal when their bits are. Types without an accessor here (unions, run-end
 //! encoding, dictionaries) compare through Arrow's own equality: right, but slow.
 
 use arrow::array::ArrayData;
@@ -205,6 +205,17 @@ impl Column {
     /// are never equal, except that the layout of text, binary and lists does not matter.
     #[inline]
     pub fn equals(&self, row: usize, other: &Column, other_row: usize) -> bool {
+        self.compare::<false>(row, other, other_row)
+    }
+
+    /// As [`Column::equals`], but -0.0 is not 0.0, and a NaN is only the one of its bits.
+    #[inline]
+    pub fn is_same(&self, row: usize, other: &Column, other_row: usize) -> bool {
+        self.compare::<true>(row, other, other_row)
+    }
+
+    #[inline(always)]
+    fn compare<const BITS: bool>(&self, row: usize, other: &Column, other_row: usize) -> bool {
         match (self.is_null(row), other.is_null(other_row)) {
             (false, false) => {}
             (left, right) => return left && right,
@@ -219,29 +230,42 @@ impl Column {
             (Values::W2(a), Values::W2(b)) => a[i] == b[j],
             (Values::W16(a), Values::W16(b)) => a[i] == b[j],
             (Values::W32(a), Values::W32(b)) => a[i] == b[j],
+            (Values::F32(a), Values::F32(b)) if BITS => a[i].to_bits() == b[j].to_bits(),
+            (Values::F64(a), Values::F64(b)) if BITS => a[i].to_bits() == b[j].to_bits(),
             (Values::F32(a), Values::F32(b)) => a[i] == b[j] || (a[i].is_nan() && b[j].is_nan()),
             (Values::F64(a), Values::F64(b)) => a[i] == b[j] || (a[i].is_nan() && b[j].is_nan()),
             (Values::Fixed { width: w, bytes: a }, Values::Fixed { width: v, bytes: b }) => {
                 w == v && a[i * w..(i + 1) * w] == b[j * w..(j + 1) * w]
             }
             (Values::Struct(a), Values::Struct(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(i, b, j))
+                a.len() == b.len()
+                    && a.iter().zip(b).all(|(a, b)| a.compare_nested::<BITS>(i, b, j))
             }
             (Values::Other(a), Values::Other(b)) => {
                 a.data_type() == b.data_type() && a.slice(i, 1).to_data() == b.slice(j, 1).to_data()
             }
-            _ => self.equals_varying(i, other, j),
+            _ => self.compare_varying::<BITS>(i, other, j),
         }
     }
 
-    fn equals_varying(&self, row: usize, other: &Column, other_row: usize) -> bool {
+    /// Not inlined, for it calls itself.
+    fn compare_nested<const BITS: bool>(&self, row: usize, other: &Column, at: usize) -> bool {
+        self.compare::<BITS>(row, other, at)
+    }
+
+    fn compare_varying<const BITS: bool>(
+        &self,
+        row: usize,
+        other: &Column,
+        other_row: usize,
+    ) -> bool {
         if let (Some(a), Some(b)) = (self.bytes(row), other.bytes(other_row)) {
             return a == b;
         }
         let (Some((a, at)), Some((b, bt))) = (self.items(row), other.items(other_row)) else {
             return false;
         };
-        at.len() == bt.len() && at.zip(bt).all(|(i, j)| a.equals(i, b, j))
+        at.len() == bt.len() && at.zip(bt).all(|(i, j)| a.compare_nested::<BITS>(i, b, j))
     }
 
     /// Asks for the cache line of a value that is compared soon.

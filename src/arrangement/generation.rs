@@ -283,7 +283,7 @@ impl Generation {
         }
     }
 
-    /// Kills one living row for each row of `batch`, equal to it in all columns. What was killed is
+    /// Kills one living row for each row of `batch`, the same in all columns. What was killed is
     /// in `killed`, also when a row is missing and the rest is left undone.
     pub fn kill(&mut self, batch: &RecordBatch, code: u32, killed: &mut Vec<Killed>) -> Result<()> {
         self.prepare_unlinking();
@@ -319,7 +319,7 @@ impl Generation {
             let tag = tag(self.hashes[i]);
             let mut row = self.keys.shared().head(tag);
             let mut steps = 0;
-            while row != NIL && !(self.deaths.code(row) == 0 && self.equals(row, columns, i)) {
+            while row != NIL && !(self.deaths.code(row) == 0 && self.is_same(row, columns, i)) {
                 row = self.links.get(row);
                 steps += 1;
                 if steps > steps_max {
@@ -352,7 +352,7 @@ impl Generation {
             for i in from..batch.num_rows() {
                 self.prefetch_for_kill(rows.heads.shared(), i);
                 let tag = tag(self.hashes[i]);
-                let Some(row) = rows.take(tag, |row| self.equals(row, columns, i)) else {
+                let Some(row) = rows.take(tag, |row| self.is_same(row, columns, i)) else {
                     found = Err(missing());
                     break;
                 };
@@ -365,11 +365,12 @@ impl Generation {
         found
     }
 
-    /// Whether a stored row equals row `i` of `columns`, all columns of the schema.
+    /// Whether a stored row has the bits of row `i` of `columns`, all columns of the schema: a delete carries the very row
+    /// that was inserted, and one that only equals it shows another -0.0.
     #[inline]
-    fn equals(&self, row: u32, columns: &[Column], i: usize) -> bool {
+    fn is_same(&self, row: u32, columns: &[Column], i: usize) -> bool {
         let (chunk, at) = self.chunks.locate(row);
-        chunk.columns.iter().zip(columns).all(|(stored, c)| stored.equals(at, c, i))
+        chunk.columns.iter().zip(columns).all(|(stored, c)| stored.is_same(at, c, i))
     }
 
     /// Asks for what deletes further on will touch: first the slot, then what it leads to.

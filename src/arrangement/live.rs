@@ -44,7 +44,10 @@ struct Shard {
 pub struct Counters {
     pub rows_in: AtomicU64,
     pub rows_out: AtomicU64,
+    /// Errors that stand.
     pub errors: AtomicI64,
+    /// Errors that ever stood.
+    pub errors_ever: AtomicU64,
     pub rows: AtomicI64,
     pub state_bytes: AtomicI64,
     /// What the operators in front of it hold: groups, join inputs, ordered rows.
@@ -68,6 +71,8 @@ pub struct LiveTable {
     failed: OnceLock<Error>,
     /// While a view is fed its sources' earlier rows it answers nothing.
     attached: AtomicBool,
+    /// For those who wait for this object alone.
+    changed: Notify,
     progress: Arc<Progress>,
 }
 
@@ -90,6 +95,7 @@ impl LiveTable {
             shards: (0..workers).map(|_| Shard::default()).collect(),
             failed: OnceLock::new(),
             attached: AtomicBool::new(true),
+            changed: Notify::new(),
             progress,
         }
     }
@@ -118,7 +124,8 @@ impl LiveTable {
                 latencies.push(seconds);
             }
         }
-        self.progress.advanced();
+        self.changed.notify_waiters();
+        self.progress.advanced(complete);
     }
 
     /// Called by worker `shard`: its newest version, the same rows in less memory. Nobody asks for earlier ones.
@@ -151,13 +158,19 @@ impl LiveTable {
         if self.failed.set(error).is_ok() {
             self.progress.failures.fetch_add(1, Ordering::Release);
         }
-        self.progress.notify();
+        self.notify();
     }
 
     /// Whether the view has all its sources' earlier rows.
     pub fn set_attached(&self, attached: bool) {
         self.attached.store(attached, Ordering::Release);
-        self.progress.notify();
+        self.notify();
+    }
+
+    /// Something else than rows has changed, which is rare.
+    fn notify(&self) {
+        self.changed.notify_waiters();
+        self.progress.wake_coordinator();
     }
 
     pub fn is_attached(&self) -> bool {
@@ -180,7 +193,7 @@ impl LiveTable {
 
     async fn wait_until(&self, reached: impl Fn() -> bool) -> Result<(), Error> {
         loop {
-            let changed = self.progress.changed.notified();
+            let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if let Some(error) = self.failure() {
@@ -194,17 +207,28 @@ impl LiveTable {
     }
 }
 
-/// Tells readers and the coordinator that some frontier has moved.
-#[derive(Default)]
+/// Tells the coordinator that some frontier has moved.
 pub struct Progress {
     /// How many objects have failed since the start: tells the coordinator when to look which.
     pub failures: AtomicUsize,
-    changed: Notify,
     /// When the last epoch was closed.
     closed: Mutex<Option<(Epoch, Instant)>>,
     coordinator: OnceLock<Thread>,
-    /// The coordinator can do nothing more until some frontier has moved.
-    awaited: AtomicBool,
+    /// The coordinator can do nothing more until a frontier has passed this epoch; [`NOT_AWAITED`] while it is at work.
+    awaited: AtomicU64,
+}
+
+const NOT_AWAITED: u64 = u64::MAX;
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress {
+            failures: AtomicUsize::new(0),
+            closed: Mutex::new(None),
+            coordinator: OnceLock::new(),
+            awaited: AtomicU64::new(NOT_AWAITED),
+        }
+    }
 }
 
 impl Progress {
@@ -223,28 +247,24 @@ impl Progress {
         (closed == epoch).then(|| at.elapsed().as_secs_f64())
     }
 
-    /// The coordinator is about to look once more and then to park; whether the next frontier that moves is to wake it.
-    /// Waking a thread costs the worker more than an epoch of a few rows, so nobody is woken who has nothing to do then.
-    pub fn set_awaited(&self, awaited: bool) {
-        self.awaited.store(awaited, Ordering::SeqCst);
+    /// The coordinator is about to look once more and then to park; the first object that has applied `awaited` is to wake
+    /// it, if any. Waking a thread costs the worker more than an epoch of a few rows, so nobody is woken who has nothing
+    /// to do then.
+    pub fn set_awaited(&self, awaited: Option<Epoch>) {
+        self.awaited.store(awaited.map_or(NOT_AWAITED, |epoch| epoch.0), Ordering::SeqCst);
         // What the coordinator looks at next was stored either before this, so that it is seen, or by a worker that
         // finds the flag afterwards.
         fence(Ordering::SeqCst);
     }
 
-    /// A frontier has moved.
-    fn advanced(&self) {
-        self.changed.notify_waiters();
+    /// An object has applied all up to `complete`.
+    fn advanced(&self, complete: Epoch) {
         fence(Ordering::SeqCst);
-        if self.awaited.load(Ordering::Relaxed) && self.awaited.swap(false, Ordering::SeqCst) {
+        if complete.0 >= self.awaited.load(Ordering::Relaxed)
+            && self.awaited.swap(NOT_AWAITED, Ordering::SeqCst) != NOT_AWAITED
+        {
             self.wake_coordinator();
         }
-    }
-
-    /// Something else has changed, which is rare: an object has failed or has its earlier rows.
-    fn notify(&self) {
-        self.changed.notify_waiters();
-        self.wake_coordinator();
     }
 
     fn wake_coordinator(&self) {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, Int64Builder, ListBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 use arrow_array::*;
 use arrow_schema::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
 
@@ -369,6 +371,27 @@ fn probe_ints(snapshot: &Snapshot, keys: Vec<i64>) -> Vec<u32> {
     hash_columns(&keys, keys[0].len(), &mut hashes);
     snapshot.probe(&keys, &hashes, &mut at, &mut found);
     at
+}
+
+#[test]
+fn a_delete_removes_the_row_of_its_own_bits() {
+    let schema = schema_of(&[DataType::Float64]);
+    let floats = |v: Vec<f64>| {
+        RecordBatch::try_new(schema.clone(), vec![Arc::new(Float64Array::from(v))]).unwrap()
+    };
+    for key in [vec![0], vec![]] {
+        let mut a = Arrangement::new(schema.clone(), key);
+        a.apply(Epoch(1), &[ChangeBatch::inserts(floats(vec![-0.0]))]).unwrap();
+        // Inserts come first within an epoch, so both are there when the one is looked for.
+        a.apply(Epoch(2), &[ChangeBatch::new(floats(vec![-0.0, 0.0]), vec![-1, 1])]).unwrap();
+        let left = a.snapshot(Epoch(2)).scan();
+        let left: Vec<u64> = left
+            .iter()
+            .flat_map(|b| b.column(0).as_primitive::<Float64Type>().values().to_vec())
+            .map(f64::to_bits)
+            .collect();
+        assert_eq!(left, [0.0f64.to_bits()]);
+    }
 }
 
 #[test]

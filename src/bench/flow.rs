@@ -16,6 +16,7 @@ use datafusion::logical_expr::TableSource;
 use crate::arrangement::live::{LiveTable, Progress, ReadClock};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
+use crate::coordinator::Flight;
 use crate::dataflow::{Command, HubSpec, ViewSpec, Workers};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
@@ -25,8 +26,6 @@ use crate::query::engine::{Engine, EngineOptions, Resolver};
 use crate::query::output::canonicalise;
 use crate::sql::Statement;
 
-/// Epochs on their way through the inputs, and through the view where its inputs are sources, as in the coordinator.
-const EPOCHS_IN_FLIGHT: u64 = 2;
 /// A lost wake-up costs this much and no more.
 const PARK: Duration = Duration::from_millis(10);
 
@@ -71,8 +70,9 @@ pub struct Flow {
     progress: Arc<Progress>,
     clock: Arc<ReadClock>,
     open: Epoch,
-    /// Epochs that the view may be behind.
-    view_lag: u64,
+    flight: Flight,
+    /// Epochs that the view may be behind; `None`: as many as the inputs.
+    view_lag: Option<u64>,
 }
 
 impl Flow {
@@ -107,6 +107,7 @@ impl Flow {
                 key,
                 stored,
                 upsert: false,
+                fail_on_error: false,
                 live,
                 state: None,
             }
@@ -122,58 +123,67 @@ impl Flow {
         let view = hub.live.clone();
         let open = Epoch::ZERO.next();
         pool.send(Command::Install(Arc::new(ViewSpec { hub, plan, backfill: vec![] }), open));
-        let view_lag = EPOCHS_IN_FLIGHT;
-        Ok(Flow { workers: pool, inputs: fed, view, progress, clock, open, view_lag })
+        let (flight, view_lag) = (Flight::default(), None);
+        Ok(Flow { workers: pool, inputs: fed, view, progress, clock, open, flight, view_lag })
     }
 
     /// Adds rows to the open epoch.
     pub fn feed(&mut self, input: usize, rows: &RecordBatch) {
+        self.flight.fed(rows.num_rows());
         let rows = ChangeBatch::inserts(rows.clone());
         self.workers.send(Command::Feed(self.inputs[input].0, vec![rows]));
     }
 
     /// Lets the view be this many epochs behind: the coordinator allows 256 where rows are written to tables.
     pub fn with_view_lag(self, epochs: u64) -> Flow {
-        Flow { view_lag: epochs, ..self }
+        Flow { view_lag: Some(epochs), ..self }
     }
 
     /// Closes the open epoch once not too many are on their way.
     pub fn close(&mut self) -> Result<()> {
-        let behind = |epochs| self.open.0.saturating_sub(epochs);
-        self.wait(behind(EPOCHS_IN_FLIGHT), behind(self.view_lag))?;
+        self.wait(|flow| !flow.is_full())?;
         // As in the coordinator, what every object has passed is forgotten.
-        let complete = self.inputs.iter().map(|(_, live)| live.complete()).min();
-        self.clock.raise(self.view.complete().min(complete.unwrap_or(Epoch::ZERO)));
+        self.clock.raise(self.view.complete().min(self.inputs_complete()));
         self.workers.send(Command::Close(self.open, None));
+        self.flight.closed(self.open);
         self.open = self.open.next();
         Ok(())
     }
 
     /// Waits until everything closed is in the result.
     pub fn finish(&self) -> Result<()> {
-        self.wait(self.open.prev().0, self.open.prev().0)
+        // As a session does that reads. The inputs are complete before what is made of them.
+        futures::executor::block_on(self.view.wait_for(self.open.prev()))
     }
 
-    /// Waits until the inputs and the view have applied an epoch each.
-    fn wait(&self, inputs: u64, view: u64) -> Result<()> {
+    fn inputs_complete(&self) -> Epoch {
+        self.inputs.iter().map(|(_, live)| live.complete()).fold(Epoch::FINISHED, Epoch::min)
+    }
+
+    fn is_full(&self) -> bool {
+        let view = self.view.complete();
+        let view_is_behind = match self.view_lag {
+            Some(epochs) => self.open.prev().0.saturating_sub(view.0) > epochs,
+            None => self.flight.is_full(view),
+        };
+        view_is_behind || self.flight.is_full(self.inputs_complete())
+    }
+
+    fn wait(&self, reached: impl Fn(&Flow) -> bool) -> Result<()> {
         loop {
             if let Some(error) = self.view.failure() {
                 return Err(error.clone());
             }
-            if self.applied(inputs, view) {
+            if reached(self) {
                 return Ok(());
             }
-            self.progress.set_awaited(true);
-            if !self.applied(inputs, view) {
+            let awaited = self.flight.awaited(self.inputs_complete());
+            self.progress.set_awaited(Some(awaited));
+            if !reached(self) {
                 std::thread::park_timeout(PARK);
             }
-            self.progress.set_awaited(false);
+            self.progress.set_awaited(None);
         }
-    }
-
-    fn applied(&self, inputs: u64, view: u64) -> bool {
-        self.inputs.iter().all(|(_, live)| live.complete().0 >= inputs)
-            && self.view.complete().0 >= view
     }
 
     /// Rows of all changes of the result so far, errors not counted.

@@ -142,6 +142,17 @@ impl ObjectKind {
         }
     }
 
+    /// What feeds it from outside.
+    pub fn connector(&self) -> Option<&ConnectorSpec> {
+        match self {
+            ObjectKind::Table { connector, .. } => connector.as_ref(),
+            ObjectKind::Source { connector, .. } => Some(connector),
+            ObjectKind::View { .. }
+            | ObjectKind::MaterializedView { .. }
+            | ObjectKind::Sink { .. } => None,
+        }
+    }
+
     /// The declared primary key's column indices; empty without one.
     pub fn primary_key(&self) -> &[usize] {
         match self {

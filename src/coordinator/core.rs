@@ -1,8 +1,8 @@
 //! The coordinator's thread: forms epochs.
 //!
-//! An epoch is opened as soon as there is something for it and fewer than [`EPOCHS_IN_FLIGHT`] are on their way through the
-//! tables and sources, so epochs shrink to single rows when idle and grow by themselves under load. A source adds
-//! nothing while a dataflow that reads it is behind; epochs go on for the others.
+//! An epoch is opened as soon as there is something for it and not too many are on their way through the tables and sources
+//! ([`Flight`]), so epochs shrink to single rows when idle and grow by themselves under load. A source adds nothing
+//! while a dataflow that reads it is behind; epochs go on for the others.
 
 mod checkpoints;
 
@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub use self::checkpoints::Image;
 use self::checkpoints::{Checkpoints, Saved};
+use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
 use super::sequencer::{Sequencer, Write};
 use super::sources::{Backfill, SharedSource, Step};
@@ -32,10 +33,6 @@ use crate::log::{EpochLog, EpochRecord};
 use crate::memory::{Pressure, Purpose};
 use crate::plan::{Node, Op};
 
-/// Epochs that tables and sources may be behind: one being worked on, one waiting.
-const EPOCHS_IN_FLIGHT: u64 = 2;
-/// Epochs that a view may be behind its sources before they stop adding rows.
-const SOURCE_LAG_EPOCHS: u64 = 2;
 /// Epochs that a view may be behind a table before writes to it wait.
 const WRITE_LAG_EPOCHS: u64 = 256;
 /// Writes folded into one epoch.
@@ -79,6 +76,7 @@ pub struct Core {
     checkpoints: Checkpoints,
     stopping: bool,
     memory: MemoryWatch,
+    flight: Flight,
 }
 
 impl Core {
@@ -110,6 +108,7 @@ impl Core {
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
             stopping: false,
+            flight: Flight::default(),
         }
     }
 
@@ -133,12 +132,14 @@ impl Core {
     /// Sleeps until there is a request, a reader has something or, where anything waits for it, a frontier moves.
     fn park(&mut self) {
         let waiting = self.dirty || !self.pending.is_empty() || !self.backfills.is_empty();
-        self.shared.progress.set_awaited(waiting || !self.sources.is_empty());
+        let waiting = waiting || !self.sources.is_empty();
+        let awaited = waiting.then(|| self.flight.awaited(self.complete()));
+        self.shared.progress.set_awaited(awaited);
         // A frontier may have moved after the last look and before that was said.
         if !self.round() && !self.stopping {
             std::thread::park_timeout(PARK);
         }
-        self.shared.progress.set_awaited(false);
+        self.shared.progress.set_awaited(None);
     }
 
     /// Does what can be done now; false when there was nothing.
@@ -149,7 +150,7 @@ impl Core {
         while let Ok(request) = self.requests.try_recv() {
             self.accept(request);
         }
-        if self.in_flight() >= EPOCHS_IN_FLIGHT {
+        if self.flight.is_full(self.complete()) {
             return false;
         }
         self.take_writes();
@@ -202,19 +203,18 @@ impl Core {
         self.shared.live.load().get(&id).cloned()
     }
 
-    /// Epochs closed that some table or source has not applied.
-    fn in_flight(&self) -> u64 {
+    /// The last epoch that all tables and sources have applied.
+    fn complete(&self) -> Epoch {
         let live = self.shared.live.load();
         let working =
             self.bases.iter().filter_map(|id| live.get(id)).filter(|l| l.failure().is_none());
-        let complete = working.map(|l| l.complete().0).min().unwrap_or(u64::MAX);
-        self.open.prev().0.saturating_sub(complete)
+        working.map(|l| l.complete()).fold(self.open.prev(), Epoch::min)
     }
 
-    /// How many epochs the slowest dataflow behind an object is behind. Those still backfilling take no credit.
-    fn lag_behind(&self, id: ObjectId) -> u64 {
+    /// The last epoch that all dataflows behind an object have applied. Those still backfilling take no credit.
+    fn complete_behind(&self, id: ObjectId) -> Epoch {
         let live = self.shared.live.load();
-        let (mut stack, mut seen, mut slowest) = (vec![id], BTreeSet::new(), u64::MAX);
+        let (mut stack, mut seen, mut slowest) = (vec![id], BTreeSet::new(), self.open.prev());
         while let Some(id) = stack.pop() {
             if !seen.insert(id) {
                 continue;
@@ -223,17 +223,17 @@ impl Core {
                 && table.is_attached()
                 && table.failure().is_none()
             {
-                slowest = slowest.min(table.complete().0);
+                slowest = slowest.min(table.complete());
             }
             stack.extend(self.readers.get(&id).into_iter().flatten());
         }
-        self.open.prev().0.saturating_sub(slowest)
+        slowest
     }
 
     /// Brings the account up to date; at the limit, views that are still being filled give way.
     fn watch_memory(&mut self) {
-        let complete = self.open.prev().0 - self.in_flight();
-        if !self.memory.update(&self.shared, Epoch(complete)) {
+        let complete = self.complete();
+        if !self.memory.update(&self.shared, complete) {
             return;
         }
         self.raise_clock();
@@ -269,13 +269,14 @@ impl Core {
 
     fn take_writes(&mut self) {
         let pending = std::mem::take(&mut self.pending);
-        let mut lag: HashMap<ObjectId, bool> = HashMap::new();
+        let mut lag: HashMap<ObjectId, u64> = HashMap::new();
         for (n, write) in pending.into_iter().enumerate() {
             let mut behind = false;
             for (table, _) in &write.writes {
-                behind |= *lag
+                let lag = lag
                     .entry(*table)
-                    .or_insert_with(|| self.lag_behind(*table) > WRITE_LAG_EPOCHS);
+                    .or_insert_with(|| self.open.prev().0 - self.complete_behind(*table).0);
+                behind |= *lag > WRITE_LAG_EPOCHS;
             }
             if behind || n >= EPOCH_WRITES {
                 self.pending.push(write);
@@ -323,12 +324,18 @@ impl Core {
         for (table, changes) in accepted {
             self.record.writes.extend(changes.iter().map(|change| (table, change.clone())));
             if !changes.is_empty() {
-                self.memory.fed(&changes);
+                self.fed(&changes);
                 self.workers.send(Command::Feed(table, changes));
             }
         }
         self.dirty = true;
         Ok(rows)
+    }
+
+    /// Changes go to the workers.
+    fn fed(&mut self, changes: &[ChangeBatch]) {
+        self.memory.fed(changes);
+        self.flight.fed(changes.iter().map(ChangeBatch::len).sum());
     }
 
     fn accept_write(&mut self, table: ObjectId, write: Write) -> Result<(Vec<ChangeBatch>, usize)> {
@@ -348,12 +355,14 @@ impl Core {
     }
 
     fn take_sources(&mut self) {
-        if self.shared.memory.pressure() != Pressure::None {
+        let paused = self.shared.memory.pressure() != Pressure::None;
+        self.sources.values_mut().for_each(|source| source.pause(paused));
+        if paused {
             return;
         }
         let ids: Vec<ObjectId> = self.sources.keys().copied().collect();
         for id in ids {
-            if self.lag_behind(id) >= SOURCE_LAG_EPOCHS {
+            if self.flight.is_full(self.complete_behind(id)) {
                 continue;
             }
             let Some(source) = self.sources.get_mut(&id) else { continue };
@@ -364,7 +373,7 @@ impl Core {
                 self.record.offsets.extend(offsets);
                 self.dirty = true;
                 let changes = [taken.changes, taken.errors].concat();
-                self.memory.fed(&changes);
+                self.fed(&changes);
                 self.workers.send(Command::Feed(id, changes));
             }
             if let Some(reason) = taken.failure {
@@ -399,22 +408,20 @@ impl Core {
     fn step_backfill(&mut self, backfill: &mut Backfill) -> bool {
         let (view, source) = (backfill.view, backfill.source);
         let Some(live) = self.live(view).filter(|live| live.failure().is_none()) else {
-            if backfill.last
-                && let Some(shared) = self.sources.get_mut(&source)
-            {
-                shared.held -= 1;
+            if let Some(shared) = self.sources.get_mut(&source) {
+                backfill.let_go(shared);
             }
             return false;
         };
         // The view's own progress bounds how much of its past is on its way.
-        if self.open.prev().0.saturating_sub(live.complete().0) >= SOURCE_LAG_EPOCHS {
+        if self.flight.is_full(live.complete()) {
             return true;
         }
         let Some(shared) = self.sources.get_mut(&source) else { return false };
         match backfill.step(shared, &self.wake) {
             Step::Waiting => true,
             Step::Rows(rows) => {
-                self.memory.fed(&rows);
+                self.fed(&rows);
                 self.workers.send(Command::FeedView(view, source, rows));
                 self.dirty = true;
                 true
@@ -428,11 +435,11 @@ impl Core {
                 }
                 false
             }
-            Step::Failed(reason) => {
-                live.fail(Error::new(
-                    SqlState::CONNECTION_EXCEPTION,
-                    format!("could not read earlier rows: {reason}"),
-                ));
+            Step::Failed(error) => {
+                backfill.let_go(shared);
+                let error = Error::from(error);
+                let message = format!("could not read earlier rows: {}", error.message);
+                live.fail(Error { message, ..error });
                 false
             }
         }
@@ -452,6 +459,7 @@ impl Core {
             return;
         }
         self.memory.closed(epoch);
+        self.flight.closed(epoch);
         self.shared.progress.close(epoch);
         self.workers.send(Command::Close(epoch, cut));
         self.shared.epochs.store(epoch.0, Ordering::Relaxed);
@@ -466,7 +474,7 @@ impl Core {
     }
 
     fn create(&mut self, create: Create) -> Result<()> {
-        if let Runtime::View { plan } = &create.runtime {
+        if let Runtime::View { plan, .. } = &create.runtime {
             self.check_inputs(plan)?;
             self.shared.memory.admit(Purpose::Write, &create.name, 0)?;
         }
@@ -485,7 +493,9 @@ impl Core {
             Runtime::None => {}
             Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
             Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
-            Runtime::View { plan } => self.create_view(create, plan, saved),
+            Runtime::View { plan, fail_on_error } => {
+                self.create_view(create, plan, fail_on_error, saved)
+            }
         }
     }
 
@@ -542,7 +552,18 @@ impl Core {
             Some(saved) => (Some(saved.steps), saved.position),
             None => (None, None),
         };
-        let spec = HubSpec { object, schema, key, stored, upsert, live: live.clone(), state };
+        // Of messages, the source stops at the first bad one itself.
+        let fail_on_error = false;
+        let spec = HubSpec {
+            object,
+            schema,
+            key,
+            stored,
+            upsert,
+            fail_on_error,
+            live: live.clone(),
+            state,
+        };
         self.workers.send(Command::Create(Arc::new(spec)));
         self.publish(object, live);
         self.bases.insert(object);
@@ -569,7 +590,13 @@ impl Core {
         self.sources.entry(create.id).insert_entry(source).into_mut()
     }
 
-    fn create_view(&mut self, create: &Create, plan: Arc<Node>, saved: Option<Saved>) {
+    fn create_view(
+        &mut self,
+        create: &Create,
+        plan: Arc<Node>,
+        fail_on_error: bool,
+        saved: Option<Saved>,
+    ) {
         let key = plan.key();
         let live = self.new_live(create, key.clone(), plan.properties.append_only);
         let (object, schema) = (create.id, create.schema.clone());
@@ -592,7 +619,16 @@ impl Core {
             self.note_filling(object);
         }
         let (stored, upsert, state) = (true, false, saved.map(|saved| saved.steps));
-        let hub = HubSpec { object, schema, key, stored, upsert, live: live.clone(), state };
+        let hub = HubSpec {
+            object,
+            schema,
+            key,
+            stored,
+            upsert,
+            fail_on_error,
+            live: live.clone(),
+            state,
+        };
         let spec = ViewSpec { hub, plan, backfill };
         self.workers.send(Command::Install(Arc::new(spec), self.open));
         self.publish(object, live);
@@ -636,9 +672,9 @@ impl Core {
     /// Ends an object's dataflow and its reading of others.
     fn stop_object(&mut self, id: ObjectId) {
         self.workers.send(Command::Drop(id));
-        for backfill in self.backfills.iter().filter(|b| b.view == id && b.last) {
+        for backfill in self.backfills.iter_mut().filter(|b| b.view == id) {
             if let Some(source) = self.sources.get_mut(&backfill.source) {
-                source.held -= 1;
+                backfill.let_go(source);
             }
         }
         self.backfills.retain(|b| b.view != id);

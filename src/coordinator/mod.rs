@@ -1,9 +1,10 @@
 //! The single owner of order: one thread that gives every write, every source batch and every DDL its epoch.
 //!
 //! [`Coordinator`] is the handle that sessions use; [`core`] the thread behind it, checkpoints included; [`sequencer`] what decides about
-//! writes; [`sources`] the shared readers and backfills; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
+//! writes; [`sources`] the shared readers and backfills; [`flight`] how many epochs are on their way; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
 
 mod core;
+mod flight;
 pub mod locks;
 mod memory_watch;
 pub mod sequencer;
@@ -20,6 +21,7 @@ use tidewater_connectors::contract::{Source, SplitStart};
 use tokio::sync::oneshot;
 
 pub use self::core::Image;
+pub use self::flight::Flight;
 use crate::arrangement::live::{LiveTable, Pin, Progress, ReadClock};
 use crate::catalog::{Catalog, CatalogChange, ObjectId};
 use crate::dataflow::Workers;
@@ -55,6 +57,8 @@ pub enum Runtime {
     Source(Stream),
     View {
         plan: Arc<Node>,
+        /// on_error = 'fail': the first row that cannot be evaluated stops the view.
+        fail_on_error: bool,
     },
 }
 

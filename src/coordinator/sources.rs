@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use tidewater_connectors::contract::{
-    ErrorKind, Source, SourceBatch, SplitId, SplitRange, SplitStart,
+    ConnectorError, ErrorKind, Source, SourceBatch, SplitId, SplitRange, SplitStart,
 };
 
 use super::Stream;
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::checkpoint::{Offsets, Position};
-use crate::ingest::{Event, Reader, SourceStatus, errors_of, rows_of};
+use crate::ingest::{Event, Reader, SourceStatus, errors_of, in_one_line, rows_of};
 
 /// Rows of a source in one epoch: more gives operators nothing, less costs epochs.
 const EPOCH_ROWS: usize = 131_072;
@@ -45,6 +45,11 @@ pub struct SharedSource {
     pub held: usize,
     watch: Option<Watch>,
     pub failed: bool,
+    /// What the reader told of has not passed.
+    troubled: bool,
+    /// The last look for splits failed.
+    unseen: bool,
+    paused: bool,
 }
 
 /// What a source gave an epoch.
@@ -68,7 +73,7 @@ impl SharedSource {
                 stream.starts.iter().map(|s| (s.split.clone(), s.start)).collect();
             Position { offsets: starts.clone(), starts }
         });
-        status.set("idle", None);
+        status.set("idle");
         SharedSource {
             name,
             stream,
@@ -81,7 +86,34 @@ impl SharedSource {
             held: 0,
             watch: None,
             failed: false,
+            troubled: false,
+            unseen: false,
+            paused: false,
         }
+    }
+
+    fn show_state(&self) {
+        self.status.set(match () {
+            () if self.failed => "failed",
+            () if self.reader.is_none() => "idle",
+            () if self.troubled || self.unseen => "retrying",
+            () if self.paused => "paused",
+            () => "running",
+        });
+    }
+
+    /// Whether it is held back for want of memory.
+    pub fn pause(&mut self, paused: bool) {
+        if self.paused != paused {
+            self.paused = paused;
+            self.show_state();
+        }
+    }
+
+    fn note(&self, error: &ConnectorError) {
+        let error = in_one_line(error);
+        tracing::warn!(source = %self.name, error, "source is in trouble, retrying");
+        self.status.note(error);
     }
 
     /// How far it was read as of the open epoch.
@@ -111,7 +143,7 @@ impl SharedSource {
             self.reader = None;
             self.watch = None;
             self.columns.clear();
-            self.status.set("idle", None);
+            self.show_state();
         }
     }
 
@@ -133,19 +165,36 @@ impl SharedSource {
             columns,
             wake.clone(),
         ));
-        self.status.set("running", None);
+        self.troubled = false;
+        self.show_state();
         if self.watch.is_none() {
             self.watch =
                 Some(Watch::start(self.stream.source.clone(), self.status.clone(), wake.clone()));
         }
     }
 
-    /// Splits that have appeared since are read from their start.
-    fn adopt_splits(&mut self) {
+    /// Splits that have appeared since are read from their start. Fails when what was read before is no longer there.
+    fn adopt_splits(&mut self) -> Result<(), ConnectorError> {
         let Some(found) = self.watch.as_ref().and_then(|watch| watch.found.try_iter().last())
         else {
-            return;
+            return Ok(());
         };
+        let failed_before = std::mem::replace(&mut self.unseen, found.is_err());
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if error.kind == ErrorKind::DataLoss => return Err(error),
+            Err(error) => {
+                // The reader has told of an outage already.
+                if !failed_before && !self.troubled {
+                    self.note(&error);
+                }
+                self.show_state();
+                return Ok(());
+            }
+        };
+        if failed_before {
+            self.show_state();
+        }
         for SplitStart { split, start } in found {
             if self.offsets.contains_key(&split) {
                 continue;
@@ -157,12 +206,16 @@ impl SharedSource {
                 reader.add(SplitRange { split, from: start, until: None });
             }
         }
+        Ok(())
     }
 
     /// What has arrived for the open epoch, up to the bound.
     pub fn take(&mut self) -> Taken {
-        self.adopt_splits();
         let mut taken = Taken::default();
+        if let Err(error) = self.adopt_splits() {
+            taken.failure = Some(in_one_line(&error));
+            return taken;
+        }
         let mut rows = 0;
         while rows < EPOCH_ROWS && self.held == 0 {
             let Some(Ok(event)) = self.reader.as_ref().map(|reader| reader.events.try_recv())
@@ -175,18 +228,16 @@ impl SharedSource {
                     self.accept(batch, &mut taken);
                 }
                 Event::Trouble(error) => {
-                    tracing::warn!(source = %self.name, error = %error.message, "source is in trouble, retrying");
-                    self.status.troubles.fetch_add(1, Ordering::Relaxed);
-                    self.status.set("retrying", Some(error.message));
+                    self.troubled = true;
+                    self.note(&error);
+                    self.show_state();
+                }
+                Event::Recovered => {
+                    self.troubled = false;
+                    self.show_state();
                 }
                 Event::Failed(error) => {
-                    let text = match &error.detail {
-                        Some(detail) => format!("{}: {detail}", error.message),
-                        None => error.message.clone(),
-                    };
-                    if error.kind != ErrorKind::Retry {
-                        taken.failure = Some(text);
-                    }
+                    taken.failure = Some(in_one_line(&error));
                     break;
                 }
             }
@@ -195,7 +246,6 @@ impl SharedSource {
     }
 
     fn accept(&mut self, batch: SourceBatch, taken: &mut Taken) {
-        self.status.set("running", None);
         self.status.rows.fetch_add(batch.rows.num_rows() as u64, Ordering::Relaxed);
         self.status.bytes.fetch_add(batch.bytes, Ordering::Relaxed);
         self.offsets.insert(batch.split.clone(), batch.end);
@@ -222,13 +272,14 @@ impl SharedSource {
         self.failed = true;
         self.reader = None;
         self.watch = None;
-        self.status.set("failed", Some(reason));
+        self.status.note(reason);
+        self.show_state();
     }
 }
 
 /// Looks for new splits and measures lag, off the reader's path.
 struct Watch {
-    found: Receiver<Vec<SplitStart>>,
+    found: Receiver<Result<Vec<SplitStart>, ConnectorError>>,
     stop: Arc<AtomicBool>,
 }
 
@@ -240,16 +291,18 @@ impl Watch {
         let job = move || {
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(DISCOVERY);
-                if let Ok(splits) = source.discover(DISCOVERY_TIMEOUT) {
+                let found = source.discover(DISCOVERY_TIMEOUT);
+                if let Ok(splits) = &found {
                     let latest: i64 = splits
                         .iter()
                         .filter_map(|s| source.bounds(&s.split, DISCOVERY_TIMEOUT).ok())
                         .map(|bounds| bounds.latest.0 as i64)
                         .fold(0, i64::saturating_add);
                     status.latest.store(latest, Ordering::Relaxed);
-                    let _ = sender.try_send(splits);
-                    wake.unpark();
                 }
+                // Nobody took what was found last: the next look finds the same.
+                let _ = sender.try_send(found);
+                wake.unpark();
             }
         };
         // Without the thread new splits are not noticed; reading goes on.
@@ -290,7 +343,7 @@ pub enum Step {
     Rows(Vec<ChangeBatch>),
     /// The view has the same prefix as the shared reader.
     Done,
-    Failed(String),
+    Failed(ConnectorError),
 }
 
 impl Backfill {
@@ -326,8 +379,10 @@ impl Backfill {
                         rows.push(rows_of(&batch));
                     }
                 }
-                Ok(Event::Trouble(error)) => shared.status.set("retrying", Some(error.message)),
-                Ok(Event::Failed(error)) => return Step::Failed(error.message),
+                // How the source is doing is for its shared reader to say.
+                Ok(Event::Trouble(error)) => shared.note(&error),
+                Ok(Event::Recovered) => {}
+                Ok(Event::Failed(error)) => return Step::Failed(error),
                 Err(_) => break,
             }
         }
@@ -336,6 +391,13 @@ impl Backfill {
             wake.unpark();
         }
         if rows.is_empty() { Step::Waiting } else { Step::Rows(rows) }
+    }
+
+    /// Ends the holding back of the shared reader, however the backfill came to its end.
+    pub fn let_go(&mut self, shared: &mut SharedSource) {
+        if std::mem::take(&mut self.last) {
+            shared.held -= 1;
+        }
     }
 
     /// Reads up to where the shared reader is; false when there is nothing left to read.
@@ -350,10 +412,7 @@ impl Backfill {
             }
         }
         if ranges.is_empty() {
-            if self.last {
-                shared.held -= 1;
-                self.last = false;
-            }
+            self.let_go(shared);
             return false;
         }
         if !self.last && gap <= LAST_ROUND {

@@ -26,6 +26,8 @@ pub struct HubSpec {
     pub stored: bool,
     /// Rows replace their key's older row (+1) or delete it (-1): the fold of keyed sources.
     pub upsert: bool,
+    /// The first error of its own ends it.
+    pub fail_on_error: bool,
     pub live: Arc<LiveTable>,
     /// What its steps begin with, as of the epoch before the open one; `None`: with nothing, and views with the rows of
     /// what they read.

@@ -26,7 +26,7 @@ use crate::arrangement::{Arrangement, Snapshot};
 use crate::change::{ChangeBatch, Kind, error_schema};
 use crate::checkpoint::mismatch;
 use crate::epoch::Epoch;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::operators::StateChange;
 use crate::operators::consolidate::consolidate;
 
@@ -63,6 +63,7 @@ pub struct Hub {
     pub live: Arc<LiveTable>,
     shard: usize,
     upsert: bool,
+    fail_on_error: bool,
     /// The columns that say on which worker a row is.
     routed_by: Vec<usize>,
     rows: Option<Arrangement>,
@@ -101,6 +102,7 @@ impl Hub {
             live: spec.live.clone(),
             shard,
             upsert: spec.upsert,
+            fail_on_error: spec.fail_on_error,
             routed_by: spec.routed_by(),
             rows,
             errors: StandingErrors::new(if of_messages { MESSAGE_BYTES_MAX } else { usize::MAX }),
@@ -168,7 +170,17 @@ impl Hub {
             });
         }
         let (change, more) = self.errors.apply(Epoch(epoch), own)?;
-        self.live.counters.errors.fetch_add(more, Ordering::Relaxed);
+        let counters = &self.live.counters;
+        counters.errors.fetch_add(more, Ordering::Relaxed);
+        let weights = change.iter().flat_map(|change| change.weights.iter());
+        let born: i64 = weights.filter(|weight| **weight > 0).sum();
+        counters.errors_ever.fetch_add(born.unsigned_abs(), Ordering::Relaxed);
+        if self.fail_on_error
+            && let Some(change) = &change
+            && let Some(row) = change.weights.iter().position(|weight| *weight > 0)
+        {
+            return Err(stopping_error(change, row));
+        }
         Ok(change.filter(|_| self.rows.is_some()))
     }
 
@@ -280,6 +292,14 @@ impl Hub {
         self.holds.push(Rc::downgrade(&hold));
         hold
     }
+}
+
+/// A row's error as one that ends the object.
+fn stopping_error(errors: &ChangeBatch, row: usize) -> Error {
+    let text =
+        |column: usize| errors.rows().column(column).as_string::<i32>().value(row).to_owned();
+    Error::new(SqlState::of(&text(0)), text(1))
+        .with_detail(format!("It was made with on_error = 'fail'; the row was {}.", text(2)))
 }
 
 fn consolidated(parts: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {

@@ -1,7 +1,7 @@
 //! The workers: threads that obey the command log and step timely.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +36,8 @@ pub struct Workers {
     threads: Arc<Mutex<Vec<Option<Thread>>>>,
     guards: Option<WorkerGuards<()>>,
     next: usize,
+    /// Objects of which the order of rows matters within an epoch: the last one of a key wins.
+    ordered: HashSet<ObjectId>,
 }
 
 impl Workers {
@@ -62,17 +64,23 @@ impl Workers {
             std::thread::yield_now();
         }
         let senders = channels.into_iter().map(|c| c.0).collect();
-        Ok(Workers { senders, threads, guards: Some(guards), next: 0 })
+        let guards = Some(guards);
+        Ok(Workers { senders, threads, guards, next: 0, ordered: HashSet::new() })
     }
 
     pub fn count(&self) -> usize {
         self.senders.len()
     }
 
-    /// Appends to the command log. Feeds are dealt over the workers in turn and wait for the epoch's `Close` to
-    /// wake anybody.
+    /// Appends to the command log. Feeds are dealt over the workers in turn, those of an upsert fold to one of them, and
+    /// wait for the epoch's `Close` to wake anybody.
     pub fn send(&mut self, command: Command) {
         match command {
+            Command::Feed(object, batches) if self.ordered.contains(&object) => {
+                // What one worker sends to another arrives in order; what several send does not.
+                let worker = object.0 as usize % self.senders.len();
+                let _ = self.senders[worker].send(Command::Feed(object, batches));
+            }
             Command::Feed(object, batches) => {
                 self.deal(batches, |part| Command::Feed(object, part))
             }
@@ -80,6 +88,11 @@ impl Workers {
                 self.deal(batches, |part| Command::FeedView(view, source, part))
             }
             other => {
+                match &other {
+                    Command::Create(spec) if spec.upsert => drop(self.ordered.insert(spec.object)),
+                    Command::Drop(object) => drop(self.ordered.remove(object)),
+                    _ => {}
+                }
                 for sender in &self.senders {
                     // A worker that is gone has aborted the process or is stopping: nobody is left to tell.
                     let _ = sender.send(other.clone());
@@ -336,5 +349,58 @@ impl Installed {
         for (_, subscription) in &self.subscriptions {
             subscription.borrow_mut().close();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int32Type;
+    use arrow_array::{Int32Array, RecordBatch};
+    use arrow_schema::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::arrangement::live::{LiveTable, Progress};
+
+    #[test]
+    fn the_last_row_of_a_key_wins_within_an_epoch_of_many_batches() {
+        let field = |name: &str| Field::new(name, DataType::Int32, false);
+        let schema = Arc::new(Schema::new(vec![field("key"), field("value")]));
+        let (workers, progress) = (4, Arc::<Progress>::default());
+        let mut pool = Workers::start(workers, Arc::default(), Epoch(1)).unwrap();
+        let (object, key) = (ObjectId(7), Some(vec![0]));
+        let name = "folded".to_owned();
+        let live = LiveTable::new(name, schema.clone(), key.clone(), false, workers, progress);
+        let live = Arc::new(live);
+        pool.send(Command::Create(Arc::new(HubSpec {
+            object,
+            schema: schema.clone(),
+            key,
+            stored: true,
+            upsert: true,
+            fail_on_error: false,
+            live: live.clone(),
+            state: None,
+        })));
+        let row = |value: i32| {
+            let columns = [value % 5, value].map(|v| Arc::new(Int32Array::from(vec![v])) as _);
+            ChangeBatch::inserts(RecordBatch::try_new(schema.clone(), columns.into()).unwrap())
+        };
+        for epoch in 1..=20 {
+            pool.send(Command::Feed(object, (0..200).map(|n| row(epoch * 200 + n)).collect()));
+            pool.send(Command::Close(Epoch(epoch as u64), None));
+            while live.complete() < Epoch(epoch as u64) {
+                std::thread::yield_now();
+            }
+            let versions = live.versions(Epoch(epoch as u64));
+            let batches = versions.iter().flat_map(|v| v.rows.as_ref().unwrap().scan());
+            let mut values: Vec<i32> = batches
+                .flat_map(|b| b.column(1).as_primitive::<Int32Type>().values().to_vec())
+                .collect();
+            values.sort_unstable();
+            let last = epoch * 200 + 199;
+            assert_eq!(values, (last - 4..=last).collect::<Vec<i32>>(), "epoch {epoch}");
+        }
+        pool.stop();
     }
 }

@@ -19,6 +19,7 @@ use tidewater_connectors::contract::{
 };
 
 use crate::change::{ChangeBatch, RowError, errors_batch};
+use crate::error::{Error, SqlState};
 
 /// Batches between a reader and the coordinator: enough to hide a wake-up, few enough to bound memory.
 const CHANNEL_BATCHES: usize = 8;
@@ -35,6 +36,8 @@ pub enum Event {
     Batch(SourceBatch),
     /// Something is wrong outside; the reader goes on trying.
     Trouble(ConnectorError),
+    /// It has passed.
+    Recovered,
     /// The reader cannot go on.
     Failed(ConnectorError),
 }
@@ -57,7 +60,7 @@ pub struct SourceStatus {
 
 #[derive(Clone, Debug, Default)]
 pub struct SourceState {
-    /// "idle" (nobody reads it), "running", "retrying" or "failed".
+    /// "idle" (nobody reads it), "running", "paused", "retrying" or "failed".
     pub name: &'static str,
     pub last_error: Option<String>,
 }
@@ -69,12 +72,34 @@ impl SourceStatus {
         (latest > 0).then(|| (latest - self.position.load(Ordering::Relaxed)).max(0))
     }
 
-    pub fn set(&self, name: &'static str, error: Option<String>) {
-        let mut state = self.state.lock();
-        state.name = name;
-        if error.is_some() {
-            state.last_error = error;
-        }
+    pub fn set(&self, name: &'static str) {
+        self.state.lock().name = name;
+    }
+
+    /// The error is shown until there is another one: what was wrong is worth knowing when it has passed.
+    pub fn note(&self, error: String) {
+        self.troubles.fetch_add(1, Ordering::Relaxed);
+        self.state.lock().last_error = Some(error);
+    }
+}
+
+/// An error with its detail in one line, for SHOW and logs.
+pub fn in_one_line(error: &ConnectorError) -> String {
+    match &error.detail {
+        Some(detail) => format!("{}: {detail}", error.message),
+        None => error.message.clone(),
+    }
+}
+
+impl From<ConnectorError> for Error {
+    fn from(error: ConnectorError) -> Error {
+        let code = match error.kind {
+            ErrorKind::Retry => SqlState::CONNECTION_FAILURE,
+            ErrorKind::Fix => SqlState::INVALID_PARAMETER_VALUE,
+            ErrorKind::DataLoss => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            ErrorKind::Bug => SqlState::INTERNAL_ERROR,
+        };
+        Error { detail: error.detail, hint: error.hint, ..Error::new(code, error.message) }
     }
 }
 
@@ -152,11 +177,19 @@ impl Job {
                 }
             }
         };
+        // What was wrong until there was a reader is over.
+        let mut told = backoff > BACKOFF_MIN;
         backoff = BACKOFF_MIN;
         while !self.stop.load(Ordering::Relaxed) {
             while let Ok(range) = self.added.try_recv() {
                 if let Err(error) = reader.add(range) {
                     self.send(Event::Trouble(error));
+                }
+            }
+            if told && !reader.is_in_trouble() {
+                told = false;
+                if !self.send(Event::Recovered) {
+                    return;
                 }
             }
             self.status.queued_bytes.store(reader.queued_bytes(), Ordering::Relaxed);
@@ -169,6 +202,7 @@ impl Job {
                 }
                 Ok(None) => {}
                 Err(error) if error.kind == ErrorKind::Retry => {
+                    told = true;
                     if !self.send(Event::Trouble(error)) {
                         return;
                     }

@@ -42,7 +42,7 @@ use super::output::canonicalise;
 use super::pushdown::PushDown;
 use super::reading::Reading;
 use super::sql_types::PgTypes;
-use super::total_order::TotalOrder;
+use super::total_order::{TotalOrder, keep_inner_order};
 use super::{cast, fallible, functions, merged_columns, spelling};
 use crate::error::{Error, Result, SqlState};
 
@@ -243,6 +243,7 @@ impl Engine {
 
     /// Types, checks and optimizes a SELECT's plan for execution.
     pub fn optimize_batch(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let plan = keep_inner_order(plan).map_err(from_datafusion)?;
         optimize(&self.batch, plan).map_err(from_datafusion)
     }
 

@@ -306,6 +306,7 @@ pub fn undefined_operator(left: &str, operator: &str, right: &str) -> Error {
 fn of_message(message: &str) -> Error {
     let text = first_line(message);
     of_name_message(message)
+        .or_else(|| of_field_message(message))
         .or_else(|| of_clause_message(message))
         .or_else(|| of_case_message(message))
         .or_else(|| of_type_message(message))
@@ -322,6 +323,19 @@ fn is_planning(text: &str) -> bool {
     ["requires", "must be", "expects", "expected", "cannot be used", "does not support"]
         .iter()
         .any(|w| text.contains(w))
+}
+
+/// `(row).field` of what has no such field, or none at all.
+fn of_field_message(message: &str) -> Option<Error> {
+    static FIELD: LazyLock<Regex> = LazyLock::new(|| pattern(r"Field (.+) not found in struct"));
+    if let Some(found) = FIELD.captures(message) {
+        let text = format!("column \"{}\" not found in data type record", &found[1]);
+        return Some(Error::new(SqlState::UNDEFINED_COLUMN, text));
+    }
+    message.contains("Cannot access field at argument").then(|| {
+        let text = "field notation is applied to a type that is not composite";
+        Error::new(SqlState::WRONG_OBJECT_TYPE, text)
+    })
 }
 
 fn of_name_message(message: &str) -> Option<Error> {

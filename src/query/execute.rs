@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::errors::{canceled, from_datafusion};
 use super::interrupt::interruptible;
+use super::top_k::with_whole_keys;
 use crate::error::Result;
 
 /// The rows of a SELECT, as they come. After an error, or 57014 when cancelled, it ends.
@@ -27,7 +28,8 @@ impl Engine {
         let mut state = self.state().as_ref().clone();
         // Functions see the session's options, its time zone above all, only through what this call records.
         state.mark_start_execution();
-        state.query_planner().create_physical_plan(plan, &state).await.map_err(from_datafusion)
+        let plan = state.query_planner().create_physical_plan(plan, &state).await;
+        plan.and_then(with_whole_keys).map_err(from_datafusion)
     }
 
     /// Runs a plan that [`Engine::optimize_batch`] gave. Cancelling `cancel` stops planning and execution.

@@ -364,9 +364,9 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
     };
     if let DataType::Interval(_) = target.data_type() {
         // Intervals compare by their length, not field by field: a month is thirty days.
-        let length =
-            |side: Side| Ok(functions::datetime::interval_length().call(vec![side.cast(&target)?]));
-        return Ok(binary(length(left)?, op, length(right)?));
+        let length = |side| functions::datetime::interval_length().call(vec![side]);
+        let (left, right) = (left.cast(&target)?, right.cast(&target)?);
+        return Ok(binary(length(left), op, length(right)));
     }
     Ok(binary(left.cast(&target)?, op, right.cast(&target)?))
 }

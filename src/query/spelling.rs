@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
+    AccessExpr, BinaryOperator, CastKind, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName,
     ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
     TableAliasColumnDef, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator,
@@ -25,7 +25,7 @@ use super::functions::similar::SIMILAR_TO;
 use super::operators::integer_cast_name;
 use super::{bags, scopes};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::UNIQUE_MARK;
+use crate::sql::{UNIQUE_MARK, type_name};
 
 /// The column's name as a client sees it.
 pub fn visible_name(name: &str) -> &str {
@@ -341,6 +341,9 @@ fn respell(expr: &mut Expr) {
                 *expr = cast("interval", string(text));
             }
         }
+        Expr::CompoundFieldAccess { access_chain, .. } => {
+            access_chain.iter_mut().for_each(respell_field);
+        }
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
             let number = typed_number(inner).or_else(|| plain_number(inner));
             *expr = match number.or_else(|| open_numeric_text(inner)) {
@@ -455,6 +458,15 @@ fn template(sql: &str) -> Box<Query> {
         unreachable!("the template is a query")
     };
     query
+}
+
+/// `(row).field`: the planner takes the field's name as a string.
+fn respell_field(access: &mut AccessExpr) {
+    if let AccessExpr::Dot(field) = access
+        && let Expr::Identifier(ident) = field
+    {
+        *field = string(folded(ident));
+    }
 }
 
 /// Comparisons that stand for several, or for a function.
@@ -718,7 +730,13 @@ fn figure_name(expr: &Expr) -> Option<(String, bool)> {
             function.name.0.last()?.as_ident().map(|ident| (folded(ident), true))
         }
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure_name(inner),
-        Expr::CompoundFieldAccess { root, .. } => figure_name(root),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                AccessExpr::Dot(Expr::Identifier(ident)) => Some((folded(ident), true)),
+                AccessExpr::Dot(_) | AccessExpr::Subscript(_) => None,
+            });
+            field.or_else(|| figure_name(root))
+        }
         Expr::Cast { expr: inner, data_type, .. } => match figure_name(inner) {
             Some((name, true)) => Some((name, true)),
             _ => Some((type_name(data_type), false)),
@@ -760,34 +778,5 @@ fn first_column(body: &SetExpr) -> Option<(String, bool)> {
         },
         SetExpr::Query(query) => first_column(&query.body),
         _ => None,
-    }
-}
-
-/// PostgreSQL's internal name of a type, which names a column that is only a cast.
-fn type_name(data_type: &DataType) -> String {
-    use DataType as T;
-    match data_type {
-        T::Boolean | T::Bool => "bool".into(),
-        T::SmallInt(_) | T::Int2(_) => "int2".into(),
-        T::Int(_) | T::Integer(_) | T::Int4(_) => "int4".into(),
-        T::BigInt(_) | T::Int8(_) => "int8".into(),
-        T::Real | T::Float4 => "float4".into(),
-        T::Double(_) | T::DoublePrecision | T::Float8 | T::Float(_) => "float8".into(),
-        T::Numeric(_) | T::Decimal(_) | T::Dec(_) => "numeric".into(),
-        T::Varchar(_) | T::CharVarying(_) | T::CharacterVarying(_) => "varchar".into(),
-        T::Char(_) | T::Character(_) => "bpchar".into(),
-        T::Timestamp(_, zone) => {
-            let zoned = matches!(
-                zone,
-                sqlparser::ast::TimezoneInfo::Tz | sqlparser::ast::TimezoneInfo::WithTimeZone
-            );
-            if zoned { "timestamptz".into() } else { "timestamp".into() }
-        }
-        T::Interval { .. } => "interval".into(),
-        T::Array(
-            sqlparser::ast::ArrayElemTypeDef::SquareBracket(inner, _)
-            | sqlparser::ast::ArrayElemTypeDef::AngleBracket(inner),
-        ) => type_name(inner),
-        other => other.to_string().to_lowercase(),
     }
 }

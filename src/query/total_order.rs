@@ -3,13 +3,13 @@
 //! Rows that the ORDER BY does not tell apart are told apart by all their columns. Top-N does that by itself with the
 //! columns that reach it; but a column that nobody reads afterwards would be pruned below, and another row would be cut
 //! than the query as written cuts. Invariant: above every LIMIT of a streaming plan's sort no column of its input is missing
-//! from its keys.
+//! from its keys. [`keep_inner_order`] does the like for SELECT.
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result as DfResult};
-use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Projection, Sort, SortExpr};
+use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Projection, Sort, SortExpr, lit};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 /// The optimizer rule. It comes after subqueries have become joins, before columns are pruned.
@@ -69,6 +69,34 @@ fn ordered(plan: &LogicalPlan) -> DfResult<Option<LogicalPlan>> {
             Ok((!sort.expr.is_empty()).then_some(LogicalPlan::Sort(sort)))
         }
     }
+}
+
+/// A LIMIT that no result reaches.
+const UNREACHED: i64 = i64::MAX / 2;
+
+/// Gives each OFFSET without LIMIT inside of a query a LIMIT that nothing reaches: without one DataFusion takes the order
+/// below for unused where another is asked for above, and other rows are skipped. The result's own is left as it is.
+pub(super) fn keep_inner_order(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let of_the_result = matches!(
+        plan,
+        LogicalPlan::Limit(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_)
+    );
+    let kept = if of_the_result {
+        let plan = plan.map_subqueries(|inner| inner.transform_down_with_subqueries(bounded))?.data;
+        plan.map_children(|input| keep_inner_order(input).map(Transformed::yes))?
+    } else {
+        plan.transform_down_with_subqueries(bounded)?
+    };
+    Ok(kept.data)
+}
+
+fn bounded(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Limit(limit) = plan else { return Ok(Transformed::no(plan)) };
+    if limit.skip.is_none() || limit.fetch.is_some() {
+        return Ok(Transformed::no(LogicalPlan::Limit(limit)));
+    }
+    let fetch = Some(Box::new(lit(UNREACHED)));
+    Ok(Transformed::yes(LogicalPlan::Limit(Limit { fetch, ..limit })))
 }
 
 fn is_sorted(plan: &LogicalPlan) -> bool {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
 use sqlparser::ast;
-use tidewater_connectors::contract::{ConnectorError, ErrorKind};
+use tidewater_connectors::contract::ConnectorError;
 use tidewater_connectors::options::Options as ConnectorOptions;
 use tidewater_connectors::registry::{self, Encode, Format, Include, IncludeKind, SourceSpec};
 use tokio_util::sync::CancellationToken;
@@ -114,14 +114,23 @@ impl Session {
         }
         let fields = declared_columns(&table.columns)?;
         let mut columns = Arc::new(Schema::new(fields));
-        let primary_key = key_columns(&columns, &table.primary_key)?;
-        columns = not_null(&columns, &primary_key);
-        let opened = match table.options.is_empty() {
-            true => None,
-            false => Some(
-                self.open(&table.name.name, &columns, &primary_key, table.into(), cancel).await?,
-            ),
+        let declared = Declared::from(table);
+        let (opened, primary_key) = if table.options.is_empty() {
+            let primary_key = key_columns(&columns, &table.primary_key)?;
+            columns = not_null(&columns, &primary_key);
+            (None, primary_key)
+        } else {
+            refuse_in_fed_table(table)?;
+            let primary_key = declared.key_columns(&columns, &table.primary_key)?;
+            columns = not_null(&columns, &primary_key);
+            let opened = self.open(&table.name.name, &columns, &primary_key, declared, cancel);
+            (Some(opened.await?), primary_key)
         };
+        let stream = opened.as_ref().map(|opened| Stream {
+            // Whatever the format, a table has one row of a key: the newest.
+            upsert: !primary_key.is_empty(),
+            ..opened.stream.clone()
+        });
         let columns = opened.as_ref().map_or(columns, |o| o.columns.clone());
         let defaults: Vec<Option<String>> =
             table.columns.iter().map(|c| c.default.as_ref().map(ToString::to_string)).collect();
@@ -139,7 +148,7 @@ impl Session {
             },
             depends_on: vec![],
             create_sql: create_sql(statement, &redacted),
-            runtime: Runtime::Table { key, stream: opened.map(|o| o.stream) },
+            runtime: Runtime::Table { key, stream },
         };
         self.define(definition).await?;
         command("CREATE TABLE")
@@ -172,9 +181,15 @@ impl Session {
             return command("CREATE SOURCE");
         }
         let columns = Arc::new(Schema::new(declared_columns(&source.columns)?));
-        let primary_key = key_columns(&columns, &source.primary_key)?;
-        let opened =
-            self.open(&source.name.name, &columns, &primary_key, source.into(), cancel).await?;
+        let declared = Declared::from(source);
+        let primary_key = declared.key_columns(&columns, &source.primary_key)?;
+        let opened = self.open(&source.name.name, &columns, &primary_key, declared, cancel).await?;
+        if !primary_key.is_empty() && !opened.stream.upsert {
+            let message = "a PRIMARY KEY of a source needs FORMAT UPSERT";
+            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_hint(
+                "CREATE TABLE with the same options keeps the newest row of each key.",
+            ));
+        }
         let columns = opened.columns;
         let watermark = source
             .watermark
@@ -214,11 +229,8 @@ impl Session {
     ) -> Result<Opened> {
         let mut pairs = declared.options.0.clone();
         let fail_on_error = take_on_error(&mut pairs)?;
-        let options = ConnectorOptions::new(pairs).map_err(connector_error)?;
+        let options = ConnectorOptions::new(pairs)?;
         let (format, encode) = formats(declared.format)?;
-        let connector = options.get("connector").unwrap_or_default().to_owned();
-        let include =
-            declared.include.iter().map(|include| included(include, &connector)).collect();
         let redacted = options.redacted();
         let upsert = format == Some(Format::Upsert);
         if upsert && primary_key.is_empty() {
@@ -233,7 +245,7 @@ impl Session {
             encode,
             columns: columns.clone(),
             primary_key: primary_key.to_vec(),
-            include,
+            include: declared.included(),
         };
         let opening = tokio::task::spawn_blocking(move || {
             let source = registry::open(&spec)?;
@@ -243,7 +255,7 @@ impl Session {
         let (source, starts) = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(canceled()),
-            opened = opening => opened.map_err(|e| Error::internal(e.to_string()))?.map_err(connector_error)?,
+            opened = opening => opened.map_err(|e| Error::internal(e.to_string()))??,
         };
         let spec = ConnectorSpec {
             options: declared.options.clone(),
@@ -338,6 +350,13 @@ impl Session {
         if self.exists_already(&view.name, view.if_not_exists)? {
             return command(TAG);
         }
+        let mut options = view.options.0.clone();
+        let fail_on_error = take_on_error(&mut options)?;
+        if let Some((option, _)) = options.first() {
+            let message = format!("unrecognized option \"{option}\" of a materialized view");
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .with_hint("The option is on_error."));
+        }
         let (plan, query, depends_on) = self.plan_view(&view.query, &view.columns)?;
         let key = plan.key().unwrap_or_default();
         let definition = Definition {
@@ -352,7 +371,7 @@ impl Session {
             },
             depends_on,
             create_sql: create_sql(statement, &[]),
-            runtime: Runtime::View { plan: Arc::new(plan) },
+            runtime: Runtime::View { plan: Arc::new(plan), fail_on_error },
         };
         let (id, epoch) = self.define(definition).await?;
         let hydrated = tokio::select! {
@@ -501,6 +520,36 @@ struct Declared<'a> {
     include: &'a [sql::IncludeColumn],
 }
 
+impl Declared<'_> {
+    fn included(&self) -> Vec<Include> {
+        let connector = self.options.get("connector").unwrap_or_default();
+        self.include.iter().map(|include| included(include, connector)).collect()
+    }
+
+    /// A key may also be of INCLUDE columns, which come after those declared.
+    fn key_columns(&self, declared: &Schema, names: &[String]) -> Result<Vec<usize>> {
+        let included = self.included().into_iter().map(|include| Arc::new(include.field()));
+        let fields: Vec<FieldRef> = declared.fields().iter().cloned().chain(included).collect();
+        key_columns(&Schema::new(fields), names)
+    }
+}
+
+/// What a table that a connector feeds cannot have.
+fn refuse_in_fed_table(table: &sql::CreateTable) -> Result<()> {
+    if let Some(column) = table.columns.iter().find(|column| column.default.is_some()) {
+        let message = format!("a default of column \"{}\" is not supported", column.name);
+        return Err(Error::unsupported(message)
+            .with_detail("A connector feeds the table, and sets every column.")
+            .with_hint("Leave the default out, and use coalesce() where the table is read."));
+    }
+    if table.append_only && !table.primary_key.is_empty() {
+        let message = "a table with a connector is either APPEND ONLY or has a PRIMARY KEY";
+        return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message)
+            .with_detail("A new row of a key takes the place of the older one."));
+    }
+    Ok(())
+}
+
 impl<'a> From<&'a sql::CreateTable> for Declared<'a> {
     fn from(table: &'a sql::CreateTable) -> Self {
         Declared { options: &table.options, format: table.format.as_ref(), include: &table.include }
@@ -610,9 +659,7 @@ fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option
         other => return Err(unsupported("FORMAT", other, "PLAIN or UPSERT")),
     };
     let encode = match format.encode.as_str() {
-        "JSON" => {
-            Encode::Json(ConnectorOptions::new(format.options.0.clone()).map_err(connector_error)?)
-        }
+        "JSON" => Encode::Json(ConnectorOptions::new(format.options.0.clone())?),
         other => return Err(unsupported("ENCODE", other, "JSON")),
     };
     Ok((Some(kind), Some(encode)))
@@ -629,14 +676,4 @@ fn included(include: &sql::IncludeColumn, connector: &str) -> Include {
     };
     let name = include.name.clone().unwrap_or_else(|| kind.default_name(connector));
     Include { kind, name }
-}
-
-fn connector_error(error: ConnectorError) -> Error {
-    let code = match error.kind {
-        ErrorKind::Retry => SqlState::CONNECTION_FAILURE,
-        ErrorKind::Fix => SqlState::INVALID_PARAMETER_VALUE,
-        ErrorKind::DataLoss => SqlState::DATA_CORRUPTED,
-        ErrorKind::Bug => SqlState::INTERNAL_ERROR,
-    };
-    Error { detail: error.detail, hint: error.hint, ..Error::new(code, error.message) }
 }

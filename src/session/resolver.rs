@@ -104,9 +104,11 @@ impl<'a> Names<'a> {
             {
                 let live = self.live(object)?;
                 let append_only = match &object.kind {
-                    ObjectKind::Source { .. } => true,
                     ObjectKind::Table { append_only, .. } => *append_only,
-                    ObjectKind::MaterializedView { .. } => live.append_only,
+                    // Of sources those whose messages replace rows are not.
+                    ObjectKind::Source { .. } | ObjectKind::MaterializedView { .. } => {
+                        live.append_only
+                    }
                     ObjectKind::View { .. } | ObjectKind::Sink { .. } => false,
                 };
                 let keys = if live.key_is_unique { vec![live.key.clone()] } else { vec![] };
@@ -121,23 +123,33 @@ impl<'a> Names<'a> {
             ObjectKind::Source { .. } => {
                 let source = self.server.coordinator.source(object.id);
                 let source = source.ok_or_else(|| Error::internal("the source is not running"))?;
+                if source.upsert {
+                    // Its rows are what its messages come to, which its arrangement holds.
+                    return self.live_scan(object);
+                }
                 Ok(provider_as_source(Arc::new(BoundedScan::new(
                     source.source,
                     source.starts,
                     object.columns.clone(),
+                    source.fail_on_error,
                 ))))
             }
             ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } => {
-                let live = self.live(object)?;
-                self.scanned.borrow_mut().push(live.clone());
-                let scan = LiveScan::new(live, object.columns.clone(), self.read_at.clone());
-                Ok(provider_as_source(Arc::new(scan)))
+                self.live_scan(object)
             }
             ObjectKind::Sink { .. } => {
                 let message = format!("cannot read from sink \"{}\"", object.name);
                 Err(Error::new(crate::error::SqlState::WRONG_OBJECT_TYPE, message))
             }
         }
+    }
+
+    /// What is kept of an object, as of the statement's epoch.
+    fn live_scan(&self, object: &Object) -> Result<Arc<dyn TableSource>> {
+        let live = self.live(object)?;
+        self.scanned.borrow_mut().push(live.clone());
+        let scan = LiveScan::new(live, object.columns.clone(), self.read_at.clone());
+        Ok(provider_as_source(Arc::new(scan)))
     }
 
     /// A view is its query, planned with the names it was created with.

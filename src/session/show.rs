@@ -98,7 +98,11 @@ impl Session {
             ShowKind::Views => names(objects(DropKind::View)),
             ShowKind::Sinks => names(objects(DropKind::Sink)),
             ShowKind::Sources => {
-                objects(DropKind::Source).iter().map(|o| self.source_row(o)).collect()
+                let is_fed = |o: &Arc<Object>| o.kind.connector().is_some();
+                let tables = objects(DropKind::Table).into_iter().filter(is_fed);
+                let mut fed: Vec<_> = objects(DropKind::Source).into_iter().chain(tables).collect();
+                fed.sort_by(|a, b| a.name.cmp(&b.name));
+                fed.iter().map(|o| self.source_row(o)).collect()
             }
             ShowKind::MaterializedViews => {
                 objects(DropKind::MaterializedView).iter().map(|o| self.view_row(o)).collect()
@@ -122,12 +126,8 @@ impl Session {
     }
 
     fn source_row(&self, object: &Object) -> Row {
-        let connector = match &object.kind {
-            ObjectKind::Source { connector, .. } => {
-                connector.options.get("connector").map(str::to_owned)
-            }
-            _ => None,
-        };
+        let connector = object.kind.connector();
+        let connector = connector.and_then(|c| c.options.get("connector")).map(str::to_owned);
         let Some(status) = self.server.coordinator.source_status(object.id) else {
             return vec![Some(object.name.clone()), connector, None, None, None, None, None];
         };

@@ -21,6 +21,7 @@ use crate::registry::SourceSpec;
 use crate::source::draws::{Draws, below, letters};
 use crate::source::generator::{GeneratorSource, SPLITS_MAX, Sequence};
 use crate::source::{refuse_format_and_include, unused_column};
+use crate::types::{Length, is_jsonb};
 
 const KNOWN_OPTIONS: &[&str] = &[
     "connector",
@@ -170,9 +171,22 @@ impl Declared<'_> {
                 return Err(ConnectorError::fix(message));
             }
         }
-        match sequence {
-            true => self.sequence(),
-            false => Ok((self.random()?, None)),
+        let (filler, rows) = match sequence {
+            true => self.sequence()?,
+            false => (self.random()?, None),
+        };
+        let foreign: &[&str] = match filler {
+            Filler::Sequence { .. } => &[],
+            Filler::Whole { .. } | Filler::Number { .. } => &["length"],
+            Filler::Letters { .. } => &["min", "max"],
+            Filler::Coin => &["min", "max", "length"],
+        };
+        match foreign.iter().find(|what| self.options.contains(&self.key(what))) {
+            Some(what) => Err(ConnectorError::fix(format!(
+                "option \"{}\" means nothing for a column of its type",
+                self.key(what)
+            ))),
+            None => Ok((filler, rows)),
         }
     }
 
@@ -189,7 +203,8 @@ impl Declared<'_> {
         };
         let (start, end, last) = match step {
             1 => {
-                let range = whole_range(self.field.data_type()).unwrap_or(i64::MIN..=i64::MAX);
+                let data_type = self.field.data_type();
+                let range = whole_range(data_type).unwrap_or_else(|| numeric_range(data_type));
                 let last = *range.end();
                 (
                     self.integer("start", range.clone())?.unwrap_or(0),
@@ -215,9 +230,12 @@ impl Declared<'_> {
         let data_type = self.field.data_type();
         match data_type {
             DataType::Boolean => return Ok(Filler::Coin),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-                let bytes = self.integer("length", 0..=TEXT_BYTES_MAX)?;
-                return Ok(Filler::Letters { bytes: bytes.unwrap_or(DEFAULT_TEXT_BYTES) });
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View if !is_jsonb(self.field) => {
+                let declared = Length::of(self.field).map(|length| length.chars_max as u64);
+                let bytes_max = declared.unwrap_or(TEXT_BYTES_MAX).min(TEXT_BYTES_MAX);
+                let bytes = self.integer("length", 0..=bytes_max)?;
+                let bytes = bytes.unwrap_or(DEFAULT_TEXT_BYTES.min(bytes_max));
+                return Ok(Filler::Letters { bytes });
             }
             _ => {}
         }
@@ -229,6 +247,16 @@ impl Declared<'_> {
         } else if is_number(data_type) {
             let min = self.options.number(&self.key("min"))?;
             let (min, max) = self.ordered(min, self.options.number(&self.key("max"))?, 0.0, 1.0)?;
+            let bounds: ArrayRef = Arc::new(Float64Array::from(vec![min, max]));
+            to_type(bounds, data_type).map_err(|_| {
+                let message =
+                    format!("column \"{}\" cannot hold {min} to {max}", self.field.name());
+                ConnectorError::fix(message).with_hint(format!(
+                    "Change its type, or the options \"{}\" and \"{}\".",
+                    self.key("min"),
+                    self.key("max")
+                ))
+            })?;
             Filler::Number { min, max }
         } else if matches!(data_type, DataType::Date32 | DataType::Timestamp(_, _)) {
             let default = |text| parse_time(text).unwrap_or(0);
@@ -293,6 +321,14 @@ fn whole_range(data_type: &DataType) -> Option<RangeInclusive<i64>> {
         DataType::Int64 => Some(i64::MIN..=i64::MAX),
         _ => None,
     }
+}
+
+/// The whole numbers that a numeric column holds, as far as bigint goes; floats hold all of them, more or less.
+fn numeric_range(data_type: &DataType) -> RangeInclusive<i64> {
+    let &DataType::Decimal128(precision, scale) = data_type else { return i64::MIN..=i64::MAX };
+    let digits = u32::try_from(i32::from(precision) - i32::from(scale)).unwrap_or(0);
+    let last = 10i64.checked_pow(digits).map_or(i64::MAX, |limit| limit - 1);
+    -last..=last
 }
 
 fn is_number(data_type: &DataType) -> bool {
@@ -534,6 +570,34 @@ mod tests {
         assert!(amounts.values().iter().all(|cents| (1000..=2000).contains(cents)));
         let days = rows.column(7).as_primitive::<Date32Type>();
         assert!(days.values().iter().all(|day| (19723..=19724).contains(day)));
+    }
+
+    #[test]
+    fn values_that_the_column_could_not_hold_are_refused_at_once() {
+        let typed = |data_type: DataType, marks: &[(&str, &str)], options: &[(&str, &str)]| {
+            let marks = marks.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let field = Field::new("x", data_type, true).with_metadata(marks);
+            try_open(vec![field], options)
+        };
+        let cents = || DataType::Decimal128(3, 2);
+        let error = typed(cents(), &[], &[("fields.x.max", "10")]).err().unwrap();
+        assert_eq!(error.message, "column \"x\" cannot hold 0 to 10");
+        let fast = ("datagen.rows.per.second", "0");
+        let counted = typed(cents(), &[], &[("fields.x.kind", "sequence"), fast]).unwrap();
+        let bounds = counted.bounds(&SplitId("0".into()), Duration::ZERO).unwrap();
+        assert_eq!(bounds.latest, SourceOffset(10));
+        let varchar = [("tidewater.type", "varchar"), ("tidewater.typmod", "3")];
+        typed(DataType::Utf8, &varchar, &[("fields.x.length", "4")]).err().unwrap();
+        let short = read(typed(DataType::Utf8, &varchar, &[]).unwrap().as_ref(), 5);
+        assert!(short.column(0).as_string::<i32>().iter().all(|text| text.unwrap().len() == 3));
+        let jsonb = [("tidewater.type", "jsonb")];
+        let error = typed(DataType::Utf8, &jsonb, &[]).err().unwrap();
+        assert_eq!(error.message, "connector \"datagen\" makes no random values for \"x\"");
+        let error = typed(DataType::Int32, &[], &[("fields.x.length", "4")]).err().unwrap();
+        assert_eq!(
+            error.message,
+            "option \"fields.x.length\" means nothing for a column of its type"
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{ClientContext, Statistics};
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
 const VERSION: &str = "4.3.1";
 const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -197,7 +197,13 @@ impl Kafka {
     /// Creates a topic under a fresh name and waits until all its partitions have leaders.
     pub fn create_topic(&self, what: &str, partitions: i32) -> String {
         let name = Kafka::fresh_name(what);
-        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        self.create_topic_named(&name, partitions);
+        name
+    }
+
+    /// Creates a topic under this name, also one that has just been deleted.
+    pub fn create_topic_named(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let admin = self.admin();
         // A broker that has just come up may not know itself as alive yet.
         retried("create a topic", || {
@@ -208,8 +214,7 @@ impl Kafka {
                 None => Err("no answer".into()),
             }
         });
-        self.wait_for_leaders(&name, partitions);
-        name
+        self.wait_for_leaders(name, partitions);
     }
 
     /// Raises a topic's number of partitions to `total`.
@@ -224,6 +229,15 @@ impl Kafka {
     pub fn delete_topic(&self, topic: &str) {
         block_on(self.admin().delete_topics(&[topic], &Kafka::admin_options()))
             .expect("a running broker deletes topics");
+    }
+
+    /// Has the broker forget a partition's messages before an offset, as its retention does.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(topic, partition, Offset::Offset(before))
+            .expect("the offset is a number");
+        block_on(self.admin().delete_records(&list, &Kafka::admin_options()))
+            .expect("a running broker deletes records");
     }
 
     fn wait_for_leaders(&self, topic: &str, partitions: i32) {

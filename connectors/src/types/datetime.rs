@@ -6,7 +6,7 @@
 
 use arrow_schema::TimeUnit;
 
-use super::Invalid;
+use super::{Invalid, Number};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
@@ -77,14 +77,38 @@ pub fn timestamp(text: &str, unit: TimeUnit, zoned: bool) -> Result<i64, Invalid
     instant.map_err(|fault| fault.of(type_name, text))
 }
 
-/// A timestamp `per_second`ths of a second since 1970 as `unit`s, rounded down; `None` past i64.
-pub fn timestamp_from_seconds(value: i64, per_second: i64, unit: TimeUnit) -> Option<i64> {
-    let units = units_per_second(unit);
-    if units >= per_second {
-        value.checked_mul(units / per_second)
-    } else {
-        Some(value.div_euclid(per_second / units))
+/// What a number counts that is to be a time: seconds, milliseconds, microseconds or nanoseconds since 1970, the one by
+/// which it is nearest to our days. Each reaches from 1973 to 5138, so that no two of them are in doubt. Returned as the
+/// power of ten in a second.
+fn digits_counted(magnitude: u128) -> i32 {
+    match magnitude {
+        0..100_000_000_000 => 0,
+        100_000_000_000..100_000_000_000_000 => 3,
+        100_000_000_000_000..100_000_000_000_000_000 => 6,
+        _ => 9,
     }
+}
+
+fn digits_of(unit: TimeUnit) -> i32 {
+    match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    }
+}
+
+/// A number as a timestamp in `unit`s since 1970, rounded half away from zero; `None` past i64. See [`digits_counted`] for
+/// what the number counts; it may have a fraction.
+pub fn timestamp_from_number(number: &Number<'_>, unit: TimeUnit) -> Option<i64> {
+    let counted = digits_counted(number.shifted(0)?.unsigned_abs());
+    number.shifted(digits_of(unit) - counted)?.try_into().ok()
+}
+
+/// The same of a whole number; `None` also where it would have to be rounded.
+pub fn timestamp_from_count(value: i64, unit: TimeUnit) -> Option<i64> {
+    let power = digits_of(unit) - digits_counted(value.unsigned_abs().into());
+    value.checked_mul(10i64.pow(power.try_into().ok()?))
 }
 
 /// Minutes since 1970 of exactly `YYYY-MM-DD hh:mm` or `YYYY-MM-DDThh:mm`, the prefix that neighbouring timestamps
@@ -392,8 +416,26 @@ mod tests {
 
     #[test]
     fn epoch_numbers_change_their_unit() {
-        assert_eq!(timestamp_from_seconds(1_500, 1_000, Microsecond), Some(1_500_000));
-        assert_eq!(timestamp_from_seconds(-1, 1_000, Second), Some(-1));
-        assert_eq!(timestamp_from_seconds(i64::MAX, 1_000, Microsecond), None);
+        let second = 1_709_251_199i64;
+        for (text, want) in [
+            ("1709251199", second * 1_000_000),
+            ("1709251199.5", second * 1_000_000 + 500_000),
+            ("1.709251199e9", second * 1_000_000),
+            ("1709251199123", second * 1_000_000 + 123_000),
+            ("1709251199123.4567", second * 1_000_000 + 123_457),
+            ("1709251199123456", second * 1_000_000 + 123_456),
+            ("1709251199123456789", second * 1_000_000 + 123_457),
+            ("-1", -1_000_000),
+            ("0", 0),
+        ] {
+            let number = Number::parse(text.as_bytes()).expect("a number");
+            assert_eq!(timestamp_from_number(&number, Microsecond), Some(want), "{text}");
+            let count =
+                text.parse().ok().and_then(|count| timestamp_from_count(count, Microsecond));
+            assert!(count.is_none_or(|count| count == want), "{text}");
+        }
+        let huge = Number::parse(b"1e40").expect("a number");
+        assert_eq!(timestamp_from_number(&huge, Microsecond), None);
+        assert_eq!(timestamp_from_count(1_709_251_199_123, Second), None);
     }
 }

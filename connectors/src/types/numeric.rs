@@ -49,6 +49,11 @@ impl<'a> Number<'a> {
         Some(Number { negative, integer, fraction, exponent })
     }
 
+    /// The number times 10^`scale`, rounded half away from zero; `None` past i128.
+    pub fn shifted(&self, scale: i32) -> Option<i128> {
+        self.scaled(scale).value
+    }
+
     /// Whether every digit is zero.
     pub fn is_zero(&self) -> bool {
         self.integer.iter().chain(self.fraction).all(|&d| d == b'0')

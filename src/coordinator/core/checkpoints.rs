@@ -152,7 +152,7 @@ impl Core {
                 settled.insert(*id, ObjectState::Failed(error.clone()));
                 continue;
             }
-            let Runtime::View { plan } = &create.runtime else { continue };
+            let Runtime::View { plan, .. } = &create.runtime else { continue };
             let unfilled =
                 |(view, installed): &(ObjectId, Epoch)| view == id && live.complete() < *installed;
             let reads = |input| matches!(settled.get(&input), Some(ObjectState::StartAgain));
@@ -279,7 +279,9 @@ impl Runtime {
     /// The failure of something that it reads.
     fn inherited_failure(&self, failed: &BTreeMap<ObjectId, Error>) -> Option<Error> {
         match self {
-            Runtime::View { plan } => plan.imports().iter().find_map(|id| failed.get(id)).cloned(),
+            Runtime::View { plan, .. } => {
+                plan.imports().iter().find_map(|id| failed.get(id)).cloned()
+            }
             Runtime::None | Runtime::Table { .. } | Runtime::Source(_) => None,
         }
     }

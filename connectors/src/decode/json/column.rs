@@ -18,14 +18,10 @@ use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, IntervalUnit, 
 
 use super::blocks;
 use crate::contract::ConnectorError;
-use crate::types::{Invalid, MINUTE_TEXT_BYTES, pow10_i128, units_per_second};
+use crate::types::{Invalid, Length, MINUTE_TEXT_BYTES, is_jsonb, pow10_i128, units_per_second};
 
 /// A column's index in [`Columns`].
 pub(super) type ColumnId = usize;
-
-/// The metadata key under which a field carries the SQL type that its Arrow type does not tell.
-const SQL_TYPE_KEY: &str = "tidewater.type";
-const JSONB: &str = "jsonb";
 
 /// Bytes of text a row is taken to have before anything is known of the column.
 const TEXT_BYTES_PER_ROW_GUESS: usize = 16;
@@ -78,7 +74,12 @@ pub(super) enum Values {
         limit: u128,
         values: Vec<i128>,
     },
-    Text(Bytes),
+    /// Strings of at most `fast_bytes` bytes fit the length whatever they are.
+    Text {
+        text: Bytes,
+        length: Option<Length>,
+        fast_bytes: usize,
+    },
     Jsonb(Bytes),
     Bytea(Bytes),
     Date(Vec<i32>),
@@ -201,7 +202,7 @@ impl Column {
             Values::Real(_) => "real",
             Values::Double(_) => "double precision",
             Values::Numeric { .. } => "numeric",
-            Values::Text(_) => "text",
+            Values::Text { .. } => "text",
             Values::Jsonb(_) => "jsonb",
             Values::Bytea(_) => "bytea",
             Values::Date(_) => "date",
@@ -226,7 +227,9 @@ impl Column {
             Values::Numeric { values, .. } => values.len(),
             Values::Interval(v) => v.len(),
             Values::Uuid(v) => v.len(),
-            Values::Text(b) | Values::Jsonb(b) | Values::Bytea(b) => b.offsets.len() - 1,
+            Values::Text { text: b, .. } | Values::Jsonb(b) | Values::Bytea(b) => {
+                b.offsets.len() - 1
+            }
             Values::List { offsets, .. } => offsets.len() - 1,
             Values::Struct(members) => members.rows,
         }
@@ -245,7 +248,9 @@ impl Column {
             Values::Numeric { values, .. } => values.reserve(rows),
             Values::Interval(v) => v.reserve(rows),
             Values::Uuid(v) => v.reserve(rows),
-            Values::Text(b) | Values::Jsonb(b) | Values::Bytea(b) => b.reserve(rows, bytes_max),
+            Values::Text { text: b, .. } | Values::Jsonb(b) | Values::Bytea(b) => {
+                b.reserve(rows, bytes_max)
+            }
             Values::List { offsets, .. } => offsets.reserve(rows),
             Values::Struct(_) => {}
         }
@@ -304,7 +309,6 @@ impl Columns {
         path: String,
         kept: bool,
     ) -> Result<ColumnId, ConnectorError> {
-        let is_jsonb = field.metadata().get(SQL_TYPE_KEY).is_some_and(|name| name == JSONB);
         let values = match field.data_type() {
             DataType::Boolean => Values::Boolean(Vec::new()),
             DataType::Int16 => Values::SmallInt(Vec::new()),
@@ -317,8 +321,12 @@ impl Columns {
                     pow10_i128(precision).expect("Decimal128 has at most 38 digits").unsigned_abs();
                 Values::Numeric { precision, scale, limit, values: Vec::new() }
             }
-            DataType::Utf8 if is_jsonb => Values::Jsonb(Bytes::new()),
-            DataType::Utf8 => Values::Text(Bytes::new()),
+            DataType::Utf8 if is_jsonb(field) => Values::Jsonb(Bytes::new()),
+            DataType::Utf8 => {
+                let length = Length::of(field);
+                let fast_bytes = length.map_or(usize::MAX, |length| length.bytes_that_fit());
+                Values::Text { text: Bytes::new(), length, fast_bytes }
+            }
             DataType::Binary => Values::Bytea(Bytes::new()),
             DataType::Date32 => Values::Date(Vec::new()),
             DataType::Time64(TimeUnit::Microsecond) => Values::Time(Vec::new()),
@@ -413,7 +421,7 @@ impl Columns {
             Values::Numeric { values, .. } => values.truncate(rows),
             Values::Interval(v) => v.truncate(rows),
             Values::Uuid(v) => v.truncate(rows),
-            Values::Text(b) | Values::Jsonb(b) | Values::Bytea(b) => b.truncate(rows),
+            Values::Text { text: b, .. } | Values::Jsonb(b) | Values::Bytea(b) => b.truncate(rows),
             Values::List { offsets, item } => {
                 offsets.truncate(rows + 1);
                 let (item, items) = (*item, offsets.last().map_or(0, |&end| end as usize));
@@ -457,7 +465,7 @@ impl Columns {
             Values::Numeric { values, .. } => values.push(0),
             Values::Interval(v) => v.push(IntervalMonthDayNano::ZERO),
             Values::Uuid(v) => v.push([0; 16]),
-            Values::Text(Bytes { offsets, .. })
+            Values::Text { text: Bytes { offsets, .. }, .. }
             | Values::Jsonb(Bytes { offsets, .. })
             | Values::Bytea(Bytes { offsets, .. })
             | Values::List { offsets, .. } => offsets.push(offsets.last().copied().unwrap_or(0)),
@@ -498,7 +506,7 @@ impl Columns {
             Values::Real(v) => primitive::<Float32Type>(v, nulls, data_type),
             Values::Double(v) => primitive::<Float64Type>(v, nulls, data_type),
             Values::Numeric { values, .. } => primitive::<Decimal128Type>(values, nulls, data_type),
-            Values::Text(b) | Values::Jsonb(b) => {
+            Values::Text { text: b, .. } | Values::Jsonb(b) => {
                 let (offsets, bytes) = b.take();
                 Arc::new(blocks::checked_strings(offsets, bytes, nulls))
             }

@@ -24,16 +24,17 @@
 //!
 //! | column | takes |
 //! | --- | --- |
-//! | boolean | `true`, `false`; no strings |
+//! | boolean | `true`, `false`; a string that PostgreSQL reads as one |
 //! | smallint, integer, bigint | a number of integral value (`1.0` and `1e3` are, `1.5` is refused); a string of digits |
 //! | real, double precision | a number; a string with a number, `NaN`, `Infinity` or `-Infinity` |
 //! | numeric(p, s) | a number or a string with one, exact, rounded half away from zero to the scale |
 //! | text | a string; anything else but `null` as its JSON text, as it stands in the message. `\u0000` is 22P05 |
+//! | varchar(n), char(n) | the same; what is too long may lose blanks at its end, else it is 22001 |
 //! | jsonb | any value but `null`, as PostgreSQL prints it |
 //! | bytea | a string in PostgreSQL's bytea syntax: `\x` and hexadecimal digits, else the escape format. No base64 |
 //! | date | an ISO 8601 string; a number of days since 1970-01-01 |
 //! | time | an ISO 8601 string; a number of microseconds since midnight |
-//! | timestamp | an ISO 8601 string (with `T` or a space), whose zone is ignored; a number of milliseconds since 1970 |
+//! | timestamp | an ISO 8601 string (with `T` or a space), whose zone is ignored; a number of seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by its size |
 //! | timestamp with time zone | the same, but the zone counts; without one it is UTC |
 //! | interval | a string in PostgreSQL's style or ISO 8601's with designators |
 //! | uuid | a string |

@@ -14,7 +14,6 @@ use arrow_schema::TimeUnit;
 use super::blocks::{self, BLOCK_BYTES, POW10, load16};
 use super::column::{Bytes, Column, ColumnId, Columns, Minute, Values};
 use super::cursor::Cursor;
-use super::value::EPOCH_NUMBERS_PER_SECOND;
 use crate::types;
 
 /// How many layouts are remembered: enough for optional keys or a few kinds of message in one topic, few enough that
@@ -186,7 +185,9 @@ impl Template {
             at += usize::from(step.len);
             let next = match step.action {
                 Action::Nothing => Some(at),
-                Action::Skip => skip_string(data, at).or_else(|| skip_value(data, at, end)),
+                Action::Skip => {
+                    skip_string(data, at, usize::MAX).or_else(|| skip_value(data, at, end))
+                }
                 Action::Column => match columns.get_mut(step.column).read_fast(data, at) {
                     Some(next) => Some(next),
                     None => columns.read_carefully(step.column, data, at, end),
@@ -213,14 +214,14 @@ impl Template {
 
 /// Where the plain string at `at` ends.
 #[inline(always)]
-fn skip_string(data: &[u8], at: usize) -> Option<usize> {
+fn skip_string(data: &[u8], at: usize, bytes_max: usize) -> Option<usize> {
     if *data.get(at)? != b'"' {
         return None;
     }
     let plain = blocks::plain(data, at + 1)?;
     let end = at + 1 + plain.len;
     let valid = data[end] == b'"' && (plain.ascii || is_utf8(&data[at + 1..end]));
-    valid.then_some(end + 1)
+    (valid && plain.len <= bytes_max).then_some(end + 1)
 }
 
 #[inline(never)]
@@ -274,8 +275,10 @@ impl Column {
             Values::Numeric { scale, limit, values, .. } => {
                 keep(values, kept, numeric(data, at, *scale, *limit))
             }
-            Values::Text(text) if kept => copy_string(data, at, text),
-            Values::Text(_) => skip_string(data, at),
+            Values::Text { text, fast_bytes, .. } if kept => {
+                copy_string(data, at, text, *fast_bytes)
+            }
+            Values::Text { fast_bytes, .. } => skip_string(data, at, *fast_bytes),
             Values::Timestamp { unit, per_second, zoned: _, minute, values } => keep(
                 values,
                 kept,
@@ -308,14 +311,14 @@ fn keep<T>(values: &mut Vec<T>, kept: bool, read: Option<(T, usize)>) -> Option<
 
 /// Appends the plain string at `at` and gives its end; with `None` nothing is appended.
 #[inline(always)]
-fn copy_string(data: &[u8], at: usize, text: &mut Bytes) -> Option<usize> {
+fn copy_string(data: &[u8], at: usize, text: &mut Bytes, bytes_max: usize) -> Option<usize> {
     if *data.get(at)? != b'"' {
         return None;
     }
     let plain = blocks::copy_plain(data, at + 1, &mut text.bytes)?;
     let end = at + 1 + plain.len;
     let valid = data[end] == b'"' && (plain.ascii || is_utf8(&data[at + 1..end]));
-    if !valid || text.close().is_err() {
+    if !valid || plain.len > bytes_max || text.close().is_err() {
         text.undo();
         return None;
     }
@@ -331,7 +334,7 @@ fn narrow<T: TryFrom<i64>>(data: &[u8], at: usize) -> Option<(T, usize)> {
 #[inline(always)]
 fn epoch_number(data: &[u8], at: usize, unit: TimeUnit) -> Option<(i64, usize)> {
     let (value, end) = blocks::integer(data, at)?;
-    Some((types::timestamp_from_seconds(value, EPOCH_NUMBERS_PER_SECOND, unit)?, end))
+    Some((types::timestamp_from_count(value, unit)?, end))
 }
 
 #[inline(always)]

@@ -249,13 +249,15 @@ fn integers_take_integral_numbers_and_strings_of_digits() {
 }
 
 #[test]
-fn booleans_take_nothing_else() {
+fn booleans_take_their_words_and_no_numbers() {
     check_values(
         DataType::Boolean,
         &[
             ("true", "true"),
             ("false", "false"),
-            ("\"true\"", "22P02 column \"x\": invalid input syntax for type boolean: \"true\""),
+            ("\"true\"", "true"),
+            ("\"off\"", "false"),
+            ("\"maybe\"", "22P02 column \"x\": invalid input syntax for type boolean: \"maybe\""),
             ("1", "22P02 column \"x\": invalid input syntax for type boolean: \"1\""),
         ],
     );
@@ -373,9 +375,13 @@ fn dates_and_times_are_read_from_text_and_numbers() {
             ("\"2024-02-29T23:59:59.123456789+02:00\"", "2024-02-29T23:59:59.123457"),
             ("\"2024-02-29\"", "2024-02-29T00:00:00"),
             ("1709251199123", "2024-02-29T23:59:59.123"),
-            ("-1", "1969-12-31T23:59:59.999"),
+            ("-1", "1969-12-31T23:59:59"),
+            ("1709251199", "2024-02-29T23:59:59"),
+            ("1709251199.25", "2024-02-29T23:59:59.250"),
+            ("1709251199123456", "2024-02-29T23:59:59.123456"),
+            ("1709251199123456789", "2024-02-29T23:59:59.123457"),
             ("\"x\"", "22007 column \"x\": invalid input syntax for type timestamp: \"x\""),
-            ("1.5", "22P02 column \"x\": invalid input syntax for type timestamp: \"1.5\""),
+            ("true", "22P02 column \"x\": invalid input syntax for type timestamp: \"true\""),
         ],
     );
     check_values(

@@ -10,8 +10,6 @@ use super::jsonb;
 use super::template::{Closing, Learner};
 use crate::types::{self, Invalid, Number};
 
-/// Timestamps written as numbers count these from 1970: milliseconds.
-pub(super) const EPOCH_NUMBERS_PER_SECOND: i64 = 1_000;
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// A scalar on its way into its column.
@@ -215,6 +213,7 @@ impl Column {
         match &mut self.values {
             Values::Boolean(v) => match scalar {
                 Scalar::Bool(value) => v.push(value),
+                Scalar::Text(text) => v.push(types::boolean(text)?),
                 _ => return Err(wrong()),
             },
             Values::SmallInt(v) => v.push(scalar.integer(type_name)?.ok_or_else(wrong)?),
@@ -226,10 +225,14 @@ impl Column {
                 let text = scalar.numeric_text().ok_or_else(wrong)?;
                 values.push(types::decimal(text.as_bytes(), *precision, *scale)?);
             }
-            Values::Text(bytes) => {
+            Values::Text { text: bytes, length, .. } => {
                 // What is no string keeps its JSON text.
-                let text = if let Scalar::Text(text) = scalar { text.as_bytes() } else { raw };
-                bytes.bytes.extend_from_slice(text);
+                let text = match scalar {
+                    Scalar::Text(text) => text,
+                    _ => std::str::from_utf8(raw).map_err(|_| wrong())?,
+                };
+                let text = length.map_or(Ok(text), |length| length.fit(text))?;
+                bytes.bytes.extend_from_slice(text.as_bytes());
                 bytes.close()?;
             }
             Values::Bytea(bytes) => {
@@ -250,12 +253,12 @@ impl Column {
             }),
             Values::Timestamp { unit, zoned, values, .. } => values.push(match scalar {
                 Scalar::Text(text) => types::timestamp(text, *unit, *zoned)?,
-                _ => {
-                    let value = scalar.integer(type_name)?.ok_or_else(wrong)?;
-                    let instant =
-                        types::timestamp_from_seconds(value, EPOCH_NUMBERS_PER_SECOND, *unit);
+                Scalar::Number(raw) => {
+                    let number = Number::parse(raw).expect("every JSON number is a number");
+                    let instant = types::timestamp_from_number(&number, *unit);
                     instant.ok_or_else(|| Invalid::out_of_range(type_name, raw))?
                 }
+                Scalar::Bool(_) | Scalar::Container => return Err(wrong()),
             }),
             Values::Interval(v) => v.push(types::interval(scalar.text().ok_or_else(wrong)?)?),
             Values::Uuid(v) => v.push(types::uuid(scalar.text().ok_or_else(wrong)?)?),

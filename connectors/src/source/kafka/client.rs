@@ -37,6 +37,9 @@ const FIXED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
 ];
 
+/// Settings that would have the library load code or run commands that a SQL user names.
+const REFUSED: &[&str] = &["plugin.library.paths", "sasl.kerberos.kinit.cmd"];
+
 /// Settings that users may change. The backoff's own default stalls fetching for a second whenever a queue was full.
 const DEFAULTS: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "5"),
@@ -85,6 +88,11 @@ impl Settings {
                 return Err(ConnectorError::fix(message).with_detail(format!(
                     "Tidewater keeps offsets itself and needs {key} = {ours}."
                 )));
+            }
+            if REFUSED.contains(&key) {
+                let message = format!("option \"{PREFIX}{key}\" is not allowed");
+                return Err(ConnectorError::fix(message)
+                    .with_detail("It makes the client run code outside of Tidewater."));
             }
             config.set(key, value);
         }
@@ -290,6 +298,8 @@ mod tests {
         let error = settings(&[("properties.auto.offset.reset", "latest")]).err().unwrap();
         assert_eq!(error.message, "option \"properties.auto.offset.reset\" cannot be changed");
         settings(&[("properties.enable.auto.commit", "false")]).unwrap();
+        let error = settings(&[("properties.plugin.library.paths", "x.so")]).err().unwrap();
+        assert_eq!(error.message, "option \"properties.plugin.library.paths\" is not allowed");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Client, Report, Settings};
 use super::errors::{Cause, Wording, cause, reason};
+use super::topic_id::{self, TopicId};
 use crate::contract::{ConnectorError, ErrorKind};
 
 /// How long one blocking call may take before the reports are looked at.
@@ -56,6 +57,11 @@ impl Discovery {
             named.map_or(Err(missing()), partitions)
         })?;
         Ok(metadata)
+    }
+
+    /// Tells the topic from another one of its name; `None` where the brokers are too old to say or do not answer.
+    pub(super) fn topic_id(&self, timeout: Duration) -> Option<TopicId> {
+        topic_id::of(self.client().ok()?.as_ref(), &self.wording.topic, timeout)
     }
 
     /// The offsets at which reading of `partitions` begins.

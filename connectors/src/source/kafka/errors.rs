@@ -18,6 +18,8 @@ pub(super) enum Cause {
     Missing,
     /// The offset asked for is no longer, or not yet, in the partition.
     OutOfRange,
+    /// Another topic has the name now.
+    Recreated,
     /// What is in the partition cannot be read.
     Unreadable,
     /// Goes away by itself, or is only the reason for another.
@@ -74,18 +76,33 @@ impl Wording {
                 ErrorKind::DataLoss,
                 format!("topic \"{topic}\" no longer has the messages to be read next"),
             ),
+            Cause::Recreated => {
+                (ErrorKind::DataLoss, format!("topic \"{topic}\" was deleted and created again"))
+            }
             Cause::Unreadable => {
                 (ErrorKind::DataLoss, format!("could not read messages of topic \"{topic}\""))
             }
         };
-        let error = ConnectorError::new(kind, message);
-        let error = if reason.is_empty() { error } else { error.with_detail(reason) };
-        match cause {
-            Cause::Credentials => {
-                error.with_hint("Check the options properties.sasl.*, ssl.* and security.protocol.")
-            }
-            _ => error,
+        let error = ConnectorError::new(kind, message).with_hint(hint(cause));
+        if reason.is_empty() { error } else { error.with_detail(reason) }
+    }
+}
+
+/// What the user can do about it.
+fn hint(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Unreachable | Cause::Passing => {
+            "Check that the brokers run, and the options properties.bootstrap.server and properties.security.protocol."
         }
+        Cause::Credentials => {
+            "Check the options properties.sasl.*, properties.ssl.* and properties.security.protocol."
+        }
+        Cause::Forbidden => "The user needs the permissions READ and DESCRIBE on the topic.",
+        Cause::Missing => "Check the name, or create the topic first.",
+        Cause::OutOfRange | Cause::Recreated => {
+            "Drop the source and create it again: it then begins with what is there."
+        }
+        Cause::Unreadable => "Check that no other program than Kafka producers wrote to the topic.",
     }
 }
 

@@ -8,7 +8,7 @@
 //! records and compacted messages leave gaps between offsets, which count as read.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arrow_schema::{Field, Schema, SchemaRef};
@@ -30,13 +30,15 @@ mod reader;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod topic_id;
 
 use client::Settings;
 use discovery::{Discovery, Startup};
-use errors::Wording;
+use errors::{Cause, Wording};
 use keys::KeyColumns;
 use reader::KafkaReader;
 use rows::{Plan, Rows};
+use topic_id::TopicId;
 
 const KNOWN_OPTIONS: &[&str] =
     &["connector", "topic", "scan.startup.mode", "scan.startup.timestamp.millis", "properties.*"];
@@ -60,6 +62,7 @@ pub(crate) fn open(spec: &SourceSpec) -> Result<Arc<dyn Source>, ConnectorError>
         wording,
         startup,
         starts: Mutex::default(),
+        topic_id: OnceLock::new(),
     }))
 }
 
@@ -138,6 +141,8 @@ struct KafkaSource {
     discovery: Discovery,
     /// Where each known partition starts.
     starts: Mutex<BTreeMap<i32, u64>>,
+    /// Of the topic that was there first.
+    topic_id: OnceLock<TopicId>,
 }
 
 impl Source for KafkaSource {
@@ -149,6 +154,12 @@ impl Source for KafkaSource {
         // Held over the calls to the broker: two at once would resolve the same starts twice, perhaps differently.
         let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
         let partitions = self.discovery.partitions(timeout)?;
+        // Offsets mean nothing in another topic of the same name, even where it has messages at them.
+        if let Some(id) = self.discovery.topic_id(timeout)
+            && *self.topic_id.get_or_init(|| id) != id
+        {
+            return Err(self.wording.error(Cause::Recreated, true, ""));
+        }
         let new: Vec<i32> = partitions
             .iter()
             .copied()

@@ -175,7 +175,7 @@ impl KafkaReader {
                     self.tell(cause, &reason)?;
                 }
                 // The partition's own queue says which it is.
-                Cause::Passing | Cause::Missing | Cause::OutOfRange => {}
+                Cause::Passing | Cause::Missing | Cause::OutOfRange | Cause::Recreated => {}
             }
         }
         self.tell_outage()
@@ -318,6 +318,10 @@ impl SourceReader for KafkaReader {
 
     fn add(&mut self, range: SplitRange) -> Result<(), ConnectorError> {
         self.add_all(vec![range])
+    }
+
+    fn is_in_trouble(&self) -> bool {
+        !self.told.is_empty()
     }
 
     fn queued_bytes(&self) -> u64 {

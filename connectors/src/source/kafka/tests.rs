@@ -386,10 +386,27 @@ fn a_deleted_topic_is_an_error_and_no_panic() {
     let mut live = Live::default();
     live.poll_until(reader.as_mut(), |live| live.total() == 10);
     kafka.delete_topic(&topic);
+    assert!(!reader.is_in_trouble());
     live.poll_until(reader.as_mut(), |live| !live.errors.is_empty());
+    assert!(reader.is_in_trouble());
     assert_eq!(live.errors[0].message, format!("topic \"{topic}\" does not exist"));
     let error = source.discover(PATIENCE).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fix);
+}
+
+#[test]
+fn a_topic_made_again_under_its_name_is_another_one() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = kafka.create_topic("again", 1);
+    let source = registry::open(&spec(kafka.servers(), &topic)).unwrap();
+    source.discover(PATIENCE).unwrap();
+    source.discover(PATIENCE).unwrap();
+    kafka.delete_topic(&topic);
+    kafka.create_topic_named(&topic, 1);
+    kafka.produce(&topic, (0..10).map(|n| TestMessage::value(0, row(n))));
+    let error = source.discover(PATIENCE).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::DataLoss, "{error:?}");
+    assert_eq!(error.message, format!("topic \"{topic}\" was deleted and created again"));
 }
 
 #[test]
