@@ -88,6 +88,7 @@ impl VisitorMut for Speller {
         match unserved_literal(expr) {
             Some(error) => ControlFlow::Break(error),
             None => {
+                super::quantified::respell(expr);
                 respell(expr);
                 ControlFlow::Continue(())
             }
@@ -367,7 +368,6 @@ fn respell(expr: &mut Expr) {
             let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
             *expr = call("extract", vec![string(field), take(inner)]);
         }
-        Expr::AnyOp { .. } | Expr::AllOp { .. } => super::quantified::respell(expr),
         Expr::AtTimeZone { timestamp, time_zone } => {
             *expr = call("timezone", vec![take(time_zone), take(timestamp)])
         }
