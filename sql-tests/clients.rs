@@ -34,6 +34,10 @@ pub const TESTS: &[Test] = &[
     Test { name: "clients/a_large_result_is_streamed", run: streamed },
     Test { name: "clients/many_clients_read_their_own_writes", run: many_clients },
     Test { name: "clients/a_failed_statement_undoes_its_query_string", run: query_string },
+    Test { name: "clients/untyped_arrays_take_the_type_they_meet", run: arrays },
+    Test { name: "clients/a_table_made_anew_changes_no_result_type", run: made_anew },
+    Test { name: "clients/sessions_see_and_end_each_other", run: activity },
+    Test { name: "clients/a_view_dropped_beside_readers_gives_no_stale_row", run: dropped_view },
     Test { name: "clients/sigterm_ends_running_queries", run: sigterm },
 ];
 
@@ -226,6 +230,134 @@ fn query_string() -> Outcome {
         client.batch_execute("insert into t values (1); insert into t values (2)").await?;
         let rows: i64 = client.query_one("select count(*) from t", &[]).await?.try_get(0)?;
         check(rows == 2, || format!("{rows} rows"))
+    })
+}
+
+fn arrays() -> Outcome {
+    with_server(|url| async move {
+        let client = connect(&url).await?;
+        client.batch_execute("create table t (id integer primary key, u uuid, v text)").await?;
+        client.batch_execute("insert into t values (1, null, 'a'), (2, null, 'b')").await?;
+        let statement = client
+            .prepare(
+                "select count(*) from t where id = any($1) and v <> all($2) and not u = any($3)",
+            )
+            .await?;
+        let types = [Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::UUID_ARRAY];
+        check(statement.params() == types, || format!("{:?}", statement.params()))?;
+        let ids = vec![1, 2, 3];
+        let rows: i64 =
+            client.query_one("select count(*) from t where id = any($1)", &[&ids]).await?.get(0);
+        check(rows == 2, || format!("{rows} rows"))?;
+        // What drivers ask when they first meet an array.
+        let oids = vec![1007_u32];
+        let sql = "select t.oid, t.typelem, case when t.typtype = 'c' then (select array_agg(a.atttypid) from \
+                   pg_attribute a join pg_class c on a.attrelid = c.oid where c.reltype = t.oid) end, case when \
+                   t.typtype = 'd' then (with recursive b(oid, depth) as (select t2.typbasetype, 0 from pg_type t2 \
+                   where t2.oid = t.oid union all select t2.typbasetype, b.depth + 1 from pg_type t2, b where b.oid = \
+                   t2.oid and t2.typbasetype <> 0) select oid from b order by depth desc limit 1) end \
+                   from pg_type t where t.oid = any($1::oid[])";
+        let row = client.query_one(sql, &[&oids]).await?;
+        check(row.columns()[2].type_() == &Type::OID_ARRAY, || "an array of oids".to_owned())?;
+        check(row.get::<_, u32>(1) == 23, || "the element of integer[]".to_owned())
+    })
+}
+
+fn made_anew() -> Outcome {
+    with_server(|url| async move {
+        let client = connect(&url).await?;
+        client.batch_execute("create table t (a integer)").await?;
+        let statement = client.prepare("select * from t").await?;
+        client.batch_execute("drop table t").await?;
+        let gone = client.query(&statement, &[]).await;
+        check(code_of(gone) == "42P01", || "the table is gone".to_owned())?;
+        client.batch_execute("create table t (a text, b integer)").await?;
+        let other = client.query(&statement, &[]).await;
+        check(code_of(other) == "0A000", || "the result has another type".to_owned())?;
+        client.batch_execute("deallocate all").await?;
+        let forgotten = client.query(&statement, &[]).await;
+        check(code_of(forgotten) == "26000", || "the statement is forgotten".to_owned())
+    })
+}
+
+fn code_of<T>(outcome: Result<T, tokio_postgres::Error>) -> String {
+    outcome.err().and_then(|e| e.code().map(|c| c.code().to_owned())).unwrap_or_default()
+}
+
+fn activity() -> Outcome {
+    with_server(|url| async move {
+        let (watcher, other) = (connect(&url).await?, connect(&url).await?);
+        other.batch_execute("set application_name = 'worker'").await?;
+        let pid: i32 = other.query_one("select pg_backend_pid()", &[]).await?.get(0);
+        let seen = "select usename::text, state, query from pg_stat_activity \
+                    where pid = $1 and application_name = 'worker'";
+        let row = watcher.query_one(seen, &[&pid]).await?;
+        let (user, state): (String, String) = (row.get(0), row.get(1));
+        check((user.as_str(), state.as_str()) == ("tidewater", "idle"), || {
+            format!("{user} {state}")
+        })?;
+        let running =
+            tokio::spawn(async move { (code_of(other.simple_query(ENDLESS).await), other) });
+        while watcher.query_one(seen, &[&pid]).await?.get::<_, String>(1) != "active" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let row = watcher.query_one(seen, &[&pid]).await?;
+        check(row.get::<_, String>(2) == ENDLESS, || row.get(2))?;
+        let stopped: bool =
+            watcher.query_one("select pg_cancel_backend($1::integer)", &[&pid]).await?.get(0);
+        let (code, other) = running.await?;
+        check(stopped && code == "57014", || format!("canceled with {code}"))?;
+        watcher.query_one("select pg_terminate_backend($1::integer)", &[&pid]).await?;
+        while !other.is_closed() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let gone: bool =
+            watcher.query_one("select pg_cancel_backend($1::integer)", &[&pid]).await?.get(0);
+        check(!gone, || "it is there still".to_owned())
+    })
+}
+
+/// A read that was planned before a DROP and runs after it is refused; it used to take the last rows of the dropped view
+/// for those of a later moment, or to wait for ever.
+fn dropped_view() -> Outcome {
+    with_server(|url| async move {
+        let (ddl, writer, reader) =
+            (connect(&url).await?, connect(&url).await?, connect(&url).await?);
+        ddl.batch_execute("create table t (id integer primary key)").await?;
+        let until = Instant::now() + Duration::from_secs(3);
+        let drops = tokio::spawn(async move {
+            while Instant::now() < until {
+                ddl.batch_execute("create materialized view m as select count(*) as n from t")
+                    .await?;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                ddl.batch_execute("drop materialized view m").await?;
+            }
+            Ok::<_, tokio_postgres::Error>(())
+        });
+        let writes = tokio::spawn(async move {
+            for id in 0_i32.. {
+                if Instant::now() >= until {
+                    break;
+                }
+                writer.execute("insert into t values ($1)", &[&id]).await?;
+            }
+            Ok::<_, tokio_postgres::Error>(())
+        });
+        while Instant::now() < until {
+            let read = reader.query_one("select (select count(*) from t), (select n from m)", &[]);
+            match tokio::time::timeout(Duration::from_secs(10), read).await? {
+                Ok(row) => {
+                    let (rows, counted): (i64, i64) = (row.get(0), row.get(1));
+                    check(rows == counted, || format!("{counted} of {rows} rows are counted"))?;
+                }
+                Err(error) => {
+                    let code = code_of::<()>(Err(error));
+                    check(code == "42P01", || format!("a read ended with {code}"))?;
+                }
+            }
+        }
+        drops.await??;
+        Ok(writes.await??)
     })
 }
 

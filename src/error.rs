@@ -75,11 +75,13 @@ sqlstates! {
     INVALID_TABLE_DEFINITION = "42P16",
     INDETERMINATE_DATATYPE = "42P18",
     INVALID_COLUMN_REFERENCE = "42P10",
+    INVALID_OBJECT_DEFINITION = "42P17",
     INSUFFICIENT_RESOURCES = "53000",
     DISK_FULL = "53100",
     OUT_OF_MEMORY = "53200",
     TOO_MANY_CONNECTIONS = "53300",
     STATEMENT_TOO_COMPLEX = "54001",
+    TOO_MANY_COLUMNS = "54011",
     OBJECT_NOT_IN_PREREQUISITE_STATE = "55000",
     CANT_CHANGE_RUNTIME_PARAM = "55P02",
     QUERY_CANCELED = "57014",
@@ -88,6 +90,14 @@ sqlstates! {
     IO_ERROR = "58030",
     INTERNAL_ERROR = "XX000",
     DATA_CORRUPTED = "XX001",
+}
+
+impl SqlState {
+    /// Whether a notice with this code is a warning: PostgreSQL warns of what it ignored in transaction control and where
+    /// the code itself is a warning's.
+    pub fn is_warning(self) -> bool {
+        self.0.starts_with("01") || self.0.starts_with("25")
+    }
 }
 
 impl fmt::Display for SqlState {

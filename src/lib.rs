@@ -6,6 +6,7 @@
 //! [`arrangement`], [`checkpoint`]. docs/ARCHITECTURE.md is the map.
 
 pub mod arrangement;
+pub mod backends;
 pub mod bench;
 pub mod catalog;
 pub mod change;

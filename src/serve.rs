@@ -1,6 +1,7 @@
 //! `tidewater server`: listeners, signals, logs, and the order in which everything starts and stops.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -216,7 +217,11 @@ pub fn start_logs(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new("warn,tidewater=info,tidewater_connectors=info")
     });
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Colours are for whoever looks on, not for files.
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

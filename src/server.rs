@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
+use crate::backends::Backends;
 use crate::catalog::Catalog;
 use crate::coordinator::{Coordinator, Image};
 use crate::error::{Error, Result};
@@ -17,6 +18,7 @@ pub struct Server {
     pub catalog: Arc<Catalog>,
     pub coordinator: Coordinator,
     pub memory: Arc<MemoryAccount>,
+    pub backends: Arc<Backends>,
     /// Ad-hoc queries run on threads of their own, so that a heavy one delays no connection.
     queries: Option<Runtime>,
 }
@@ -50,7 +52,15 @@ impl Server {
             .build()
             .map_err(|e| Error::internal(format!("could not start query threads: {e}")))?;
         let engine = Engine::new(options)?;
-        Ok(Arc::new(Server { engine, catalog, coordinator, memory, queries: Some(queries) }))
+        let backends = Arc::default();
+        Ok(Arc::new(Server {
+            engine,
+            catalog,
+            coordinator,
+            memory,
+            backends,
+            queries: Some(queries),
+        }))
     }
 
     pub fn queries(&self) -> &tokio::runtime::Handle {

@@ -205,5 +205,5 @@ fn plan(query: &str, tables: &dyn Resolver) -> Result<Node> {
         return Err(Error::internal("a benchmark measures a query"));
     };
     let plan = engine.plan(&query, tables, &[])?;
-    lower(&engine.optimize_streaming(canonicalise(plan)?)?)
+    lower(&engine.props(), &engine.optimize_streaming(canonicalise(plan)?)?)
 }

@@ -8,6 +8,7 @@ use super::errors::{already_exists, reserved_schema, schema_does_not_exist};
 use super::object::{Object, ObjectId, ObjectKind, Oid};
 use super::snapshot::{CatalogSnapshot, SchemaEntry};
 use crate::error::{Error, Result, SqlState};
+use crate::types::format_type;
 
 /// A change of the catalog. Numbers are allocated by `Catalog::allocate` before, and are part of the change.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub enum CatalogChange {
         name: String,
     },
     Create(Arc<Object>),
+    /// Gives a plain view, under the number it has, another query.
+    Replace(Arc<Object>),
     /// In the order given; nothing that remains may depend on any of them.
     Drop(Vec<ObjectId>),
     /// Splits of a source or connector table that were not known before.
@@ -44,6 +47,7 @@ impl CatalogChange {
             CatalogChange::CreateSchema { id, .. } => Some(*id),
             CatalogChange::Create(object) => Some(object.id),
             CatalogChange::DropSchema { .. }
+            | CatalogChange::Replace(_)
             | CatalogChange::Drop(_)
             | CatalogChange::AddSplits { .. }
             | CatalogChange::Comment { .. } => None,
@@ -59,6 +63,7 @@ impl CatalogSnapshot {
             CatalogChange::CreateSchema { id, name, owner } => self.create_schema(id, name, owner),
             CatalogChange::DropSchema { name } => self.drop_schema(&name),
             CatalogChange::Create(object) => self.create(object),
+            CatalogChange::Replace(view) => self.replace(view),
             CatalogChange::Drop(ids) => ids.into_iter().try_for_each(|id| self.drop_object(id)),
             CatalogChange::AddSplits { id, splits } => self.add_splits(id, splits),
             CatalogChange::Comment { id, column, text } => self.comment(id, column, text),
@@ -99,14 +104,7 @@ impl CatalogSnapshot {
         if self.objects.contains_key(&object.id) {
             return Err(Error::internal(format!("object {} exists twice", object.id)));
         }
-        if let Some(missing) = object.depends_on.iter().find(|id| !self.objects.contains_key(id)) {
-            // What was read while the statement was planned has been dropped since.
-            let message = format!(
-                "relation {missing} that {} depends on does not exist any more",
-                object.name
-            );
-            return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
-        }
+        self.check_dependencies(&object)?;
         for id in &object.depends_on {
             self.dependents.entry(*id).or_default().insert(object.id);
         }
@@ -114,6 +112,64 @@ impl CatalogSnapshot {
         self.by_oid.insert(object.oid, object.id);
         self.objects.insert(object.id, object);
         Ok(())
+    }
+
+    fn check_dependencies(&self, object: &Object) -> Result<()> {
+        match object.depends_on.iter().find(|id| !self.objects.contains_key(id)) {
+            None => Ok(()),
+            // What was read while the statement was planned has been dropped since.
+            Some(missing) => {
+                let message = format!(
+                    "relation {missing} that {} depends on does not exist any more",
+                    object.name
+                );
+                Err(Error::new(SqlState::UNDEFINED_TABLE, message))
+            }
+        }
+    }
+
+    fn replace(&mut self, view: Arc<Object>) -> Result<()> {
+        let Some(old) = self.objects.get(&view.id).cloned() else {
+            return Err(Error::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("view \"{}\" does not exist any more", view.name),
+            ));
+        };
+        self.check_dependencies(&view)?;
+        check_columns(&old, &view)?;
+        self.check_dependents(&old, &view)?;
+        for id in &old.depends_on {
+            if let Some(dependents) = self.dependents.get_mut(id) {
+                dependents.remove(&view.id);
+            }
+        }
+        for id in &view.depends_on {
+            self.dependents.entry(*id).or_default().insert(view.id);
+        }
+        self.objects.insert(view.id, view);
+        Ok(())
+    }
+
+    /// A materialized view is maintained by the query it was made with, and `*` in a view stands for the columns there were
+    /// then; so neither may change its meaning. Nor may a view read itself.
+    fn check_dependents(&self, old: &Object, new: &Object) -> Result<()> {
+        let dependents = self.plan_drop(&[old.id], true)?.objects;
+        let mut others = dependents.iter().filter(|object| object.id != old.id);
+        if dependents.iter().any(|object| new.depends_on.contains(&object.id)) {
+            let message =
+                format!("infinite recursion detected in rules for relation \"{}\"", new.name);
+            return Err(Error::new(SqlState::INVALID_OBJECT_DEFINITION, message));
+        }
+        let wider = new.columns.fields().len() > old.columns.fields().len();
+        let refused =
+            |d: &&Arc<Object>| wider || !matches!(d.kind, super::object::ObjectKind::View { .. });
+        let Some(dependent) = others.find(refused) else { return Ok(()) };
+        Err(Error::unsupported(format!(
+            "cannot replace view {} because other objects depend on it",
+            old.name
+        ))
+        .with_detail(format!("{} depends on {}", dependent.label(), old.label()))
+        .with_hint("Drop the dependent objects first."))
     }
 
     /// Whether something called so may be created: the schema exists and is the user's, and the name is free.
@@ -132,7 +188,9 @@ impl CatalogSnapshot {
 
     fn drop_object(&mut self, id: ObjectId) -> Result<()> {
         let Some(object) = self.objects.remove(&id) else {
-            return Err(Error::internal(format!("object {id} is dropped but does not exist")));
+            // Two DROPs of it were planned at once; the other one came first.
+            let message = format!("relation {id} does not exist any more");
+            return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
         };
         if let Some(dependent) = self.dependents.get(&id).and_then(|ids| ids.first()) {
             let message =
@@ -189,4 +247,27 @@ impl CatalogSnapshot {
         };
         edit(Arc::make_mut(object))
     }
+}
+
+/// A view that is replaced keeps its columns, and may get more behind them.
+fn check_columns(old: &Object, new: &Object) -> Result<()> {
+    let refused = |message: String| Error::new(SqlState::INVALID_TABLE_DEFINITION, message);
+    if new.columns.fields().len() < old.columns.fields().len() {
+        return Err(refused("cannot drop columns from view".to_owned()));
+    }
+    for (before, after) in old.columns.fields().iter().zip(new.columns.fields()) {
+        let (name, renamed) = (before.name(), after.name());
+        if name != renamed {
+            let message = format!("cannot change name of view column \"{name}\" to \"{renamed}\"");
+            return Err(refused(message)
+                .with_hint("Name the column as it was, or drop the view and create it anew."));
+        }
+        let (was, is) = (format_type(before), format_type(after));
+        if was != is {
+            return Err(refused(format!(
+                "cannot change data type of view column \"{name}\" from {was} to {is}"
+            )));
+        }
+    }
+    Ok(())
 }

@@ -647,6 +647,12 @@ impl Core {
         self.dirty = true;
         for &id in ids {
             self.record.dropped.push(id);
+            // Told before the dataflow ends: a read that was planned before and waits must neither wait for ever nor take
+            // the last rows of a dropped view for those of a later epoch.
+            if let Some(live) = self.live(id) {
+                let message = format!("relation \"{}\" does not exist", live.name);
+                live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
+            }
             self.stop_object(id);
             self.bases.remove(&id);
             self.readers.remove(&id);

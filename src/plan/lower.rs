@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow_schema::{FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, JoinType, NullEquality};
+use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, Projection, SkipType, SortExpr,
@@ -23,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::operators::aggregate::{
     AggregateCall, AggregateFunction, RecomputedFunction, UdafArgument,
 };
-use crate::query::compile::compile;
+use crate::query::compile::compile_with;
 use crate::query::errors::from_datafusion;
 
 /// What the planner needs to know of an object that a plan reads.
@@ -54,33 +55,33 @@ impl TableSource for ObjectSource {
 }
 
 /// The streaming plan of an optimized logical plan; what cannot be maintained is 0A000.
-pub fn lower(plan: &LogicalPlan) -> Result<Node> {
+pub fn lower(props: &ExecutionProps, plan: &LogicalPlan) -> Result<Node> {
     match plan {
-        LogicalPlan::Projection(p) => projection(p),
+        LogicalPlan::Projection(p) => projection(props, p),
         LogicalPlan::Filter(f) => {
-            let input = lower(&f.input)?;
-            let predicate = compile(&f.predicate, f.input.schema())?;
+            let input = lower(props, &f.input)?;
+            let predicate = compile_with(props, &f.predicate, f.input.schema())?;
             Ok(filter(input, predicate))
         }
-        LogicalPlan::Aggregate(a) => aggregate(a),
-        LogicalPlan::Distinct(Distinct::All(input)) => Ok(distinct(lower(input)?)),
+        LogicalPlan::Aggregate(a) => aggregate(props, a),
+        LogicalPlan::Distinct(Distinct::All(input)) => Ok(distinct(lower(props, input)?)),
         LogicalPlan::Distinct(Distinct::On(_)) => {
             Err(not_maintained("DISTINCT ON", "Use GROUP BY with min or max, or a plain view."))
         }
-        LogicalPlan::Join(j) => join(j),
-        LogicalPlan::Union(u) => union(&u.inputs, arrow_schema(&u.schema)),
-        LogicalPlan::TableScan(scan) => table_scan(scan),
+        LogicalPlan::Join(j) => join(props, j),
+        LogicalPlan::Union(u) => union(props, &u.inputs, arrow_schema(&u.schema)),
+        LogicalPlan::TableScan(scan) => table_scan(props, scan),
         LogicalPlan::EmptyRelation(e) => empty(e.produce_one_row, arrow_schema(&e.schema)),
-        LogicalPlan::Values(v) => values(v),
-        LogicalPlan::Subquery(s) => lower(&s.subquery),
-        LogicalPlan::SubqueryAlias(a) => lower(&a.input),
-        LogicalPlan::Limit(l) => limit(l),
+        LogicalPlan::Values(v) => values(props, v),
+        LogicalPlan::Subquery(s) => lower(props, &s.subquery),
+        LogicalPlan::SubqueryAlias(a) => lower(props, &a.input),
+        LogicalPlan::Limit(l) => limit(props, l),
         // A view has no order: sorting matters only under LIMIT, except where the optimizer moved the limit into the sort.
         LogicalPlan::Sort(s) => match s.fetch {
-            Some(fetch) => top_n(&s.input, &s.expr, Some(fetch), 0),
-            None => lower(&s.input),
+            Some(fetch) => top_n(props, &s.input, &s.expr, Some(fetch), 0),
+            None => lower(props, &s.input),
         },
-        LogicalPlan::Repartition(r) => lower(&r.input),
+        LogicalPlan::Repartition(r) => lower(props, &r.input),
         LogicalPlan::Window(_) => Err(not_maintained(
             "a window function",
             "Use GROUP BY, or ORDER BY with LIMIT, or compute it when reading the view.",
@@ -145,9 +146,13 @@ fn project(input: Node, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) ->
     Node { op: Op::Project { exprs }, inputs: vec![input], schema, properties }
 }
 
-fn projection(p: &Projection) -> Result<Node> {
-    let input = lower(&p.input)?;
-    let exprs = p.expr.iter().map(|e| compile(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+fn projection(props: &ExecutionProps, p: &Projection) -> Result<Node> {
+    let input = lower(props, &p.input)?;
+    let exprs = p
+        .expr
+        .iter()
+        .map(|e| compile_with(props, e, p.input.schema()))
+        .collect::<Result<Vec<_>>>()?;
     Ok(project(input, exprs, arrow_schema(&p.schema)))
 }
 
@@ -157,7 +162,7 @@ fn distinct(input: Node) -> Node {
     Node { op: Op::Distinct, inputs: vec![input], schema, properties }
 }
 
-fn union(inputs: &[Arc<LogicalPlan>], schema: SchemaRef) -> Result<Node> {
+fn union(props: &ExecutionProps, inputs: &[Arc<LogicalPlan>], schema: SchemaRef) -> Result<Node> {
     // Batches of one stream have one schema: each input's become those of the union.
     let alike = |input: Node| {
         let fields = input.schema.fields().iter().zip(schema.fields());
@@ -169,7 +174,7 @@ fn union(inputs: &[Arc<LogicalPlan>], schema: SchemaRef) -> Result<Node> {
         let op = Op::Project { exprs: columns };
         Node { op, inputs: vec![input], schema: schema.clone(), properties }
     };
-    let inputs = inputs.iter().map(|i| lower(i).map(alike)).collect::<Result<Vec<_>>>()?;
+    let inputs = inputs.iter().map(|i| lower(props, i).map(alike)).collect::<Result<Vec<_>>>()?;
     let properties = properties::union(&inputs.iter().map(|i| &i.properties).collect::<Vec<_>>());
     Ok(Node { op: Op::Union, inputs, schema, properties })
 }
@@ -189,7 +194,7 @@ fn constant(rows: arrow_array::RecordBatch) -> Node {
 }
 
 /// Constant rows are evaluated here, once: they cannot change.
-fn values(v: &datafusion::logical_expr::Values) -> Result<Node> {
+fn values(props: &ExecutionProps, v: &datafusion::logical_expr::Values) -> Result<Node> {
     let schema = arrow_schema(&v.schema);
     let one_row = crate::change::batch_of(Arc::new(Schema::empty()), vec![], 1)
         .map_err(|e| Error::internal(e.to_string()))?;
@@ -197,7 +202,7 @@ fn values(v: &datafusion::logical_expr::Values) -> Result<Node> {
     let mut columns: Vec<Vec<arrow_array::ArrayRef>> = vec![vec![]; schema.fields().len()];
     for row in &v.values {
         for (i, expr) in row.iter().enumerate() {
-            let value = compile(expr, &no_columns)?
+            let value = compile_with(props, expr, &no_columns)?
                 .evaluate(&one_row)
                 .and_then(|v| v.into_array(1))
                 .map_err(from_datafusion)?;
@@ -218,7 +223,7 @@ fn values(v: &datafusion::logical_expr::Values) -> Result<Node> {
     Ok(constant(rows))
 }
 
-fn table_scan(scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
+fn table_scan(props: &ExecutionProps, scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
     let Some(source) = scan.source.downcast_ref::<ObjectSource>() else {
         return Err(Error::internal(format!(
             "{} cannot be read in a materialized view",
@@ -238,7 +243,7 @@ fn table_scan(scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
     let mut node = Node { op, inputs: vec![], schema, properties };
     let df_schema = scan.projected_schema.as_ref();
     for predicate in &scan.filters {
-        node = filter(node, compile(predicate, df_schema)?);
+        node = filter(node, compile_with(props, predicate, df_schema)?);
     }
     if scan.fetch.is_some() {
         return Err(Error::internal("a limit was pushed into a scan of a streaming plan"));
@@ -246,7 +251,7 @@ fn table_scan(scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
     Ok(node)
 }
 
-fn limit(l: &Limit) -> Result<Node> {
+fn limit(props: &ExecutionProps, l: &Limit) -> Result<Node> {
     let constant = || not_maintained("LIMIT with an expression", "Use a constant.");
     let SkipType::Literal(offset) = l.get_skip_type().map_err(from_datafusion)? else {
         return Err(constant());
@@ -256,20 +261,24 @@ fn limit(l: &Limit) -> Result<Node> {
     };
     match l.input.as_ref() {
         // The optimizer tells the sort how many rows are wanted (offset included): the limit alone decides.
-        LogicalPlan::Sort(s) => top_n(&s.input, &s.expr, fetch, offset),
+        LogicalPlan::Sort(s) => top_n(props, &s.input, &s.expr, fetch, offset),
         // Projections keep order: the sort below them is the one that the limit is about.
         LogicalPlan::Projection(p) if sorted_below(&p.input) => {
             let moved =
                 Limit { skip: l.skip.clone(), fetch: l.fetch.clone(), input: p.input.clone() };
-            let input = limit(&moved)?;
-            let exprs =
-                p.expr.iter().map(|e| compile(e, p.input.schema())).collect::<Result<Vec<_>>>()?;
+            let input = limit(props, &moved)?;
+            let exprs = p
+                .expr
+                .iter()
+                .map(|e| compile_with(props, e, p.input.schema()))
+                .collect::<Result<Vec<_>>>()?;
             Ok(project(input, exprs, arrow_schema(&p.schema)))
         }
-        LogicalPlan::SubqueryAlias(a) if sorted_below(&a.input) => {
-            limit(&Limit { skip: l.skip.clone(), fetch: l.fetch.clone(), input: a.input.clone() })
-        }
-        other => top_n(other, &[], fetch, offset),
+        LogicalPlan::SubqueryAlias(a) if sorted_below(&a.input) => limit(
+            props,
+            &Limit { skip: l.skip.clone(), fetch: l.fetch.clone(), input: a.input.clone() },
+        ),
+        other => top_n(props, other, &[], fetch, offset),
     }
 }
 
@@ -283,20 +292,21 @@ fn sorted_below(plan: &LogicalPlan) -> bool {
 }
 
 fn top_n(
+    props: &ExecutionProps,
     input: &LogicalPlan,
     order: &[SortExpr],
     limit: Option<usize>,
     offset: usize,
 ) -> Result<Node> {
     let width = input.schema().fields().len();
-    let node = lower(input)?;
+    let node = lower(props, input)?;
     let mut exprs: Vec<&Expr> = order.iter().map(|s| &s.expr).collect();
     // Rows without columns are counted by one that says nothing.
     let nothing = Expr::Literal(datafusion::scalar::ScalarValue::Boolean(Some(true)), None);
     if width == 0 {
         exprs.push(&nothing);
     }
-    let (node, columns) = with_columns(node, &exprs, input.schema())?;
+    let (node, columns) = with_columns(props, node, &exprs, input.schema())?;
     let key = |(s, &column): (&SortExpr, &usize)| SortKey {
         column,
         descending: !s.asc,
@@ -324,13 +334,18 @@ fn without_ties(mut keys: Vec<SortKey>, width: usize) -> Vec<SortKey> {
 
 /// The node with a column for each expression: an existing one where the expression is a plain column, else a new one
 /// at the end.
-fn with_columns(input: Node, exprs: &[&Expr], schema: &DFSchema) -> Result<(Node, Vec<usize>)> {
+fn with_columns(
+    props: &ExecutionProps,
+    input: Node,
+    exprs: &[&Expr],
+    schema: &DFSchema,
+) -> Result<(Node, Vec<usize>)> {
     let mut projected: Vec<Arc<dyn PhysicalExpr>> =
         input.schema.fields().iter().enumerate().map(|(i, f)| column(f.name(), i)).collect();
     let mut fields: Vec<FieldRef> = input.schema.fields().iter().cloned().collect();
     let mut positions = vec![];
     for expr in exprs {
-        let compiled = compile(expr, schema)?;
+        let compiled = compile_with(props, expr, schema)?;
         if let Some(existing) = compiled.downcast_ref::<Column>() {
             positions.push(existing.index());
             continue;
@@ -352,7 +367,7 @@ fn only_first(node: Node, width: usize, schema: SchemaRef) -> Node {
     project(node, exprs, schema)
 }
 
-fn aggregate(a: &Aggregate) -> Result<Node> {
+fn aggregate(props: &ExecutionProps, a: &Aggregate) -> Result<Node> {
     if a.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
         return Err(not_maintained("GROUPING SETS", "Use a UNION ALL of one GROUP BY each."));
     }
@@ -390,11 +405,11 @@ fn aggregate(a: &Aggregate) -> Result<Node> {
             return_field,
         });
     }
-    let input = lower(&a.input)?;
+    let input = lower(props, &a.input)?;
     let mut compiled = vec![];
     let mut fields = vec![];
     for (i, e) in exprs.iter().enumerate() {
-        let c = compile(e, input_schema)?;
+        let c = compile_with(props, e, input_schema)?;
         let field = c.return_field(&input.schema).map_err(from_datafusion)?;
         fields.push(Arc::new(field.as_ref().clone().with_name(format!("#{i}"))));
         compiled.push(c);
@@ -452,7 +467,7 @@ fn aggregate_function(
     Ok(AggregateFunction::Udaf(Arc::new(function)))
 }
 
-fn join(j: &Join) -> Result<Node> {
+fn join(props: &ExecutionProps, j: &Join) -> Result<Node> {
     if j.null_aware {
         return Err(not_maintained(
             "NOT IN over a subquery",
@@ -475,8 +490,10 @@ fn join(j: &Join) -> Result<Node> {
     let pairs = j.on.iter().map(|(l, r)| if swapped { (r, l) } else { (l, r) });
     let (left_exprs, right_exprs): (Vec<&Expr>, Vec<&Expr>) = pairs.unzip();
     let (left_width, right_width) = (left.schema().fields().len(), right.schema().fields().len());
-    let (left_node, left_keys) = with_columns(lower(left)?, &left_exprs, left.schema())?;
-    let (right_node, right_keys) = with_columns(lower(right)?, &right_exprs, right.schema())?;
+    let (left_node, left_keys) =
+        with_columns(props, lower(props, left)?, &left_exprs, left.schema())?;
+    let (right_node, right_keys) =
+        with_columns(props, lower(props, right)?, &right_exprs, right.schema())?;
     for (l, r) in left_keys.iter().zip(&right_keys) {
         let (l, r) =
             (left_node.schema.field(*l).data_type(), right_node.schema.field(*r).data_type());
@@ -488,7 +505,7 @@ fn join(j: &Join) -> Result<Node> {
     let condition = j
         .filter
         .as_ref()
-        .map(|f| join_condition(f, left.schema(), right.schema(), left_width, extra))
+        .map(|f| join_condition(props, f, left.schema(), right.schema(), left_width, extra))
         .transpose()?;
     let nulls_match = matches!(j.null_equality, NullEquality::NullEqualsNull);
     joined(
@@ -581,6 +598,7 @@ fn joined(j: JoinParts, schema: SchemaRef) -> Result<Node> {
 
 /// Compiles the condition over left ++ right and moves the right columns behind the keys added on the left.
 fn join_condition(
+    props: &ExecutionProps,
     condition: &Expr,
     left: &DFSchema,
     right: &DFSchema,
@@ -588,7 +606,7 @@ fn join_condition(
     extra: usize,
 ) -> Result<Arc<dyn PhysicalExpr>> {
     let both = left.join(right).map_err(from_datafusion)?;
-    let compiled = compile(condition, &both)?;
+    let compiled = compile_with(props, condition, &both)?;
     if extra == 0 {
         return Ok(compiled);
     }

@@ -29,10 +29,11 @@ use sqlparser::parser::Parser;
 use super::arithmetic::{bounded, power_of_ten, round_quotient};
 use super::coercion::INSERTED_TEXT;
 use super::errors::{from_arrow, numeric_overflow, out_of_range, to_datafusion};
+use super::reading::Reading;
 use super::sql_types::{cast_name, field_of, mark_of, marked, numeric, pg_name, plain};
 use super::text;
 use crate::error::{Error, Result, SqlState};
-use crate::types::TYPMOD_KEY;
+use crate::types::{DateOrder, TYPMOD_KEY, depends_on_order};
 
 /// What the names of cast functions begin with; the SQL type follows.
 pub const CAST_PREFIX: &str = "cast:";
@@ -72,7 +73,7 @@ pub(super) fn assignment_cast(expr: Expr, target: &FieldRef) -> Result<Expr> {
     Ok(ScalarUDF::from(function).call(vec![expr]))
 }
 
-/// A literal cast while planning; `None` where the result needs the session (its time zone).
+/// A literal cast while planning; `None` where the result needs the session (its time zone or its order of dates).
 fn cast_literal(
     value: &ScalarValue,
     metadata: Option<&FieldMetadata>,
@@ -80,6 +81,12 @@ fn cast_literal(
 ) -> Result<Option<Expr>> {
     let zoned = |t: &DataType| matches!(t, DataType::Timestamp(_, Some(_)));
     if zoned(target.data_type()) || zoned(&value.data_type()) {
+        return Ok(None);
+    }
+    if let ScalarValue::Utf8(Some(text)) = value
+        && is_dated(target.data_type())
+        && depends_on_order(text)
+    {
         return Ok(None);
     }
     let source = Field::new("", value.data_type(), true);
@@ -147,7 +154,12 @@ impl ScalarUDFImpl for CastTo {
         let zone = args.config_options.execution.time_zone.as_deref().unwrap_or("UTC");
         let (source, target) = (&args.arg_fields[0], &args.return_field);
         let strict = self.strict && matches!(mark_of(target), Some("varchar" | "bpchar"));
+        let order = Reading::order(&args.config_options);
         let cast = |array: &ArrayRef| {
+            if order != DateOrder::Mdy && is_text(array.data_type()) && is_dated(target.data_type())
+            {
+                return text::from_text(&month_first(array, order)?, target, zone);
+            }
             if strict && !array.data_type().is_null() {
                 let array = cast_array(array, source, &plain(DataType::Utf8), zone)?;
                 return text::from_text(&array, target, zone);
@@ -275,6 +287,19 @@ pub(super) fn may_fail(from: &DataType, to: &DataType) -> bool {
         (T::Timestamp(..), T::Timestamp(..)) => false,
         _ => true,
     }
+}
+
+/// Types whose text holds a date.
+fn is_dated(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Date32 | DataType::Timestamp(..))
+}
+
+/// Texts with their dates in the order that casts read.
+fn month_first(array: &ArrayRef, order: DateOrder) -> Result<ArrayRef> {
+    let texts = arrow(array, &DataType::Utf8)?;
+    let texts = texts.as_string::<i32>().iter();
+    let texts = texts.map(|text| text.map(|text| order.month_first(text)));
+    Ok(Arc::new(texts.collect::<arrow_array::StringArray>()))
 }
 
 /// Casts a column; `target` is a field that [`resolve`] gave, `zone` the session's time zone.

@@ -19,14 +19,14 @@ use crate::error::{Error, Result};
 /// Compiles an expression of an optimized plan over rows of `schema`. It evaluates to the value PostgreSQL gives, or errs;
 /// a batch errs if and only if one of its rows errs alone.
 pub fn compile(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-    compile_with(expr, schema, &ExecutionProps::new())
+    compile_with(&ExecutionProps::new(), expr, schema)
 }
 
 /// As [`compile`], under a session's settings (its time zone above all).
 pub fn compile_with(
+    props: &ExecutionProps,
     expr: &Expr,
     schema: &DFSchema,
-    props: &ExecutionProps,
 ) -> Result<Arc<dyn PhysicalExpr>> {
     let sealed = seal_expr(expr.clone(), schema).map_err(from_datafusion)?;
     create_physical_expr(&sealed, schema, props, &Default::default()).map_err(from_datafusion)

@@ -40,6 +40,7 @@ use super::errors::{from_datafusion, to_datafusion};
 use super::operators::PgOperators;
 use super::output::canonicalise;
 use super::pushdown::PushDown;
+use super::reading::Reading;
 use super::sql_types::PgTypes;
 use super::total_order::{TotalOrder, keep_inner_order};
 use super::{cast, fallible, functions, merged_columns, spelling};
@@ -126,6 +127,17 @@ impl Engine {
         Engine { batch: zoned(&self.batch), streaming: zoned(&self.streaming) }
     }
 
+    /// The same engine for sessions with another DateStyle (such as `ISO, DMY`).
+    pub fn with_date_style(&self, date_style: &str) -> Engine {
+        let styled = |state: &Arc<SessionState>| {
+            let mut state = state.as_ref().clone();
+            let reading = Reading { date_style: date_style.to_owned() };
+            state.config_mut().options_mut().extensions.insert(reading);
+            Arc::new(state)
+        };
+        Engine { batch: styled(&self.batch), streaming: styled(&self.streaming) }
+    }
+
     /// The state that SELECTs run in, for what DataFusion's own interfaces ask for.
     pub fn state(&self) -> &Arc<SessionState> {
         &self.batch
@@ -210,9 +222,14 @@ impl Engine {
 
     /// Compiles an expression under this engine's time zone; see [`fn@super::compile`].
     pub fn compile(&self, expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        compile_with(&self.props(), expr, schema)
+    }
+
+    /// What expressions of this engine's session are compiled under: its time zone above all.
+    pub fn props(&self) -> ExecutionProps {
         let mut props = ExecutionProps::new();
         props.config_options = Some(Arc::clone(self.batch.config_options()));
-        compile_with(expr, schema, &props)
+        props
     }
 
     /// Types and checks a plan: its columns then have their final types.

@@ -1,7 +1,7 @@
 //! DataFusion plans, evaluates and answers: the one place that configures it so that it behaves as PostgreSQL 15.
 //!
 //! In the order a query takes: `merged_columns` and `spelling` rewrite the parsed query, [`engine`] plans it with `operators`, `cast`,
-//! [`sql_types`] and [`functions`]; [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
+//! [`sql_types`] and [`functions`] (`quantified`: ANY and ALL over arrays); [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
 //! from moving errors, `total_order` and `top_k` from changing what a LIMIT cuts; [`output`] says what comes out, `assign` fits values to columns. [`mod@compile`] and [`mod@evaluate`] run single expressions for views and
 //! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early. [`errors`] puts everything that goes wrong into PostgreSQL's words.
 //!
@@ -28,6 +28,8 @@ mod operators;
 pub mod output;
 pub mod params;
 mod pushdown;
+mod quantified;
+mod reading;
 mod scopes;
 mod spelling;
 pub mod sql_types;

@@ -18,8 +18,9 @@ use super::arithmetic::{self, Operation};
 use super::cast::{CAST_PREFIX, cast_expr};
 use super::errors::{to_datafusion, undefined_operator};
 use super::functions;
+use super::quantified::{self, Quantified};
 use super::sql_types::{canonical, canonical_field, interval, mark_of, numeric, pg_name, plain};
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 
 /// Resolves operators as PostgreSQL does.
 #[derive(Debug)]
@@ -152,8 +153,36 @@ fn resolve(op: &BinaryOperator, left: Side, right: Side) -> Result<Resolved> {
             }
             None => return Ok(Resolved::Left(left.expr, right.expr)),
         },
-        _ => return Ok(Resolved::Left(left.expr, right.expr)),
+        other => match quantified::of_operator(other) {
+            Some(function) => quantify(function, left, right)?,
+            None => return Ok(Resolved::Left(left.expr, right.expr)),
+        },
     }))
+}
+
+/// `left op ANY (right)`: the elements' type and the left side's meet as in a comparison.
+fn quantify(function: Quantified, left: Side, right: Side) -> Result<Expr> {
+    let element = match right.data_type() {
+        DataType::List(element) => Arc::clone(element),
+        _ if right.untyped => Arc::clone(&left.field),
+        _ => {
+            let message = "op ANY/ALL (array) requires array on right side";
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+        }
+    };
+    let target = match left.untyped {
+        true => element,
+        false => comparison_type(&left.field, &element)
+            .ok_or_else(|| undefined_operator(&left.name(), function.symbol, &pg_name(&element)))?,
+    };
+    if let DataType::Interval(_) = target.data_type() {
+        return Err(Error::unsupported(
+            "ANY and ALL over arrays of interval are not supported yet",
+        ));
+    }
+    let element = Arc::new(super::sql_types::renamed(&target, "item", true));
+    let right = right.cast(&plain(DataType::List(element)))?;
+    Ok(function.call(left.cast(&target)?, right))
 }
 
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {

@@ -3,17 +3,31 @@
 //! Owns the last projection of a plan. Invariant: after [`canonicalise`] every column's Arrow type is one that live tables
 //! store and the wire knows (`sql_types::canonical`), and marks survive.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_schema::{Field, FieldRef};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use sqlparser::ast::Select;
 
 use super::cast::cast_expr;
 use super::errors::from_datafusion;
 use super::spelling::visible_name;
 use super::sql_types::canonical_field;
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
+
+/// PostgreSQL's bound; plans get slow well beyond it.
+const SELECT_LIST_MAX: usize = 1_664;
+
+/// Breaks with 54011 where a select list is too long.
+pub(super) fn check_width(select: &Select) -> ControlFlow<Error> {
+    if select.projection.len() <= SELECT_LIST_MAX {
+        return ControlFlow::Continue(());
+    }
+    let message = format!("target lists can have at most {SELECT_LIST_MAX} entries");
+    ControlFlow::Break(Error::new(SqlState::TOO_MANY_COLUMNS, message))
+}
 
 /// The columns as a client sees them; names may recur.
 pub fn output_fields(plan: &LogicalPlan) -> Vec<FieldRef> {

@@ -64,6 +64,7 @@ impl VisitorMut for Speller {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        super::output::check_width(select)?;
         if let Some(alias) = select.projection.iter().find_map(quoted_alias) {
             let message = format!("syntax error at or near \"{alias}\"");
             return ControlFlow::Break(Error::syntax(message));
@@ -87,6 +88,7 @@ impl VisitorMut for Speller {
         match unserved_literal(expr) {
             Some(error) => ControlFlow::Break(error),
             None => {
+                super::quantified::respell(expr);
                 respell(expr);
                 ControlFlow::Continue(())
             }

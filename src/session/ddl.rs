@@ -24,7 +24,7 @@ use crate::query::compile::refuse_volatile;
 use crate::query::errors::canceled;
 use crate::query::output::{canonicalise, output_fields};
 use crate::query::{assign, assignable_column};
-use crate::sql::{self, ObjectName, Statement};
+use crate::sql::{self, DropKind, ObjectName, Statement};
 use crate::types::field_of_sql_type;
 
 /// How long CREATE SOURCE waits for the outside to answer.
@@ -274,11 +274,8 @@ impl Session {
         statement: &Statement,
     ) -> Result<Outcome> {
         self.outside_of_block("CREATE VIEW")?;
-        if view.or_replace {
-            return Err(Error::unsupported("CREATE OR REPLACE VIEW is not supported yet")
-                .with_hint("DROP VIEW first."));
-        }
-        if self.exists_already(&view.name, view.if_not_exists)? {
+        let replaced = if view.or_replace { self.view_to_replace(&view.name)? } else { None };
+        if replaced.is_none() && self.exists_already(&view.name, view.if_not_exists)? {
             return command("CREATE VIEW");
         }
         let (query, names) = self.prepared_query(&view.query);
@@ -297,8 +294,37 @@ impl Session {
             create_sql: create_sql(statement, &[]),
             runtime: Runtime::None,
         };
-        self.define(definition).await?;
+        match replaced {
+            Some(old) => self.replace_view(&old, definition).await?,
+            None => drop(self.define(definition).await?),
+        }
         command("CREATE VIEW")
+    }
+
+    /// What OR REPLACE is about; `None` where the name is free.
+    fn view_to_replace(&self, name: &ObjectName) -> Result<Option<Arc<Object>>> {
+        let snapshot = self.server.catalog.snapshot();
+        let schema = snapshot.creation_schema(&self.settings.search_path(), name)?;
+        let old = snapshot.objects_in(&schema).find(|object| object.name == name.name).cloned();
+        match old {
+            Some(old) if old.kind.drop_kind() != DropKind::View => {
+                let message = format!("\"{}\" is not a view", name.name);
+                Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message))
+            }
+            old => Ok(old),
+        }
+    }
+
+    async fn replace_view(&self, old: &Arc<Object>, new: Definition) -> Result<()> {
+        let object = Object {
+            columns: new.columns,
+            kind: new.kind,
+            depends_on: new.depends_on,
+            create_sql: new.create_sql,
+            ..old.as_ref().clone()
+        };
+        self.server.coordinator.define(CatalogChange::Replace(Arc::new(object))).await?;
+        Ok(())
     }
 
     fn context(&self) -> CreationContext {
@@ -374,7 +400,7 @@ impl Session {
         refuse_volatile(&plan)?;
         let plan = self.engine.optimize_streaming(canonicalise(plan)?)?;
         let columns = view_columns(output_fields(&plan), &names, renames)?;
-        let mut node = lower(&plan)?;
+        let mut node = lower(&self.engine.props(), &plan)?;
         node.rename(columns);
         Ok((node, query, resolver.depends_on.take()))
     }

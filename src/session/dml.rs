@@ -14,6 +14,7 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::resolver::{Names, Purpose};
+use super::select::at_leisure;
 use super::select::{Planned, columns_of, nullable};
 use super::{Outcome, Prepared, Session, TransactionStatus, command};
 use crate::catalog::{Object, ObjectId, ObjectKind, Relation};
@@ -63,7 +64,8 @@ impl Session {
         let types: Vec<Option<FieldRef>> = prepared.params.iter().cloned().map(Some).collect();
         let query = self.insert_query(insert, &table)?;
         let guards = self.lock(&table, &[&query], Access::Shared, cancel).await?;
-        let planned = self.plan_insert(insert, &table, &query, &types)?;
+        let plan = || self.plan_insert(insert, &table, &query, &types);
+        let planned = at_leisure(prepared.parsed.sql.len(), plan)?;
         let (batches, _held) =
             self.collect(planned, params, memory::Purpose::Write, cancel).await?;
         let rows = columns_of(&batches, 0, &table.columns)?;

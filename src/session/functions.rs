@@ -1,11 +1,13 @@
-//! SQL functions about the session: `current_setting(name [, missing_ok])` and `set_config(name, value, is_local)`.
+//! SQL functions about sessions: `current_setting(name [, missing_ok])`, `set_config(name, value, is_local)`,
+//! `pg_cancel_backend(pid)` and `pg_terminate_backend(pid)`.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, StringArray};
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, BooleanArray, StringArray};
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
@@ -14,13 +16,23 @@ use datafusion::logical_expr::{
 };
 
 use super::settings::{Settings, unknown};
+use crate::backends::Backends;
 use crate::error::Error;
 use crate::query::errors::to_datafusion;
 
 /// The session's function of this name, over its settings as they are now.
-pub fn session_function(name: &str, settings: &Settings) -> Option<Arc<ScalarUDF>> {
+pub fn session_function(
+    name: &str,
+    settings: &Settings,
+    backends: &Arc<Backends>,
+) -> Option<Arc<ScalarUDF>> {
     match name {
         "current_setting" => {}
+        "pg_cancel_backend" | "pg_terminate_backend" => {
+            let signature = Signature::exact(vec![DataType::Int32], Volatility::Volatile);
+            let (terminate, backends) = (name == "pg_terminate_backend", backends.clone());
+            return Some(Arc::new(ScalarUDF::from(Stop { signature, terminate, backends })));
+        }
         "set_config" => {
             let types = vec![DataType::Utf8, DataType::Utf8, DataType::Boolean];
             let signature = Signature::exact(types, Volatility::Volatile);
@@ -32,7 +44,11 @@ pub fn session_function(name: &str, settings: &Settings) -> Option<Arc<ScalarUDF
     let text = TypeSignature::Exact(vec![DataType::Utf8]);
     let lenient = TypeSignature::Exact(vec![DataType::Utf8, DataType::Boolean]);
     let signature = Signature::one_of(vec![text, lenient], Volatility::Stable);
-    let values = settings.all().into_iter().map(|(name, value)| (name.to_lowercase(), value));
+    let values = settings
+        .all()
+        .into_iter()
+        .chain(settings.custom())
+        .map(|(name, value)| (name.to_lowercase(), value));
     Some(Arc::new(ScalarUDF::from(CurrentSetting { signature, values: values.collect() })))
 }
 
@@ -158,5 +174,61 @@ impl ScalarUDFImpl for SetConfig {
                 .map_err(to_datafusion)
         });
         Ok(ColumnarValue::Array(Arc::new(set.collect::<DfResult<StringArray>>()?)))
+    }
+}
+
+/// `pg_cancel_backend(pid)` stops what a session runs, `pg_terminate_backend(pid)` the session; whether there is one.
+struct Stop {
+    signature: Signature,
+    terminate: bool,
+    backends: Arc<Backends>,
+}
+
+impl std::fmt::Debug for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl PartialEq for Stop {
+    fn eq(&self, other: &Self) -> bool {
+        self.terminate == other.terminate
+    }
+}
+
+impl Eq for Stop {}
+
+impl Hash for Stop {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.terminate.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Stop {
+    fn name(&self) -> &str {
+        if self.terminate { "pg_terminate_backend" } else { "pg_cancel_backend" }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let pids = args.args[0].to_array(args.number_rows)?;
+        let stop = |pid: Option<i32>| {
+            let found = self.backends.get(pid?);
+            match &found {
+                Some(backend) if self.terminate => backend.terminate.cancel(),
+                Some(backend) => backend.cancel(),
+                None => {}
+            }
+            Some(found.is_some())
+        };
+        let stopped: BooleanArray = pids.as_primitive::<Int32Type>().iter().map(stop).collect();
+        Ok(ColumnarValue::Array(Arc::new(stopped)))
     }
 }

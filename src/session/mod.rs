@@ -22,13 +22,16 @@ use datafusion::scalar::ScalarValue;
 use futures::stream::{BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
+use crate::backends::Backend;
 use crate::catalog::ObjectId;
 use crate::coordinator::Write;
 use crate::coordinator::locks::Guard;
 use crate::error::{Error, Result, SqlState};
 use crate::query::engine::Engine;
 use crate::server::Server;
-use crate::sql::Statement;
+use crate::sql::{Discard, RedactedOptions, Set, Statement, create_sql};
+use crate::types::DateOrder;
+use select::at_leisure;
 use settings::Settings;
 
 /// A parsed statement with its own text; planning happens at prepare and execute.
@@ -41,6 +44,17 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// The text as others may see it: options, which may hold credentials, are left out.
+    fn shown(&self) -> Arc<str> {
+        let bare = match &self.statement {
+            Statement::CreateTable(_) | Statement::CreateSource(_) | Statement::CreateSink(_) => {
+                create_sql(&self.statement, RedactedOptions::default())
+            }
+            _ => None,
+        };
+        bare.map_or_else(|| self.sql.clone(), Arc::from)
+    }
+
     /// Tells an error of analysis its place in the query string.
     fn locate(&self, error: Error) -> Error {
         let mut error = crate::sql::locate(error, &self.sql);
@@ -93,6 +107,8 @@ pub struct Session {
     server: Arc<Server>,
     engine: Engine,
     settings: Settings,
+    /// The connection it serves; none for sessions inside the process.
+    backend: Option<Arc<Backend>>,
     notices: Vec<Error>,
     /// Parameter values as last told to the client.
     reported: BTreeMap<&'static str, String>,
@@ -122,6 +138,7 @@ impl Session {
             server,
             engine,
             settings: Settings::new(user),
+            backend: None,
             notices: vec![],
             reported: BTreeMap::new(),
             status: TransactionStatus::Idle,
@@ -135,9 +152,33 @@ impl Session {
         Ok(session)
     }
 
+    /// From now on what the session does is seen in pg_stat_activity.
+    pub fn runs_in(&mut self, backend: Arc<Backend>) {
+        self.backend = Some(backend);
+        self.tell_name();
+    }
+
+    fn tell_name(&self) {
+        if let Some(backend) = &self.backend {
+            backend.is_named(self.settings.get("application_name").unwrap_or_default());
+        }
+    }
+
+    /// The client has its answer: the session waits for the next statement.
+    pub fn rests(&self) {
+        let state = match self.status {
+            TransactionStatus::Idle => "idle",
+            TransactionStatus::InBlock => "idle in transaction",
+            TransactionStatus::Failed => "idle in transaction (aborted)",
+        };
+        if let Some(backend) = &self.backend {
+            backend.rests(state);
+        }
+    }
+
     /// Splits and parses a query string: one entry a statement, empty for an empty string.
     pub fn parse(&self, sql: &str) -> Result<Vec<Parsed>> {
-        let parsed = crate::sql::parse(sql)?;
+        let parsed = at_leisure(sql.len(), || crate::sql::parse(sql))?;
         let (mut bytes, mut offset) = (0, 0);
         Ok(parsed
             .into_iter()
@@ -156,7 +197,9 @@ impl Session {
         parsed: Parsed,
         param_types: Vec<Option<FieldRef>>,
     ) -> Result<Prepared> {
-        match self.describe(&parsed.statement, &param_types) {
+        let described =
+            at_leisure(parsed.sql.len(), || self.describe(&parsed.statement, &param_types));
+        match described {
             Ok((params, columns)) => Ok(Prepared { parsed, params, columns }),
             Err(error) => Err(parsed.locate(error)),
         }
@@ -186,6 +229,9 @@ impl Session {
         params: Vec<ScalarValue>,
         cancel: CancellationToken,
     ) -> Result<Outcome> {
+        if let Some(backend) = &self.backend {
+            backend.active(prepared.parsed.shown());
+        }
         let outcome = self.dispatch(prepared, params, &cancel).await;
         if outcome.is_err() {
             self.fail_transaction();
@@ -240,11 +286,7 @@ impl Session {
             Statement::Comment(comment) => self.comment(comment).await,
             Statement::Show(show) => self.show(show),
             Statement::Explain(explain) => self.explain(explain, cancel).await,
-            Statement::Set(set) => {
-                self.settings.set(&set.name, set.values.as_deref())?;
-                self.settings_changed()?;
-                command("SET")
-            }
+            Statement::Set(set) => self.set(set),
             Statement::Reset { name } => {
                 self.settings.reset(name.as_deref())?;
                 self.settings_changed()?;
@@ -254,12 +296,17 @@ impl Session {
             Statement::Begin { .. } => self.begin(&prepared.parsed.sql),
             Statement::Commit { .. } => self.commit().await,
             Statement::Rollback { .. } => self.rollback(),
-            Statement::Discard(_) => {
+            Statement::Discard(Discard::All) => {
                 self.settings.reset(None)?;
                 self.settings_changed()?;
                 command("DISCARD ALL")
             }
-            Statement::Deallocate { .. } => command("DEALLOCATE"),
+            Statement::Discard(kind) => command(format!("DISCARD {}", discarded(*kind))),
+            // The wire has the prepared statements and drops them.
+            Statement::Deallocate { name: Some(_) } => command("DEALLOCATE"),
+            Statement::Deallocate { name: None } => command("DEALLOCATE ALL"),
+            // There are no cursors of SQL yet, so all of them are closed.
+            Statement::Close { name: None } => command("CLOSE CURSOR ALL"),
             Statement::Flush => command("FLUSH"),
             Statement::Wait => command("WAIT"),
             Statement::Unlisten => command("UNLISTEN"),
@@ -292,6 +339,9 @@ impl Session {
         if self.status == TransactionStatus::InBlock {
             let message = "there is already a transaction in progress";
             self.notices.push(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        }
+        if self.status == TransactionStatus::Idle {
+            self.settings.begin();
         }
         self.status = TransactionStatus::InBlock;
         self.implicit = false;
@@ -329,18 +379,22 @@ impl Session {
     async fn commit(&mut self) -> Result<Outcome> {
         let status = std::mem::replace(&mut self.status, TransactionStatus::Idle);
         let block = std::mem::take(&mut self.block);
-        match status {
+        let written = match status {
             TransactionStatus::Idle => {
                 let message = "there is no transaction in progress";
                 self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+                return command("COMMIT");
             }
-            TransactionStatus::Failed => return command("ROLLBACK"),
-            TransactionStatus::InBlock if block.writes.is_empty() => {}
-            TransactionStatus::InBlock => {
-                self.server.coordinator.write(block.writes).await?;
+            TransactionStatus::InBlock if !block.writes.is_empty() => {
+                self.server.coordinator.write(block.writes).await.map(drop)
             }
-        }
-        command("COMMIT")
+            TransactionStatus::InBlock | TransactionStatus::Failed => Ok(()),
+        };
+        let committed = status == TransactionStatus::InBlock && written.is_ok();
+        self.settings.end(committed);
+        self.settings_changed()?;
+        written?;
+        command(if committed { "COMMIT" } else { "ROLLBACK" })
     }
 
     fn rollback(&mut self) -> Result<Outcome> {
@@ -350,6 +404,8 @@ impl Session {
         }
         self.status = TransactionStatus::Idle;
         self.block = Block::default();
+        self.settings.end(false);
+        self.settings_changed()?;
         command("ROLLBACK")
     }
 
@@ -365,9 +421,17 @@ impl Session {
         self.status
     }
 
-    /// Notices and warnings raised since the last call.
+    /// Notices and warnings raised since the last call, as far as client_min_messages lets them through.
     pub fn take_notices(&mut self) -> Vec<Error> {
-        std::mem::take(&mut self.notices)
+        let mut notices = std::mem::take(&mut self.notices);
+        if !notices.is_empty() {
+            match self.settings.get("client_min_messages").as_deref() {
+                Some("warning") => notices.retain(|notice| notice.code.is_warning()),
+                Some("error") => notices.clear(),
+                _ => {}
+            }
+        }
+        notices
     }
 
     /// (name, value) of every parameter that PostgreSQL 15 reports, at the start and whenever one has changed since
@@ -393,11 +457,31 @@ impl Session {
         self.settings.statement_timeout()
     }
 
+    /// SET LOCAL outside of a transaction block changes nothing, and says so.
+    fn set(&mut self, set: &Set) -> Result<Outcome> {
+        if set.local && self.status == TransactionStatus::Idle {
+            let message = "SET LOCAL can only be used in transaction blocks";
+            self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+            return command("SET");
+        }
+        match set.local {
+            true => self.settings.set_local(&set.name, set.values.as_deref())?,
+            false => self.settings.set(&set.name, set.values.as_deref())?,
+        }
+        self.settings_changed()?;
+        command("SET")
+    }
+
     fn settings_changed(&mut self) -> Result<()> {
+        self.tell_name();
         self.engine = match self.settings.get("timezone") {
             Some(zone) if zone != "UTC" => self.server.engine.with_time_zone(&zone),
             _ => self.server.engine.clone(),
         };
+        let date_style = self.settings.get("DateStyle").unwrap_or_default();
+        if DateOrder::of_style(&date_style) != DateOrder::Mdy {
+            self.engine = self.engine.with_date_style(&date_style);
+        }
         Ok(())
     }
 }
@@ -406,7 +490,22 @@ fn command(tag: impl Into<String>) -> Result<Outcome> {
     Ok(Outcome::Command { tag: tag.into() })
 }
 
+fn discarded(kind: Discard) -> &'static str {
+    match kind {
+        Discard::All => "ALL",
+        Discard::Plans => "PLANS",
+        Discard::Sequences => "SEQUENCES",
+        Discard::Temp => "TEMP",
+    }
+}
+
+/// Names a refused statement by its words, without the names in it.
 fn unsupported(sql: &str) -> Error {
-    let words: Vec<&str> = sql.split_whitespace().take(2).collect();
-    Error::unsupported(format!("{} is not supported yet", words.join(" ").to_uppercase()))
+    const SECOND_WORDS: &[&str] =
+        &["TABLE", "VIEW", "MATERIALIZED", "SOURCE", "SINK", "SCHEMA", "SAVEPOINT", "TO"];
+    let mut words = sql.split_whitespace().map(str::to_uppercase);
+    let first = words.next().unwrap_or_default();
+    let second = words.next().filter(|word| SECOND_WORDS.contains(&word.as_str()));
+    let statement = [Some(first), second].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    Error::unsupported(format!("{statement} is not supported yet"))
 }

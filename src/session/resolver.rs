@@ -13,9 +13,10 @@ use datafusion::logical_expr::{ScalarUDF, TableSource};
 use super::functions::session_function;
 use super::settings::Settings;
 use crate::arrangement::live::LiveTable;
-use crate::catalog::system::{self, Setting, SystemContext};
+use crate::backends::Backend;
+use crate::catalog::system::{self, Activity, Setting, SystemContext};
 use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::ingest::bounded::BoundedScan;
 use crate::plan::Properties;
 use crate::plan::lower::{ObjectFacts, ObjectSource};
@@ -38,6 +39,8 @@ pub struct Names<'a> {
     server: &'a Server,
     engine: &'a Engine,
     settings: &'a Settings,
+    /// 0 for sessions inside the process.
+    pub backend_pid: i32,
     pub catalog: Arc<CatalogSnapshot>,
     search_path: RefCell<Vec<String>>,
     purpose: Purpose,
@@ -64,6 +67,7 @@ impl<'a> Names<'a> {
             server,
             engine,
             settings,
+            backend_pid: 0,
             catalog: server.catalog.snapshot(),
             search_path: RefCell::new(settings.search_path()),
             purpose,
@@ -79,7 +83,9 @@ impl<'a> Names<'a> {
     fn live(&self, object: &Object) -> Result<Arc<LiveTable>> {
         let live = self.server.coordinator.live(object.id);
         live.ok_or_else(|| {
-            Error::internal(format!("\"{}\" is in the catalog but not running", object.name))
+            // It was dropped since this statement took its view of the catalog.
+            let message = format!("relation \"{}\" does not exist", object.name);
+            Error::new(SqlState::UNDEFINED_TABLE, message)
         })
     }
 
@@ -175,6 +181,8 @@ impl<'a> Names<'a> {
                 .collect();
             let setting =
                 |(name, value): (String, String)| Setting { name, value, ..Setting::default() };
+            context.backend_pid = self.backend_pid;
+            context.sessions = self.server.backends.all().iter().map(|b| activity(b)).collect();
             context.settings = self.settings.all().into_iter().map(setting).collect();
             Arc::new(context)
         };
@@ -221,7 +229,7 @@ impl Resolver for Names<'_> {
         if name.contains(':') {
             return None;
         }
-        if let Some(function) = session_function(name, self.settings) {
+        if let Some(function) = session_function(name, self.settings, &self.server.backends) {
             return Some(function);
         }
         let make =
@@ -235,5 +243,20 @@ impl Resolver for Names<'_> {
 
     fn setting(&self, name: &str) -> Option<String> {
         self.settings.get(name)
+    }
+}
+
+/// A row of pg_stat_activity.
+fn activity(backend: &Backend) -> Activity {
+    let doing = backend.doing();
+    Activity {
+        pid: backend.pid,
+        user: backend.user.clone(),
+        application_name: doing.application_name,
+        client_addr: backend.client_addr.map(|addr| addr.to_string()),
+        backend_start: Some(backend.started),
+        query_start: doing.query_started,
+        state: doing.state.to_owned(),
+        query: doing.query.to_string(),
     }
 }

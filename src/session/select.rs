@@ -8,6 +8,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::scalar::ScalarValue;
 use futures::stream::{self, BoxStream, StreamExt};
 use sqlparser::ast;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +25,13 @@ use crate::query::live_scan::ReadAt;
 use crate::query::output::{canonicalise, output_fields};
 use crate::query::params::{bind_params, prepare_params};
 use crate::sql;
+use crate::types::pg_type_of;
 
 /// Batches of a result that wait for the client: one being sent, one ready.
 const RESULT_BATCHES: usize = 2;
+
+/// Statements from this length on may take longer to plan than other connections should wait.
+const LONG_STATEMENT_BYTES: usize = 4 * 1024;
 
 /// A planned query with what it reads.
 pub struct Planned {
@@ -53,7 +58,8 @@ impl Session {
         params: &[Option<FieldRef>],
     ) -> Result<Planned> {
         let (query, names) = self.prepared_query(query);
-        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let mut resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        resolver.backend_pid = self.backend.as_ref().map_or(0, |backend| backend.pid);
         let plan = self.engine.plan(&query, &resolver, params)?;
         let planned: Vec<String> = output_fields(&plan).iter().map(|f| f.name().clone()).collect();
         let names = sql::expand_names(&names, &planned);
@@ -83,10 +89,11 @@ impl Session {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         let types: Vec<Option<FieldRef>> = prepared.params.iter().cloned().map(Some).collect();
-        let planned = self.plan_batch(query, &types)?;
+        let planned = at_leisure(prepared.parsed.sql.len(), || self.plan_batch(query, &types))?;
         let names = planned.names.clone();
         let rows = self.run(planned, params, cancel).await?;
         let columns = named(rows.schema.fields(), &names);
+        check_types(prepared, &columns)?;
         Ok(Outcome::Rows { columns, batches: rows.batches, tag: "SELECT" })
     }
 
@@ -173,6 +180,28 @@ impl Session {
             receiver.recv().await.map(|batch| (batch, receiver))
         })
         .boxed()
+    }
+}
+
+/// A client that was told one set of columns must not get another, because a table was dropped and made anew.
+fn check_types(prepared: &Prepared, columns: &[FieldRef]) -> Result<()> {
+    let Some(told) = &prepared.columns else { return Ok(()) };
+    let same = |(a, b): (&FieldRef, &FieldRef)| pg_type_of(a).oid == pg_type_of(b).oid;
+    if told.len() == columns.len() && told.iter().zip(columns).all(same) {
+        return Ok(());
+    }
+    Err(Error::unsupported("cached plan must not change result type"))
+}
+
+/// Runs planning work for a statement of so many bytes. Only long statements take long; they are worked on where other
+/// connections do not wait for the thread.
+pub(super) fn at_leisure<T>(statement_bytes: usize, work: impl FnOnce() -> T) -> T {
+    let spare_threads =
+        || Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if statement_bytes >= LONG_STATEMENT_BYTES && spare_threads() {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
     }
 }
 

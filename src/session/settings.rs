@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result, SqlState};
-use crate::types::{ByteaOutput, IntervalStyle, TextStyle, TimeZone};
+use crate::types::{ByteaOutput, DateOrder, IntervalStyle, TextStyle, TimeZone};
 
 /// A setting that Tidewater knows: its name as SHOW spells it, its default, and whether it can be changed.
 struct Known {
@@ -50,6 +50,7 @@ const SETTINGS: &[Known] = &[
     known("lock_timeout", "0"),
     fixed("max_connections", "1000", false),
     fixed("max_identifier_length", "63", false),
+    known("role", "none"),
     known("row_security", "on"),
     known("search_path", "\"$user\", public"),
     fixed("server_encoding", "UTF8", true),
@@ -73,6 +74,10 @@ const FOREIGN_PREFIXES: &[&str] =
 #[derive(Clone, Debug)]
 pub struct Settings {
     values: BTreeMap<String, String>,
+    /// As they were when the transaction block began.
+    before: Option<BTreeMap<String, String>>,
+    /// What SET LOCAL has changed in the block, with what the session had; `None` is the default.
+    local: BTreeMap<String, Option<String>>,
     user: String,
     /// What set_config() was called with since [`Settings::apply_requested`], shared with the statement that calls it.
     requested: Arc<Mutex<Vec<(String, String)>>>,
@@ -96,7 +101,13 @@ fn invalid(name: &str, value: &str) -> Error {
 
 impl Settings {
     pub fn new(user: &str) -> Settings {
-        Settings { values: BTreeMap::new(), user: user.to_owned(), requested: Arc::default() }
+        Settings {
+            values: BTreeMap::new(),
+            before: None,
+            local: BTreeMap::new(),
+            user: user.to_owned(),
+            requested: Arc::default(),
+        }
     }
 
     pub fn user(&self) -> &str {
@@ -130,6 +141,36 @@ impl Settings {
         Ok(())
     }
 
+    /// A transaction block begins.
+    pub fn begin(&mut self) {
+        self.before = Some(self.values.clone());
+    }
+
+    /// A transaction block ends: what SET LOCAL changed goes; without a commit, what SET changed goes too.
+    pub fn end(&mut self, committed: bool) {
+        let local = std::mem::take(&mut self.local);
+        match (committed, self.before.take()) {
+            (false, Some(before)) => self.values = before,
+            _ => {
+                for (name, value) in local {
+                    match value {
+                        Some(value) => self.values.insert(name, value),
+                        None => self.values.remove(&name),
+                    };
+                }
+            }
+        }
+    }
+
+    /// SET LOCAL, until the transaction block ends.
+    pub fn set_local(&mut self, name: &str, values: Option<&[String]>) -> Result<()> {
+        let key = name.to_lowercase();
+        let outer = self.local.get(&key).cloned().unwrap_or_else(|| self.values.get(&key).cloned());
+        self.set(name, values)?;
+        self.local.insert(key, outer);
+        Ok(())
+    }
+
     /// SET; `None` is DEFAULT.
     pub fn set(&mut self, name: &str, values: Option<&[String]>) -> Result<()> {
         let Some(values) = values else { return self.reset(Some(name)) };
@@ -147,8 +188,13 @@ impl Settings {
             let message = format!("parameter \"{}\" cannot be changed", known.name);
             return Err(Error::new(SqlState::CANT_CHANGE_RUNTIME_PARAM, message));
         }
-        let value = checked(known.name, value)?;
-        self.values.insert(known.name.to_lowercase(), value);
+        let value = match known.name {
+            "DateStyle" => date_style(&value, &self.get("DateStyle").unwrap_or_default())?,
+            name => checked(name, value)?,
+        };
+        let key = known.name.to_lowercase();
+        self.local.remove(&key);
+        self.values.insert(key, value);
         Ok(())
     }
 
@@ -209,6 +255,12 @@ impl Settings {
         SETTINGS.iter().filter_map(|k| Some((k.name.to_owned(), self.get(k.name)?))).collect()
     }
 
+    /// Settings of the session's own making, such as `myapp.user_id`.
+    pub fn custom(&self) -> impl Iterator<Item = (String, String)> {
+        let own = self.values.iter().filter(|(name, _)| find(name).is_none());
+        own.map(|(name, value)| (name.clone(), value.clone()))
+    }
+
     /// Those that PostgreSQL tells clients without being asked.
     pub fn reported(&self) -> Vec<(&'static str, String)> {
         let told = SETTINGS.iter().filter(|known| known.reported);
@@ -231,6 +283,7 @@ impl Settings {
         let get = |name: &str| self.get(name).unwrap_or_default();
         TextStyle {
             time_zone: TimeZone::parse(&get("TimeZone")).unwrap_or(TimeZone::UTC),
+            date_order: DateOrder::of_style(&get("DateStyle")),
             interval_style: match get("IntervalStyle").as_str() {
                 "iso_8601" => IntervalStyle::Iso8601,
                 _ => IntervalStyle::Postgres,
@@ -259,10 +312,9 @@ fn checked(name: &'static str, value: String) -> Result<String> {
             "UTF8" | "UNICODE" | "SQLASCII" => Ok("UTF8".to_owned()),
             _ => Err(invalid(name, &value).with_detail("Only UTF8 is supported.")),
         },
-        "DateStyle" => match value.to_uppercase().replace(' ', "").as_str() {
-            "ISO" | "ISO,MDY" | "MDY,ISO" | "ISO,US" | "MDY" => Ok("ISO, MDY".to_owned()),
-            _ => Err(invalid(name, &value).with_detail("Only \"ISO, MDY\" is supported.")),
-        },
+        "client_min_messages" => one_of(&[
+            "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
+        ]),
         "IntervalStyle" => one_of(&["postgres", "iso_8601"]),
         "statement_timeout" | "lock_timeout" | "idle_in_transaction_session_timeout" => {
             match duration(&value) {
@@ -280,6 +332,27 @@ fn checked(name: &'static str, value: String) -> Result<String> {
         },
         _ => Ok(value),
     }
+}
+
+/// A DateStyle: the output style, of which there is ISO alone, and the order of day, month and year in input; what is left
+/// out stays as in `current`.
+fn date_style(value: &str, current: &str) -> Result<String> {
+    let mut order = current.rsplit(' ').next().unwrap_or("MDY");
+    for word in value.split(',').map(|word| word.trim().to_uppercase()) {
+        order = match word.as_str() {
+            "ISO" => order,
+            "MDY" | "US" | "NONEURO" | "NONEUROPEAN" => "MDY",
+            "DMY" | "EURO" | "EUROPEAN" => "DMY",
+            "YMD" => "YMD",
+            "DEFAULT" => "MDY",
+            "POSTGRES" | "SQL" | "GERMAN" => {
+                return Err(invalid("DateStyle", value)
+                    .with_detail("Only the output style \"ISO\" is supported."));
+            }
+            _ => return Err(invalid("DateStyle", value)),
+        };
+    }
+    Ok(format!("ISO, {order}"))
 }
 
 /// A time as settings have it: a number of milliseconds, or of the unit behind it.

@@ -148,7 +148,8 @@ impl Cursor {
     }
 
     fn create_view(&mut self, or_replace: bool) -> Parse<Statement> {
-        let if_not_exists = self.if_not_exists();
+        // PostgreSQL has one or the other.
+        let if_not_exists = !or_replace && self.if_not_exists();
         let name = self.name()?;
         let columns = self.column_names()?;
         if self.at(&["WITH"]) {

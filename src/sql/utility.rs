@@ -57,6 +57,10 @@ impl Cursor {
     }
 
     fn sqlparser_statement(&mut self) -> Parse<Statement> {
+        // sqlparser wants a FROM behind an empty select list.
+        if self.rest().len() == 1 && self.eat(&["SELECT"]) {
+            return Ok(Statement::Query(super::parse_query("SELECT FROM (VALUES (0)) AS one")?));
+        }
         let words: Vec<String> =
             self.rest().iter().take(3).map(|t| t.token.to_string().to_uppercase()).collect();
         let statement = self.parser.parse_statement()?;
@@ -191,6 +195,16 @@ impl Cursor {
         if self.eat(&["SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
             return self.set_transaction(true);
         }
+        // There is one role, which everybody has already.
+        for (words, own) in
+            [(["SESSION", "AUTHORIZATION"].as_slice(), "DEFAULT"), (&["ROLE"], "NONE")]
+        {
+            if self.at(&[words, &[own]].concat()) {
+                self.eat(&[words, &[own]].concat());
+                let name = words.join("_").to_lowercase();
+                return Ok(Statement::Set(Set { name, values: None, local: false }));
+            }
+        }
         if self.at(&["SESSION", "AUTHORIZATION"]) || self.at(&["ROLE"]) || self.at(&["CONSTRAINTS"])
         {
             return Err(Error::unsupported(
@@ -248,7 +262,13 @@ impl Cursor {
             let ast::Expr::Value(value) = *interval.value else {
                 return self.expected("an interval");
             };
-            return Ok(Some(vec![value.value.into_string().unwrap_or_default()]));
+            let text = value.value.into_string().unwrap_or_default();
+            // An interval counts to the east, and so does the name in brackets; the rest of a POSIX zone to the west.
+            let west = match text.strip_prefix('-') {
+                Some(distance) => format!("+{distance}"),
+                None => format!("-{}", text.trim_start_matches('+')),
+            };
+            return Ok(Some(vec![west]));
         }
         Ok(Some(vec![self.set_value()?]))
     }

@@ -11,6 +11,7 @@ mod binary_in;
 mod binary_out;
 mod calendar;
 mod column;
+mod date_order;
 mod datetime_in;
 mod float;
 mod interval;
@@ -25,6 +26,7 @@ mod text_out;
 pub use binary_in::{parse_binary, utf8_text};
 pub use calendar::{civil_of_days, days_in_month, days_of_civil};
 pub use column::ColumnWriter;
+pub use date_order::{DateOrder, depends_on_order};
 pub use json::{jsonb_of_text, validate_json};
 pub use pg_type::{
     PgType, TYPE_KEY, TYPMOD_KEY, field_of_oid, field_of_pg_type, format_type, marked, pg_type_of,

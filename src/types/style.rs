@@ -1,11 +1,12 @@
 //! How a session wants values written: its time zone and the output settings that PostgreSQL has.
 //!
-//! DateStyle is always ISO in output, and MDY for ambiguous input. Invariant: a style is cheap to copy and never changes
+//! DateStyle is always ISO in output. Invariant: a style is cheap to copy and never changes
 //! while a statement runs.
 
 use chrono::{Offset, TimeZone as _};
 use chrono_tz::{OffsetName, Tz};
 
+use super::DateOrder;
 use super::calendar::{MICROS_PER_SECOND, civil_of_days, days_of_civil, split_micros};
 
 /// IntervalStyle, as far as it is served.
@@ -27,6 +28,7 @@ pub enum ByteaOutput {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TextStyle {
     pub time_zone: TimeZone,
+    pub date_order: DateOrder,
     pub interval_style: IntervalStyle,
     pub bytea_output: ByteaOutput,
     /// 1 and above: the shortest digits that read back the same; below: 15 (6 for real) plus this many digits.
@@ -37,6 +39,7 @@ impl Default for TextStyle {
     fn default() -> TextStyle {
         TextStyle {
             time_zone: TimeZone::UTC,
+            date_order: DateOrder::Mdy,
             interval_style: IntervalStyle::Postgres,
             bytea_output: ByteaOutput::Hex,
             extra_float_digits: 1,

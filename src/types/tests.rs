@@ -300,6 +300,7 @@ fn time_zones_are_read_as_set_timezone_reads_them() {
 #[test]
 fn output_settings_change_the_text() {
     let style = TextStyle {
+        date_order: super::DateOrder::Mdy,
         interval_style: IntervalStyle::Iso8601,
         bytea_output: ByteaOutput::Escape,
         extra_float_digits: 0,

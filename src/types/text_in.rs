@@ -109,15 +109,19 @@ fn read_canonical(
         }
         DataType::Binary => read_bytea(text),
         DataType::FixedSizeBinary(16) => read_uuids(text),
-        DataType::Date32 => read_primitive::<Date32Type>(text, parse_date),
+        DataType::Date32 => {
+            read_primitive::<Date32Type>(text, |t| parse_date(&style.date_order.month_first(t)))
+        }
         DataType::Time64(TimeUnit::Microsecond) => {
             read_primitive::<Time64MicrosecondType>(text, parse_time)
         }
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
-            read_primitive::<TimestampMicrosecondType>(text, parse_timestamp)
+            let read = |t: &str| parse_timestamp(&style.date_order.month_first(t));
+            read_primitive::<TimestampMicrosecondType>(text, read)
         }
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
-            let read = |t: &str| parse_timestamptz(t, &style.time_zone);
+            let read =
+                |t: &str| parse_timestamptz(&style.date_order.month_first(t), &style.time_zone);
             retype(read_primitive::<TimestampMicrosecondType>(text, read), canonical)
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {

@@ -17,7 +17,7 @@ use pgwire::messages::startup::{
 use pgwire::messages::{Message, PgWireBackendMessage as Backend};
 
 use super::portal::Format;
-use crate::error::{Error, SqlState};
+use crate::error::Error;
 use crate::session::TransactionStatus;
 use crate::types::{pg_type_of, type_modifier};
 
@@ -148,12 +148,8 @@ pub fn put_error(error: &Error, severity: Severity, out: &mut BytesMut) {
 }
 
 pub fn put_notice(notice: &Error, out: &mut BytesMut) {
-    put_result(NoticeResponse::new(fields_of(notice, notice_severity(notice.code))).encode(out));
-}
-
-/// PostgreSQL warns of what it ignored in transaction control and where the code itself is a warning's.
-fn notice_severity(code: SqlState) -> &'static str {
-    if code.0.starts_with("01") || code.0.starts_with("25") { "WARNING" } else { "NOTICE" }
+    let severity = if notice.code.is_warning() { "WARNING" } else { "NOTICE" };
+    put_result(NoticeResponse::new(fields_of(notice, severity)).encode(out));
 }
 
 fn fields_of(error: &Error, severity: &str) -> Vec<(u8, String)> {

@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Meter;
 use super::backend::{self, Severity};
-use super::cancel::Running;
 use super::frontend::{self, Bind, Message, Target};
 use super::portal::{Portal, PortalState, Rows, Statement};
 use super::rows::BatchRows;
 use super::socket::{OUTPUT_BYTES_FLUSH, Socket};
+use crate::backends::Backend;
 use crate::error::{Error, Result, SqlState};
 use crate::session::{Outcome, Parsed, Prepared, Session, TransactionStatus};
+use crate::sql;
 use crate::types::{TextStyle, field_of_oid};
 
 /// Prepared statements and portals that one session may keep; a client that needs more has lost count of them.
@@ -68,8 +69,8 @@ pub struct Connection {
     session: Session,
     statements: HashMap<String, Statement>,
     portals: HashMap<String, Portal>,
-    running: Arc<Running>,
-    shutdown: CancellationToken,
+    /// This connection among all; its `terminate` ends it.
+    peer: Arc<Backend>,
     meter: Arc<dyn Meter>,
     /// After an error in the extended protocol: everything before the next Sync is skipped.
     skipping: bool,
@@ -79,21 +80,11 @@ impl Connection {
     pub fn new(
         socket: Socket,
         session: Session,
-        running: Arc<Running>,
-        shutdown: CancellationToken,
+        peer: Arc<Backend>,
         meter: Arc<dyn Meter>,
     ) -> Connection {
         let (statements, portals) = (HashMap::new(), HashMap::new());
-        Connection {
-            socket,
-            session,
-            statements,
-            portals,
-            running,
-            shutdown,
-            meter,
-            skipping: false,
-        }
+        Connection { socket, session, statements, portals, peer, meter, skipping: false }
     }
 
     /// Serves until the client leaves or the server shuts down. What is in the output already goes out first.
@@ -137,7 +128,7 @@ impl Connection {
             }
             self.socket.release();
             tokio::select! {
-                () = self.shutdown.cancelled() => return Err(Failure::Fatal(shutting_down())),
+                () = self.peer.terminate.cancelled() => return Err(Failure::Fatal(shutting_down())),
                 more = self.socket.read() => if !more? { return Err(Failure::Closed) },
             }
         }
@@ -193,10 +184,10 @@ impl Connection {
     async fn report(&mut self, mut error: Error) -> Flow<()> {
         self.session.fail_transaction();
         self.put_notices();
-        if self.shutdown.is_cancelled() && error.code == SqlState::QUERY_CANCELED {
+        if self.peer.terminate.is_cancelled() && error.code == SqlState::QUERY_CANCELED {
             return Err(Failure::Fatal(shutting_down()));
         }
-        if self.running.take_timed_out() && error.code == SqlState::QUERY_CANCELED {
+        if self.peer.take_timed_out() && error.code == SqlState::QUERY_CANCELED {
             error.message = "canceling statement due to statement timeout".to_owned();
         }
         backend::put_error(&error, Severity::Error, &mut self.socket.output);
@@ -207,6 +198,20 @@ impl Connection {
         for notice in self.session.take_notices() {
             backend::put_notice(&notice, &mut self.socket.output);
         }
+    }
+
+    /// DEALLOCATE and DISCARD mean the statements prepared through the protocol.
+    fn forget_statements(&mut self, statement: &sql::Statement) -> Result<()> {
+        match statement {
+            sql::Statement::Deallocate { name: Some(name) } => {
+                self.statement(name)?;
+                self.statements.remove(name);
+            }
+            sql::Statement::Deallocate { name: None }
+            | sql::Statement::Discard(sql::Discard::All) => self.statements.clear(),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Portals end with their transaction.
@@ -222,6 +227,7 @@ impl Connection {
         for (name, value) in self.session.take_parameter_changes() {
             backend::put_parameter_status(&name, &value, &mut self.socket.output);
         }
+        self.session.rests();
         backend::put_ready(self.session.transaction_status(), &mut self.socket.output);
         Ok(self.socket.flush().await?)
     }
@@ -236,8 +242,8 @@ impl Connection {
         // As in PostgreSQL, a simple query takes the place of the unnamed statement and portal.
         self.statements.remove("");
         self.portals.remove("");
-        let cancel = self.shutdown.child_token();
-        let guard = self.running.begin(cancel.clone());
+        let cancel = self.peer.terminate.child_token();
+        let guard = self.peer.begin(cancel.clone());
         let done = self.query_statements(sql, &cancel).await;
         drop(guard);
         match done {
@@ -270,7 +276,7 @@ impl Connection {
     ) -> Flow<()> {
         for parsed in statements {
             let began = Instant::now();
-            let _limit = self.running.limit(cancel, self.session.statement_timeout());
+            let _limit = self.peer.limit(cancel, self.session.statement_timeout());
             let done = self.query_statement(parsed, cancel).await;
             self.meter.query_finished(began.elapsed(), sqlstate_of(&done));
             done?;
@@ -290,6 +296,7 @@ impl Connection {
         match outcome {
             Outcome::Empty => backend::put_empty_query(&mut self.socket.output),
             Outcome::Command { tag } => {
+                self.forget_statements(&prepared.parsed.statement)?;
                 backend::put_command_complete(&tag, &mut self.socket.output)
             }
             Outcome::Rows { columns, batches, tag } => {
@@ -331,9 +338,9 @@ impl Connection {
             Some(parsed) => {
                 let types = param_oids.iter().enumerate().map(|(i, oid)| param_type(i + 1, *oid));
                 let types = types.collect::<Result<Vec<_>>>()?;
-                let cancel = self.shutdown.child_token();
-                let _guard = self.running.begin(cancel.clone());
-                let _limit = self.running.limit(&cancel, self.session.statement_timeout());
+                let cancel = self.peer.terminate.child_token();
+                let _guard = self.peer.begin(cancel.clone());
+                let _limit = self.peer.limit(&cancel, self.session.statement_timeout());
                 let prepared =
                     prepare(&mut self.socket, &mut self.session, parsed, types, &cancel).await?;
                 Some(Arc::new(prepared))
@@ -422,9 +429,9 @@ impl Connection {
         let mut rows = match std::mem::replace(&mut portal.state, PortalState::Done) {
             PortalState::Open(rows) => rows,
             PortalState::Ready { params } => {
-                let cancel = self.shutdown.child_token();
-                let _guard = self.running.begin(cancel.clone());
-                let _limit = self.running.limit(&cancel, self.session.statement_timeout());
+                let cancel = self.peer.terminate.child_token();
+                let _guard = self.peer.begin(cancel.clone());
+                let _limit = self.peer.limit(&cancel, self.session.statement_timeout());
                 let outcome =
                     start(&mut self.socket, &mut self.session, &prepared, params, &cancel).await?;
                 self.put_notices();
@@ -433,6 +440,7 @@ impl Connection {
                         Rows { columns, batches, tag, batch: None, cancel }
                     }
                     Outcome::Command { tag } => {
+                        self.forget_statements(&prepared.parsed.statement)?;
                         backend::put_command_complete(&tag, &mut self.socket.output);
                         return Ok(());
                     }
@@ -452,8 +460,8 @@ impl Connection {
                 return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message).into());
             }
         };
-        let _guard = self.running.begin(rows.cancel.clone());
-        let _limit = self.running.limit(&rows.cancel, self.session.statement_timeout());
+        let _guard = self.peer.begin(rows.cancel.clone());
+        let _limit = self.peer.limit(&rows.cancel, self.session.statement_timeout());
         let style = self.session.text_style();
         let sent = send(&mut self.socket, &mut rows, &portal.formats, &style, limit).await?;
         self.put_notices();

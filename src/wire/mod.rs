@@ -2,7 +2,7 @@
 //!
 //! One task a connection: [`startup`] negotiates, [`connection`] runs the loop of queries over a
 //! [`crate::session::Session`], [`frontend`] decodes what clients send, [`backend`] and [`rows`] encode what they get,
-//! [`socket`] holds the bounded buffers in between, [`cancel`] finds a running statement by its key.
+//! [`socket`] holds the bounded buffers in between; [`crate::backends`] finds a running statement by its key.
 //!
 //! pgwire's message structs encode what we send; its handlers are not used, since they flush only at the end and
 //! cannot cancel, nor its decoders past the startup, since they trust the lengths inside a message. The wire sees neither plans nor
@@ -10,7 +10,6 @@
 //! its own session only.
 
 mod backend;
-mod cancel;
 mod connection;
 mod frontend;
 mod portal;
@@ -30,7 +29,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::cancel::Cancels;
 use self::startup::Gate;
 use crate::server::Server;
 
@@ -69,8 +67,7 @@ pub async fn serve(
     sessions_max: usize,
     meter: Arc<dyn Meter>,
 ) -> io::Result<()> {
-    let gate =
-        Arc::new(Gate::new(server, Cancels::default(), sessions_max, shutdown.clone(), meter));
+    let gate = Arc::new(Gate::new(server, sessions_max, shutdown.clone(), meter));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -6,6 +6,7 @@
 //! connection is idle.
 
 use std::io;
+use std::net::IpAddr;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
@@ -45,6 +46,11 @@ pub struct Socket {
 impl Socket {
     pub fn new(stream: TcpStream) -> Socket {
         Socket { stream, input: BytesMut::new(), output: BytesMut::new() }
+    }
+
+    /// Where the client is.
+    pub fn client_addr(&self) -> Option<IpAddr> {
+        self.stream.peer_addr().ok().map(|addr| addr.ip())
     }
 
     /// Waits for input and appends what is there. `false` at the end of the stream.

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Meter;
 use super::backend::{self, Severity};
-use super::cancel::Cancels;
 use super::connection::Connection;
 use super::socket::Socket;
 use crate::error::{Error, SqlState};
@@ -34,7 +33,6 @@ const STARTUP_BYTES_MAX: usize = 10_000;
 /// What all connections share.
 pub struct Gate {
     server: Arc<Server>,
-    cancels: Arc<Cancels>,
     sessions: AtomicUsize,
     sessions_max: usize,
     shutdown: CancellationToken,
@@ -44,13 +42,12 @@ pub struct Gate {
 impl Gate {
     pub fn new(
         server: Arc<Server>,
-        cancels: Cancels,
         sessions_max: usize,
         shutdown: CancellationToken,
         meter: Arc<dyn Meter>,
     ) -> Gate {
-        let (cancels, sessions) = (Arc::new(cancels), AtomicUsize::new(0));
-        Gate { server, cancels, sessions, sessions_max, shutdown, meter }
+        let sessions = AtomicUsize::new(0);
+        Gate { server, sessions, sessions_max, shutdown, meter }
     }
 
     /// A place among the sessions, if one is left.
@@ -94,7 +91,7 @@ pub async fn admit(gate: Arc<Gate>, stream: TcpStream) {
     };
     match opening {
         Ok(Ok(Opening::Startup(startup))) => begin(gate, socket, startup).await,
-        Ok(Ok(Opening::Cancel { pid, secret })) => gate.cancels.cancel(pid, secret),
+        Ok(Ok(Opening::Cancel { pid, secret })) => gate.server.backends.cancel(pid, secret),
         Ok(Ok(Opening::Closed)) | Err(_) => gate.meter.connection_refused(),
         Ok(Err(error)) => refuse(&gate, socket, &error).await,
     }
@@ -230,7 +227,10 @@ async fn begin(gate: Arc<Gate>, mut socket: Socket, startup: Startup) {
         Ok(session) => session,
         Err(error) => return refuse(&gate, socket, &error).await,
     };
-    let registered = gate.cancels.register();
+    let terminate = gate.shutdown.child_token();
+    let registered = gate.server.backends.register(&user, socket.client_addr(), terminate);
+    let peer = registered.backend.clone();
+    session.runs_in(peer.clone());
     let out = &mut socket.output;
     if minor > 0 || !unsupported.is_empty() {
         backend::put_negotiation(unsupported, out);
@@ -239,10 +239,7 @@ async fn begin(gate: Arc<Gate>, mut socket: Socket, startup: Startup) {
     for (name, value) in session.take_parameter_changes() {
         backend::put_parameter_status(&name, &value, out);
     }
-    backend::put_key_data(registered.pid, registered.secret, out);
-    let running = registered.running.clone();
-    Connection::new(socket, session, running, gate.shutdown.clone(), gate.meter.clone())
-        .run()
-        .await;
+    backend::put_key_data(peer.pid, peer.secret, out);
+    Connection::new(socket, session, peer, gate.meter.clone()).run().await;
     drop((registered, seat));
 }

@@ -12,12 +12,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::backend::{self, Severity};
-use super::cancel::Cancels;
 use super::frontend::{Bind, Message, Target, decode};
 use super::portal::Format;
 use super::rows::BatchRows;
 use super::socket::{Frame, Socket};
 use super::startup::{Opening, open};
+use crate::backends::Backends;
 use crate::error::{Error, SqlState};
 use crate::types::TextStyle;
 
@@ -154,28 +154,31 @@ async fn openings_that_make_no_sense_are_refused() {
 
 #[tokio::test]
 async fn a_cancel_request_reaches_the_statement_with_its_key_only() {
-    let cancels = Arc::new(Cancels::default());
-    let registered = cancels.register();
+    let backends = Arc::new(Backends::default());
+    let registered = backends.register("joe", None, CancellationToken::new());
+    let backend = registered.backend.clone();
     let token = CancellationToken::new();
-    let guard = registered.running.begin(token.clone());
-    cancels.cancel(registered.pid, registered.secret.wrapping_add(1));
-    cancels.cancel(registered.pid.wrapping_add(1), registered.secret);
+    let guard = backend.begin(token.clone());
+    backends.cancel(backend.pid, backend.secret.wrapping_add(1));
+    backends.cancel(backend.pid.wrapping_add(1), backend.secret);
     assert!(!token.is_cancelled());
     let mut body = 80_877_102_i32.to_be_bytes().to_vec();
-    body.extend(registered.pid.to_be_bytes());
-    body.extend(registered.secret.to_be_bytes());
+    body.extend(backend.pid.to_be_bytes());
+    body.extend(backend.secret.to_be_bytes());
     let (mut client, mut socket) = pair().await;
     client.write_all(&with_length(&body)).await.unwrap();
     let Ok(Opening::Cancel { pid, secret }) = open(&mut socket).await else {
         panic!("a cancel request")
     };
-    cancels.cancel(pid, secret);
+    backends.cancel(pid, secret);
     assert!(token.is_cancelled());
     drop(guard);
     let next = CancellationToken::new();
-    drop(registered.running.begin(next.clone()));
-    cancels.cancel(pid, secret);
+    drop(backend.begin(next.clone()));
+    backends.cancel(pid, secret);
     assert!(!next.is_cancelled(), "nothing runs, so nothing is cancelled");
+    drop(registered);
+    assert!(backends.get(pid).is_none());
 }
 
 fn two_columns() -> (RecordBatch, Vec<FieldRef>) {

@@ -2,9 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{self, BinaryOperator, Expr, Select, SelectItem, TableFactor, Visit, Visitor};
+use sqlparser::ast::{
+    self, BinaryOperator, DataType, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
+    TableFactor, Visit, Visitor,
+};
 
-use super::nodes::{and, call, is_column, take};
+use super::nodes::{
+    and, call, first_argument, function_name, is_column, is_oid_column, null_array, take,
+};
 use super::rewrite::{Never, has_aggregate};
 use crate::sql::fold_identifier;
 
@@ -83,6 +88,69 @@ pub(super) fn take_outer_condition(select: &mut Select) -> Option<Expr> {
         conjuncts.into_iter().partition(|c| only_outer(c, &own));
     select.selection = inner.into_iter().reduce(and);
     outer.into_iter().reduce(and)
+}
+
+/// The walk from a type to its base type, by which drivers look domains up: a recursive query from `t2.oid = t.oid` on over
+/// pg_type. Every domain here is over a base type, so the walk ends where it begins: at `t.typbasetype`.
+pub(super) fn base_type(query: &Query) -> Option<Expr> {
+    let with = query.with.as_ref().filter(|with| with.recursive)?;
+    let [walk] = with.cte_tables.as_slice() else { return None };
+    let SetExpr::SetOperation { left, .. } = walk.query.body.as_ref() else { return None };
+    let SetExpr::Select(first) = left.as_ref() else { return None };
+    let base = first_column(first)?;
+    if fold_identifier(base.last()?) != "typbasetype" {
+        return None;
+    }
+    let mut found = vec![];
+    equalities(first.selection.as_ref()?, &relation_names(first), &mut found);
+    match found.into_iter().next()? {
+        (Expr::CompoundIdentifier(outer), _) => {
+            let base = Ident::new("typbasetype");
+            Some(Expr::CompoundIdentifier(vec![outer.first()?.clone(), base]))
+        }
+        _ => None,
+    }
+}
+
+/// The columns of a composite type, by which drivers look those up, gathered into an array: no relation here has a row type
+/// (pg_class.reltype is 0), so it is null.
+pub(super) fn row_type_columns(select: &Select) -> Option<Expr> {
+    let [
+        SelectItem::UnnamedExpr(Expr::Function(call))
+        | SelectItem::ExprWithAlias { expr: Expr::Function(call), .. },
+    ] = select.projection.as_slice()
+    else {
+        return None;
+    };
+    if function_name(&call.name) != "array_agg" {
+        return None;
+    }
+    let mut found = vec![];
+    equalities(select.selection.as_ref()?, &relation_names(select), &mut found);
+    let by_row_type = found.iter().any(|(_, inner)| match inner {
+        Expr::CompoundIdentifier(parts) => {
+            parts.last().is_some_and(|column| fold_identifier(column) == "reltype")
+        }
+        _ => false,
+    });
+    let element = match first_argument(call)? {
+        argument if is_oid_column(argument) => {
+            DataType::Custom(ObjectName::from(vec![Ident::new("oid")]), vec![])
+        }
+        _ => DataType::Text,
+    };
+    by_row_type.then(|| null_array(element))
+}
+
+fn first_column(select: &Select) -> Option<&[Ident]> {
+    match select.projection.first()? {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => match expr {
+            Expr::CompoundIdentifier(parts) => Some(parts),
+            Expr::Identifier(name) => Some(std::slice::from_ref(name)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn split_conjuncts(condition: Expr, conjuncts: &mut Vec<Expr>) {

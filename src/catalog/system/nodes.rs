@@ -79,6 +79,18 @@ pub(super) fn boolean(value: bool) -> Expr {
     Expr::value(Value::Boolean(value))
 }
 
+/// `CAST(NULL AS element[])`
+pub(super) fn null_array(element: DataType) -> Expr {
+    let array = ast::ArrayElemTypeDef::SquareBracket(Box::new(element), None);
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::value(Value::Null)),
+        data_type: DataType::Array(array),
+        array: false,
+        format: None,
+    }
+}
+
 pub(super) fn null_text() -> Expr {
     Expr::Cast {
         kind: CastKind::Cast,

@@ -13,7 +13,9 @@ use sqlparser::ast::{
     VisitMut, Visitor, VisitorMut,
 };
 
-use super::correlation::{factors, is_correlated, single_row, take_outer_condition};
+use super::correlation::{
+    base_type, factors, is_correlated, row_type_columns, single_row, take_outer_condition,
+};
 use super::nodes::{
     aggregate, argument, boolean, call, empty_query, function_name, is_column, is_oid_column,
     null_text, number, string_literal, take, when,
@@ -71,7 +73,13 @@ fn simplify(expr: &mut Expr) {
         }
         Expr::Subquery(query) if is_empty(&query.body) => *expr = null_text(),
         Expr::Subquery(query) => {
-            if let SetExpr::Select(select) = &mut *query.body
+            if let Some(base) = base_type(query) {
+                *expr = base;
+            } else if let SetExpr::Select(select) = &*query.body
+                && let Some(columns) = row_type_columns(select)
+            {
+                *expr = columns;
+            } else if let SetExpr::Select(select) = &mut *query.body
                 && query.limit_clause.is_none()
                 && is_correlated(select)
             {

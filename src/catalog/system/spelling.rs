@@ -160,6 +160,9 @@ fn respell_operator(op: &mut BinaryOperator) {
 
 /// Casts to and from OIDs and their named kinds; `None` leaves the cast as it is.
 fn oid_cast(inner: &mut Expr, data_type: &DataType) -> Option<Expr> {
+    if matches!(data_type, DataType::Array(_)) {
+        return None;
+    }
     let type_name = crate::sql::type_name(data_type);
     if REG_TYPES.contains(&type_name.as_str()) {
         let type_name = if type_name == "regprocedure" { "regproc" } else { &type_name };

@@ -53,6 +53,8 @@ pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let mut functions = SessionStateDefaults::default_aggregate_functions();
     let every = datafusion::functions_aggregate::bool_and_or::bool_and_udaf();
     functions.push(Arc::new(every.as_ref().clone().with_aliases(["every"])));
+    let variance = datafusion::functions_aggregate::variance::var_samp_udaf();
+    functions.push(Arc::new(variance.as_ref().clone().with_aliases(["variance"])));
     functions.extend(aggregates::all());
     functions.extend(extremes::all());
     functions
