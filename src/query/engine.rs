@@ -39,6 +39,7 @@ use super::compile::compile_with;
 use super::errors::{from_datafusion, to_datafusion};
 use super::operators::PgOperators;
 use super::output::canonicalise;
+use super::padding::ForgetPaddedSides;
 use super::pushdown::PushDown;
 use super::reading::Reading;
 use super::sql_types::PgTypes;
@@ -346,11 +347,9 @@ const UNSAFE_PHYSICAL_RULES: &[&str] =
 
 fn physical_rules()
 -> Vec<Arc<dyn datafusion::physical_optimizer::PhysicalOptimizerRule + Send + Sync>> {
-    PhysicalOptimizer::new()
-        .rules
-        .into_iter()
-        .filter(|rule| !UNSAFE_PHYSICAL_RULES.contains(&rule.name()))
-        .collect()
+    let rules = PhysicalOptimizer::new().rules.into_iter();
+    let rules = rules.filter(|rule| !UNSAFE_PHYSICAL_RULES.contains(&rule.name()));
+    std::iter::once(Arc::new(ForgetPaddedSides) as _).chain(rules).collect()
 }
 
 /// The columns of a table, source or view; `None` where there is none of that name.
