@@ -361,7 +361,8 @@ pub(super) fn cast_array(
     }
 }
 
-/// A written cast to `varchar(n)` or `char(n)` cuts what is longer, without an error.
+/// A written cast to `varchar(n)` or `char(n)` cuts what is longer, without an error. The blanks at the end of a `char(n)` do
+/// not count: they are kept nowhere, and shown on the way out.
 fn truncate(array: &ArrayRef, target: &FieldRef) -> Result<ArrayRef> {
     let length = target.metadata().get(TYPMOD_KEY).and_then(|n| n.parse::<usize>().ok());
     let text = array.as_string::<i32>();
@@ -371,8 +372,9 @@ fn truncate(array: &ArrayRef, target: &FieldRef) -> Result<ArrayRef> {
     };
     let cut = text.iter().map(|value| {
         value.map(|value| {
-            let kept: String = value.chars().take(length).collect();
-            if bpchar { format!("{kept:<length$}") } else { kept }
+            let end = value.char_indices().nth(length).map_or(value.len(), |(end, _)| end);
+            let kept = &value[..end];
+            if bpchar { kept.trim_end_matches(' ') } else { kept }
         })
     });
     Ok(Arc::new(cut.collect::<arrow_array::StringArray>()))
