@@ -464,12 +464,16 @@ fn naive_call(call: &AggregateCall, rows: &[(&Row, i64)]) -> Naive {
     if matches!(call.function, AggregateFunction::CountStar) {
         return Ok(V::Int(rows.iter().map(|(_, w)| i128::from(*w)).sum()));
     }
+    // The extremes of -0.0 and 0.0 are told apart, lest they depend on the order of the rows.
+    let extreme = matches!(call.function, AggregateFunction::Min | AggregateFunction::Max);
     let mut values: BTreeMap<V, i64> = BTreeMap::new();
     for (row, weight) in rows {
-        let value = row[call.args[0]].clone();
-        if value != V::Null {
-            add(&mut values, canonical(value), *weight);
-        }
+        let value = match row[call.args[0]].clone() {
+            V::Null => continue,
+            V::Float(v) if extreme && !float_of(v).is_nan() => V::Float(v),
+            other => canonical(other),
+        };
+        add(&mut values, value, *weight);
     }
     if call.distinct {
         values.values_mut().for_each(|w| *w = 1);
