@@ -313,8 +313,23 @@ where
         || operation == Operation::Divide;
     if suspicious {
         check_floats::<T>(operation, left, right, values)?;
+        return Ok(with_plain_nans(result));
     }
     Ok(result)
+}
+
+/// Processors give the NaN of `Infinity - Infinity` a sign, and negation gives any NaN one; sorted by their bits such NaNs
+/// would be the least floats instead of the greatest.
+fn with_plain_nans(floats: ArrayRef) -> ArrayRef {
+    let plain_64 = |v: f64| if v.is_nan() { f64::NAN } else { v };
+    let plain_32 = |v: f32| if v.is_nan() { f32::NAN } else { v };
+    if let Some(floats) = floats.as_primitive_opt::<Float64Type>() {
+        Arc::new(floats.unary::<_, Float64Type>(plain_64))
+    } else if let Some(floats) = floats.as_primitive_opt::<Float32Type>() {
+        Arc::new(floats.unary::<_, Float32Type>(plain_32))
+    } else {
+        floats
+    }
 }
 
 fn check_floats<T: ArrowPrimitiveType>(
@@ -469,7 +484,7 @@ fn negate(operand: &Operand, rows: usize) -> Result<ArrayRef> {
             moments::compute(Operation::Subtract, &zero, operand, &interval(), rows)
         }
         DataType::Float32 | DataType::Float64 => {
-            kernels::neg_wrapping(&operand.array).map_err(from_arrow)
+            kernels::neg_wrapping(&operand.array).map(with_plain_nans).map_err(from_arrow)
         }
         other => kernels::neg(&operand.array).map_err(|_| out_of_range(&pg_type_name(other))),
     }

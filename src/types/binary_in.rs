@@ -57,8 +57,15 @@ fn read(bytes: &[u8], field: &Field) -> Result<ScalarValue> {
             ScalarValue::Int64(Some(i64::from(u32::from_be_bytes(fixed(bytes)?))))
         }
         DataType::Int64 => ScalarValue::Int64(Some(i64::from_be_bytes(fixed(bytes)?))),
-        DataType::Float32 => ScalarValue::Float32(Some(f32::from_be_bytes(fixed(bytes)?))),
-        DataType::Float64 => ScalarValue::Float64(Some(f64::from_be_bytes(fixed(bytes)?))),
+        // A NaN is a NaN, whatever bits the client has for it.
+        DataType::Float32 => {
+            let value = f32::from_be_bytes(fixed(bytes)?);
+            ScalarValue::Float32(Some(if value.is_nan() { f32::NAN } else { value }))
+        }
+        DataType::Float64 => {
+            let value = f64::from_be_bytes(fixed(bytes)?);
+            ScalarValue::Float64(Some(if value.is_nan() { f64::NAN } else { value }))
+        }
         DataType::Decimal128(p, s) => {
             let text = text_of_binary_numeric(bytes).ok_or_else(malformed)?;
             ScalarValue::Decimal128(Some(parse_decimal(&text, *p, *s)?), *p, *s)
