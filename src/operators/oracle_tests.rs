@@ -794,6 +794,7 @@ fn naive_top_n(
     }
     let by_length = |v: &V| match v {
         V::Interval(length, ..) => V::Int(*length),
+        V::Float(v) if !float_of(*v).is_nan() => V::Float(*v),
         other => canonical(other.clone()),
     };
     let mut output = Zset::new();

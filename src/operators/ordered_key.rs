@@ -10,7 +10,7 @@ use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 use std::sync::Arc;
 
-use super::canonical::{canonical, ordering, ordering_type};
+use super::canonical::{canonical, ordered_f32, ordered_f64, ordering, ordering_type};
 use super::group_index::row_converter;
 use super::native_column::{from_i64, is_integer_like, to_i64};
 use crate::error::{Error, Result, SqlState};
@@ -64,16 +64,6 @@ fn flip_real(bits: i32) -> i32 {
     bits ^ (((bits >> 31) as u32) >> 1) as i32
 }
 
-/// The extremes of -0.0 and 0.0 are told apart, so that which one is shown does not depend on which came first.
-fn total_f64(value: f64) -> f64 {
-    if value.is_nan() { f64::NAN } else { value }
-}
-
-/// As [`total_f64`], for `real`.
-fn total_f32(value: f32) -> f32 {
-    if value.is_nan() { f32::NAN } else { value }
-}
-
 impl KeyCodec for NarrowCodec {
     type Key = i64;
     type Batch = ScalarBuffer<i64>;
@@ -82,11 +72,11 @@ impl KeyCodec for NarrowCodec {
         Ok(match column.data_type() {
             DataType::Float64 => {
                 let floats = column.as_primitive::<Float64Type>().values().iter();
-                floats.map(|&v| flip(total_f64(v).to_bits() as i64)).collect()
+                floats.map(|&v| flip(ordered_f64(v).to_bits() as i64)).collect()
             }
             DataType::Float32 => {
                 let floats = column.as_primitive::<Float32Type>().values().iter();
-                floats.map(|&v| flip_real(total_f32(v).to_bits() as i32).into()).collect()
+                floats.map(|&v| flip_real(ordered_f32(v).to_bits() as i32).into()).collect()
             }
             _ => to_i64(column),
         })

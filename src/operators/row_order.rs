@@ -1,7 +1,7 @@
 //! Rows as bytes that sort by some columns first and then by the whole row in type order, and can be read back.
 //!
 //! Because the order is total, whatever is cut from it (a LIMIT, the first value) is a function of the rows alone.
-//! A row keeps its bits: `-0.0` sorts as `0.0` and still comes back as it was.
+//! A row keeps its bits.
 
 use arrow::row::{RowConverter, Rows, SortField};
 use arrow_array::ArrayRef;
