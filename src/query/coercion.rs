@@ -132,6 +132,15 @@ fn type_list(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
 }
 
+/// Lists are looked up by bits, in which -0 is not 0: 0 added makes it that.
+fn with_one_zero(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let zero = ScalarValue::new_zero(&list.expr.get_type(schema)?)?;
+    let plus_zero = |expr: Expr| expr + Expr::Literal(zero.clone(), None);
+    let InList { expr, list, negated } = list;
+    let list = list.into_iter().map(plus_zero).collect();
+    Ok(Transformed::yes(Expr::InList(InList { expr: Box::new(plus_zero(*expr)), list, negated })))
+}
+
 fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     let Some(operand) = &case.expr else {
         return Ok(Transformed::no(Expr::Case(case)));
@@ -179,6 +188,9 @@ impl AnalyzerRule for PgCasts {
             Expr::ScalarFunction(call) => {
                 refuse_implicit_text(&call, schema)?;
                 fold_cast(call).map_err(to_datafusion)
+            }
+            Expr::InList(list) if list.expr.get_type(schema)?.is_floating() => {
+                with_one_zero(list, schema)
             }
             Expr::Cast(cast) => {
                 let from = cast.expr.get_type(schema)?;

@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
-use arrow::compute::kernels::cmp;
-use arrow::compute::{and_kleene, or_kleene, take};
+use arrow::compute::kernels::{cmp, numeric};
+use arrow::compute::{and_kleene, cast, or_kleene, take};
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, BooleanArray, Datum, ListArray, Scalar, UInt32Array};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Datum, Float64Array, ListArray, Scalar, UInt32Array,
+};
 use arrow_schema::{ArrowError, DataType};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::InList;
@@ -106,7 +108,7 @@ impl Quantified {
     fn against_own(&self, values: &ArrayRef, lists: &ListArray) -> DfResult<BooleanArray> {
         let offsets = lists.value_offsets();
         let (first, last) = (offsets[0] as usize, offsets[lists.len()] as usize);
-        let elements = lists.values().slice(first, last - first);
+        let elements = with_one_zero(lists.values().slice(first, last - first))?;
         let rows = (0..lists.len())
             .flat_map(|row| std::iter::repeat_n(row as u32, lists.value_length(row) as usize));
         let values = take(values, &UInt32Array::from_iter_values(rows), None)?;
@@ -122,6 +124,15 @@ impl Quantified {
         };
         Ok((0..lists.len()).map(fold).collect())
     }
+}
+
+/// Arrow compares floats by their bits, in which -0 is not 0: 0 added makes it that.
+fn with_one_zero(values: ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if !values.data_type().is_floating() {
+        return Ok(values);
+    }
+    let zero = cast(&Float64Array::from(vec![0.0]), values.data_type())?;
+    numeric::add_wrapping(&values, &Scalar::new(zero))
 }
 
 impl ScalarUDFImpl for Quantified {
@@ -144,7 +155,8 @@ impl ScalarUDFImpl for Quantified {
             _ => return Ok(ExprSimplifyResult::Original(args)),
         };
         let elements = known.value(0);
-        if known.is_null(0) || elements.is_empty() {
+        // Lists are looked up by bits, in which -0 is not 0.
+        if known.is_null(0) || elements.is_empty() || elements.data_type().is_floating() {
             return Ok(ExprSimplifyResult::Original(args));
         }
         let literals = (0..elements.len())
@@ -156,11 +168,11 @@ impl ScalarUDFImpl for Quantified {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let rows = args.number_rows;
-        let values = args.args[0].to_array(rows)?;
+        let values = with_one_zero(args.args[0].to_array(rows)?)?;
         let verdict = match &args.args[1] {
             ColumnarValue::Scalar(ScalarValue::List(list)) => match list.is_null(0) {
                 true => BooleanArray::new_null(rows),
-                false => self.against_one(&values, &list.value(0))?,
+                false => self.against_one(&values, &with_one_zero(list.value(0))?)?,
             },
             ColumnarValue::Scalar(other) if other.is_null() => BooleanArray::new_null(rows),
             other => {
