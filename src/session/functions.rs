@@ -114,7 +114,7 @@ impl ScalarUDFImpl for CurrentSetting {
     }
 }
 
-/// `set_config(name, value, is_local)`, for the session: what holds for a transaction alone is refused.
+/// `set_config(name, value, is_local)`: SET or SET LOCAL, from the session's next statement on.
 #[derive(Debug)]
 struct SetConfig {
     signature: Signature,
@@ -164,12 +164,9 @@ impl ScalarUDFImpl for SetConfig {
             if names.is_null(row) || values.is_null(row) {
                 return Ok(None);
             }
-            if local.is_valid(row) && local.value(row) {
-                let message = "set_config() for the current transaction is not supported";
-                return Err(to_datafusion(Error::unsupported(message)));
-            }
+            let local = local.is_valid(row) && local.value(row);
             self.settings
-                .request(names.value(row), values.value(row))
+                .request(names.value(row), values.value(row), local)
                 .map(Some)
                 .map_err(to_datafusion)
         });

@@ -261,7 +261,7 @@ impl Session {
     ) -> Result<Outcome> {
         let statement = &prepared.parsed.statement;
         self.check_transaction(statement)?;
-        if self.settings.apply_requested() {
+        if self.settings.apply_requested(self.status != TransactionStatus::Idle) {
             self.settings_changed()?;
         }
         if self.implicit && self.needs_own_writes(statement) {

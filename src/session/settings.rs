@@ -80,7 +80,7 @@ pub struct Settings {
     local: BTreeMap<String, Option<String>>,
     user: String,
     /// What set_config() was called with since [`Settings::apply_requested`], shared with the statement that calls it.
-    requested: Arc<Mutex<Vec<(String, String)>>>,
+    requested: Arc<Mutex<Vec<Requested>>>,
 }
 
 fn find(name: &str) -> Option<&'static Known> {
@@ -97,6 +97,14 @@ pub(super) fn unknown(name: &str) -> Error {
 fn invalid(name: &str, value: &str) -> Error {
     let message = format!("invalid value for parameter \"{name}\": \"{value}\"");
     Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+}
+
+/// A call of set_config().
+#[derive(Clone, Debug)]
+struct Requested {
+    name: String,
+    value: String,
+    local: bool,
 }
 
 impl Settings {
@@ -200,20 +208,24 @@ impl Settings {
 
     /// set_config(): checks a value and gives it as it is kept. It takes effect with the session's next statement, since the
     /// one that calls the function is running.
-    pub fn request(&self, name: &str, value: &str) -> Result<String> {
+    pub fn request(&self, name: &str, value: &str, local: bool) -> Result<String> {
         let mut changed = self.clone();
         changed.set(name, Some(&[value.to_owned()]))?;
-        self.requested.lock().push((name.to_owned(), value.to_owned()));
+        let requested = Requested { name: name.to_owned(), value: value.to_owned(), local };
+        self.requested.lock().push(requested);
         changed.show(name)
     }
 
-    /// Applies what was requested; whether that was anything.
-    pub fn apply_requested(&mut self) -> bool {
-        let requested = std::mem::take(&mut *self.requested.lock());
-        // Each was checked when it was requested.
-        requested.iter().for_each(|(name, value)| {
-            let _ = self.set(name, Some(std::slice::from_ref(value)));
-        });
+    /// Applies what was requested; whether that was anything. What was for its transaction alone is over where that was the
+    /// statement.
+    pub fn apply_requested(&mut self, in_block: bool) -> bool {
+        let mut requested = std::mem::take(&mut *self.requested.lock());
+        requested.retain(|requested| in_block || !requested.local);
+        for Requested { name, value, local } in &requested {
+            let value = Some(std::slice::from_ref(value));
+            // Each was checked when it was requested.
+            let _ = if *local { self.set_local(name, value) } else { self.set(name, value) };
+        }
         !requested.is_empty()
     }
 
