@@ -490,6 +490,12 @@ fn of_clause_message(message: &str) -> Option<Error> {
         let text = format!("{clause} position {position} is not in select list");
         return Some(Error::new(SqlState("42P10"), text));
     }
+    for clause in ["LIMIT", "OFFSET"] {
+        if message.contains(&format!("Expected {clause} to be an integer")) {
+            let message = format!("argument of {clause} must be an integer");
+            return Some(Error::new(SqlState::DATATYPE_MISMATCH, message));
+        }
+    }
     if message.contains("LIMIT must be >= 0") {
         return Some(Error::new(SqlState("2201W"), "LIMIT must not be negative"));
     }
