@@ -101,16 +101,7 @@ impl Flow {
                 progress.clone(),
             );
             let live = Arc::new(live);
-            HubSpec {
-                object,
-                schema: schema.clone(),
-                key,
-                stored,
-                upsert: false,
-                fail_on_error: false,
-                live,
-                state: None,
-            }
+            HubSpec { stored, ..HubSpec::new(object, schema.clone(), key, live) }
         };
         let mut fed = vec![];
         for facts in facts {

@@ -552,18 +552,9 @@ impl Core {
             Some(saved) => (Some(saved.steps), saved.position),
             None => (None, None),
         };
-        // Of messages, the source stops at the first bad one itself.
-        let fail_on_error = false;
-        let spec = HubSpec {
-            object,
-            schema,
-            key,
-            stored,
-            upsert,
-            fail_on_error,
-            live: live.clone(),
-            state,
-        };
+        // Where the first bad message is to end it, the source stops by itself.
+        let spec = HubSpec::new(object, schema, key, live.clone());
+        let spec = HubSpec { stored, upsert, state, ..spec };
         self.workers.send(Command::Create(Arc::new(spec)));
         self.publish(object, live);
         self.bases.insert(object);
@@ -618,17 +609,9 @@ impl Core {
         if saved.is_none() {
             self.note_filling(object);
         }
-        let (stored, upsert, state) = (true, false, saved.map(|saved| saved.steps));
-        let hub = HubSpec {
-            object,
-            schema,
-            key,
-            stored,
-            upsert,
-            fail_on_error,
-            live: live.clone(),
-            state,
-        };
+        let state = saved.map(|saved| saved.steps);
+        let hub = HubSpec::new(object, schema, key, live.clone());
+        let hub = HubSpec { fail_on_error, state, ..hub };
         let spec = ViewSpec { hub, plan, backfill };
         self.workers.send(Command::Install(Arc::new(spec), self.open));
         self.publish(object, live);

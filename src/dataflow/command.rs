@@ -35,6 +35,17 @@ pub struct HubSpec {
 }
 
 impl HubSpec {
+    /// A hub that keeps its rows as they come and begins with nothing.
+    pub fn new(
+        object: ObjectId,
+        schema: SchemaRef,
+        key: Option<Vec<usize>>,
+        live: Arc<LiveTable>,
+    ) -> HubSpec {
+        let (stored, upsert, fail_on_error, state) = (true, false, false, None);
+        HubSpec { object, schema, key, stored, upsert, fail_on_error, live, state }
+    }
+
     /// The columns by whose bucket rows are routed: their key, or their whole content where they may repeat.
     pub fn routed_by(&self) -> Vec<usize> {
         self.key.clone().unwrap_or_else(|| (0..self.schema.fields().len()).collect())

@@ -15,7 +15,7 @@ use sqlparser::ast::{
     VisitMut, VisitorMut,
 };
 
-use super::spelling::call;
+use super::spelling::{call, rewrite_own};
 use crate::error::{Error, Result};
 use crate::sql::{OutputName, fold_identifier, output_names};
 
@@ -362,35 +362,14 @@ fn substitute_all(select: &mut Select, merged: &[(String, Expr)]) {
 
 /// Replaces references to merged columns; subqueries have names of their own.
 fn substitute(expr: &mut Expr, merged: &[(String, Expr)]) {
-    struct Substitution<'a> {
-        merged: &'a [(String, Expr)],
-        depth: usize,
-    }
-    impl VisitorMut for Substitution<'_> {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-            self.depth += 1;
-            ControlFlow::Continue(())
+    rewrite_own(expr, |expr| {
+        if let Expr::Identifier(name) = expr
+            && let Some((_, meant)) =
+                merged.iter().find(|(column, _)| *column == fold_identifier(name))
+        {
+            *expr = meant.clone();
         }
-
-        fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if let Expr::Identifier(name) = expr
-                && self.depth == 0
-                && let Some((_, meant)) =
-                    self.merged.iter().find(|(column, _)| *column == fold_identifier(name))
-            {
-                *expr = meant.clone();
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let _ = expr.visit(&mut Substitution { merged, depth: 0 });
+    });
 }
 
 fn is_right(operator: &JoinOperator) -> bool {

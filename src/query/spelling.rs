@@ -72,7 +72,7 @@ impl VisitorMut for Speller {
         name_columns(&mut select.projection, self.depth == 1);
         for item in &mut select.projection {
             if let SelectItem::ExprWithAlias { expr, .. } = item {
-                let _ = expr.visit(&mut SelectListForms { depth: 0 });
+                rewrite_own(expr, respell_in_select_list);
             }
         }
         match repeated_relation(&select.from) {
@@ -135,38 +135,46 @@ impl VisitorMut for Speller {
     }
 }
 
-/// Forms that DataFusion plans only elsewhere: EXISTS becomes `(SELECT count(*) > 0 FROM ...)`, generate_series a set of rows.
-struct SelectListForms {
-    depth: usize,
+/// Rewrites an expression bottom-up; subqueries, which have names and forms of their own, are left alone.
+pub(super) fn rewrite_own(expr: &mut Expr, rewrite: impl FnMut(&mut Expr)) {
+    struct Own<F> {
+        rewrite: F,
+        depth: usize,
+    }
+    impl<F: FnMut(&mut Expr)> VisitorMut for Own<F> {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if self.depth == 0 {
+                (self.rewrite)(expr);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = expr.visit(&mut Own { rewrite, depth: 0 });
 }
 
-impl VisitorMut for SelectListForms {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        match expr {
-            Expr::Exists { subquery, negated } if self.depth == 0 => {
-                let comparison = if *negated { "=" } else { ">" };
-                *expr = Expr::Subquery(counting(subquery.as_ref().clone(), comparison));
-            }
-            Expr::Function(function)
-                if self.depth == 0 && is_named(function, "generate_series") =>
-            {
-                *expr = call("unnest", vec![take(expr)]);
-            }
-            _ => {}
+/// Forms that DataFusion plans only elsewhere: EXISTS becomes `(SELECT count(*) > 0 FROM ...)`, generate_series a set of rows.
+fn respell_in_select_list(expr: &mut Expr) {
+    match expr {
+        Expr::Exists { subquery, negated } => {
+            let comparison = if *negated { "=" } else { ">" };
+            *expr = Expr::Subquery(counting(subquery.as_ref().clone(), comparison));
         }
-        ControlFlow::Continue(())
+        Expr::Function(function) if is_named(function, "generate_series") => {
+            *expr = call("unnest", vec![take(expr)]);
+        }
+        _ => {}
     }
 }
 

@@ -50,6 +50,28 @@ fn undefined(name: &str, fields: &[FieldRef]) -> Error {
     undefined_function(name, &fields.iter().map(|f| pg_name(f)).collect::<Vec<_>>())
 }
 
+/// Evaluates in the session's time zone: once where all arguments are constants, not at all where one is NULL by its type.
+fn evaluate(
+    args: &ScalarFunctionArgs,
+    returned: &DataType,
+    compute: impl FnOnce(&[ArrayRef], &str) -> Result<ArrayRef>,
+) -> DfResult<ColumnarValue> {
+    let zone = args.config_options.execution.time_zone.as_deref().unwrap_or_default();
+    let scalar = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
+    let rows = if scalar { 1 } else { args.number_rows };
+    let arrays = args.args.iter().map(|a| a.to_array(rows)).collect::<DfResult<Vec<_>>>()?;
+    let values = if arrays.iter().any(|array| array.data_type().is_null()) {
+        arrow_array::new_null_array(returned, rows)
+    } else {
+        compute(&arrays, zone).map_err(to_datafusion)?
+    };
+    Ok(if scalar {
+        ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)
+    } else {
+        ColumnarValue::Array(values)
+    })
+}
+
 /// `to_char(value, pattern)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToChar {
@@ -93,19 +115,9 @@ impl ScalarUDFImpl for ToChar {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let zone = args.config_options.execution.time_zone.clone().unwrap_or_default();
-        let scalar = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
-        let rows = if scalar { 1 } else { args.number_rows };
-        let (values, patterns) = (args.args[0].to_array(rows)?, args.args[1].to_array(rows)?);
-        let written = if values.data_type().is_null() || patterns.data_type().is_null() {
-            StringArray::new_null(rows)
-        } else {
-            write_column(&values, patterns.as_string::<i32>(), &zone).map_err(to_datafusion)?
-        };
-        Ok(if scalar {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&written, 0)?)
-        } else {
-            ColumnarValue::Array(Arc::new(written))
+        evaluate(&args, &DataType::Utf8, |arrays, zone| {
+            let written = write_column(&arrays[0], arrays[1].as_string::<i32>(), zone)?;
+            Ok(Arc::new(written))
         })
     }
 }
@@ -320,20 +332,7 @@ impl ScalarUDFImpl for Reading {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let zone = args.config_options.execution.time_zone.clone().unwrap_or_default();
-        let scalar = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
-        let rows = if scalar { 1 } else { args.number_rows };
-        let arrays = args.args.iter().map(|a| a.to_array(rows)).collect::<DfResult<Vec<_>>>()?;
-        let read = if arrays.iter().any(|array| array.data_type().is_null()) {
-            arrow_array::new_null_array(&self.returned, rows)
-        } else {
-            self.read(&arrays, &zone).map_err(to_datafusion)?
-        };
-        Ok(if scalar {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&read, 0)?)
-        } else {
-            ColumnarValue::Array(read)
-        })
+        evaluate(&args, &self.returned, |arrays, zone| self.read(arrays, zone))
     }
 }
 
