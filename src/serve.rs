@@ -237,7 +237,8 @@ pub fn abort_on_worker_panic() {
     std::panic::set_hook(Box::new(move |info| {
         default(info);
         let name = std::thread::current().name().map(str::to_owned).unwrap_or_default();
-        if name == "coordinator" {
+        let worker = name.starts_with("timely:") && !crate::dataflow::is_guarded();
+        if worker || name == "coordinator" {
             std::process::abort();
         }
     }));

@@ -31,6 +31,7 @@ use case::{Case, Item, Row, View};
 use engine::{Bench, Failure, Tally};
 use grammar::{Grammar, Relation};
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 /// What the grammar leaves out because of a known fault; printed by every run.
@@ -76,6 +77,9 @@ fn draw(seed: u64) -> Case {
             }
         }
         items.push(Item::Epoch(draw::epoch(rng, &tables, &mut contents)));
+        if epoch == late && rng.random_bool(0.4) {
+            items.extend(twin(rng, &items).map(Item::View));
+        }
         if checkpointed && rng.random_bool(0.3) {
             items.push(Item::Checkpoint);
         }
@@ -99,6 +103,16 @@ fn view(rng: &mut StdRng, relations: &mut Vec<Relation>, number: usize) -> Optio
         relations.extend([relation.clone(), relation]);
     }
     Some(View { name, sql: query.sql, fallible })
+}
+
+/// An earlier view once more, which finds what that one keeps.
+fn twin(rng: &mut StdRng, items: &[Item]) -> Option<View> {
+    let views = items.iter().filter_map(|item| match item {
+        Item::View(view) => Some(view),
+        Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => None,
+    });
+    let view = views.collect::<Vec<_>>().choose(rng).copied()?.clone();
+    Some(View { name: format!("{}twin", view.name), ..view })
 }
 
 fn workers_of(seed: u64) -> usize {

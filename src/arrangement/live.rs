@@ -100,6 +100,11 @@ impl LiveTable {
         }
     }
 
+    /// Rows are looked up by these columns, of which several may have the same values.
+    pub fn with_lookup_key(self, key: Vec<usize>) -> LiveTable {
+        LiveTable { key, key_is_unique: false, ..self }
+    }
+
     /// The last epoch that every worker has applied.
     pub fn complete(&self) -> Epoch {
         let shards = self.shards.iter().map(|s| s.complete.load(Ordering::Acquire));

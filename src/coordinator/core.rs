@@ -5,6 +5,7 @@
 //! while a dataflow that reads it is behind; epochs go on for the others.
 
 mod checkpoints;
+mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub use self::checkpoints::Image;
 use self::checkpoints::{Checkpoints, Saved};
+use self::sharing::Sharing;
 use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
 use super::sequencer::{Sequencer, Write};
@@ -72,6 +74,7 @@ pub struct Core {
     bases: BTreeSet<ObjectId>,
     /// Who reads whom, directly.
     readers: HashMap<ObjectId, Vec<ObjectId>>,
+    sharing: Sharing,
     failures_seen: usize,
     checkpoints: Checkpoints,
     stopping: bool,
@@ -105,6 +108,7 @@ impl Core {
             filling: vec![],
             bases: BTreeSet::new(),
             readers: HashMap::new(),
+            sharing: Sharing::default(),
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
             stopping: false,
@@ -478,13 +482,20 @@ impl Core {
             self.check_inputs(plan)?;
             self.shared.memory.admit(Purpose::Write, &create.name, 0)?;
         }
-        self.shared.catalog.apply(create.change.clone())?;
+        if let Some(change) = &create.change {
+            self.shared.catalog.apply(change.clone())?;
+        }
+        self.begin(create);
+        Ok(())
+    }
+
+    /// Starts what is new.
+    fn begin(&mut self, create: Create) {
         self.dirty = true;
         self.record.created.push(create.id);
         let create = Arc::new(create);
         self.definitions.insert(create.id, create.clone());
         self.start(&create, None);
-        Ok(())
     }
 
     /// Starts what runs behind an object, from what was saved of it where there is something.
@@ -495,6 +506,9 @@ impl Core {
             Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
             Runtime::View { plan, fail_on_error } => {
                 self.create_view(create, plan, fail_on_error, saved)
+            }
+            Runtime::Arrangement { object, key } => {
+                self.create_arrangement(create, object, key, saved)
             }
         }
     }
@@ -526,15 +540,10 @@ impl Core {
         self.shared.live.store(Arc::new(map));
     }
 
-    fn new_live(
-        &self,
-        create: &Create,
-        key: Option<Vec<usize>>,
-        append_only: bool,
-    ) -> Arc<LiveTable> {
+    fn new_live(&self, create: &Create, key: Option<Vec<usize>>, append_only: bool) -> LiveTable {
         let (name, schema) = (create.name.clone(), create.schema.clone());
         let (workers, progress) = (self.workers.count(), self.shared.progress.clone());
-        Arc::new(LiveTable::new(name, schema, key, append_only, workers, progress))
+        LiveTable::new(name, schema, key, append_only, workers, progress)
     }
 
     fn create_base(
@@ -545,7 +554,7 @@ impl Core {
         stream: Option<Stream>,
         saved: Option<Saved>,
     ) {
-        let live = self.new_live(create, key.clone(), !stored);
+        let live = Arc::new(self.new_live(create, key.clone(), !stored));
         let upsert = stream.as_ref().is_some_and(|stream| stream.upsert);
         let (object, schema) = (create.id, create.schema.clone());
         let (state, position) = match saved {
@@ -589,8 +598,10 @@ impl Core {
         saved: Option<Saved>,
     ) {
         let key = plan.key();
-        let live = self.new_live(create, key.clone(), plan.properties.append_only);
+        let append_only = plan.properties.append_only;
+        let live = Arc::new(self.new_live(create, key.clone(), append_only));
         let (object, schema) = (create.id, create.schema.clone());
+        let arrangements = self.share(create);
         let mut backfill = vec![];
         for (source, columns) in imported_columns(&plan) {
             self.readers.entry(source).or_default().push(object);
@@ -606,13 +617,17 @@ impl Core {
             shared.add_consumer(object, columns, &self.wake);
         }
         live.set_attached(backfill.is_empty());
-        if saved.is_none() {
+        let state = saved.map(|saved| saved.steps);
+        let hub = HubSpec::new(object, schema, key, live);
+        let hub = HubSpec { fail_on_error, state, ..hub };
+        self.install(ViewSpec { hub, plan, arrangements, backfill });
+    }
+
+    fn install(&mut self, spec: ViewSpec) {
+        let (object, live) = (spec.hub.object, spec.hub.live.clone());
+        if spec.hub.state.is_none() {
             self.note_filling(object);
         }
-        let state = saved.map(|saved| saved.steps);
-        let hub = HubSpec::new(object, schema, key, live.clone());
-        let hub = HubSpec { fail_on_error, state, ..hub };
-        let spec = ViewSpec { hub, plan, backfill };
         self.workers.send(Command::Install(Arc::new(spec), self.open));
         self.publish(object, live);
     }
@@ -629,27 +644,33 @@ impl Core {
         self.shared.catalog.apply(change)?;
         self.dirty = true;
         for &id in ids {
-            self.record.dropped.push(id);
-            // Told before the dataflow ends: a read that was planned before and waits must neither wait for ever nor take
-            // the last rows of a dropped view for those of a later epoch.
-            if let Some(live) = self.live(id) {
-                let message = format!("relation \"{}\" does not exist", live.name);
-                live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
-            }
-            self.stop_object(id);
-            self.bases.remove(&id);
-            self.readers.remove(&id);
-            self.definitions.remove(&id);
-            self.sequencer.forget(id);
-            self.sources.remove(&id);
-            let mut map = HashMap::clone(&self.shared.live.load());
-            map.remove(&id);
-            self.shared.live.store(Arc::new(map));
-            let mut map = HashMap::clone(&self.shared.sources.load());
-            map.remove(&id);
-            self.shared.sources.store(Arc::new(map));
+            self.forget(id);
+            self.unshare(id);
         }
         Ok(())
+    }
+
+    /// Ends whatever there is of an object.
+    fn forget(&mut self, id: ObjectId) {
+        self.record.dropped.push(id);
+        // Told before the dataflow ends: a read that was planned before and waits must neither wait for ever nor take
+        // the last rows of a dropped view for those of a later epoch.
+        if let Some(live) = self.live(id) {
+            let message = format!("relation \"{}\" does not exist", live.name);
+            live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
+        }
+        self.stop_object(id);
+        self.bases.remove(&id);
+        self.readers.remove(&id);
+        self.definitions.remove(&id);
+        self.sequencer.forget(id);
+        self.sources.remove(&id);
+        let mut map = HashMap::clone(&self.shared.live.load());
+        map.remove(&id);
+        self.shared.live.store(Arc::new(map));
+        let mut map = HashMap::clone(&self.shared.sources.load());
+        map.remove(&id);
+        self.shared.sources.store(Arc::new(map));
     }
 
     /// Ends an object's dataflow and its reading of others.

@@ -10,7 +10,7 @@ mod memory_watch;
 pub mod sequencer;
 mod sources;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::thread::{JoinHandle, Thread};
 
@@ -60,15 +60,35 @@ pub enum Runtime {
         /// on_error = 'fail': the first row that cannot be evaluated stops the view.
         fail_on_error: bool,
     },
+    /// An object's rows by some of its columns, for all joins that look them up so.
+    Arrangement {
+        object: ObjectId,
+        key: Vec<usize>,
+    },
 }
 
-/// An object to create: its catalog entry and what runs behind it.
+impl Runtime {
+    /// The arrangements that it looks up.
+    pub fn arrangements(&self) -> BTreeSet<(ObjectId, Vec<usize>)> {
+        match self {
+            Runtime::View { plan, .. } => plan.arrangements(),
+            Runtime::None
+            | Runtime::Table { .. }
+            | Runtime::Source(_)
+            | Runtime::Arrangement { .. } => BTreeSet::new(),
+        }
+    }
+}
+
+/// An object to create: its catalog entry, where users know of it, and what runs behind it.
 pub struct Create {
-    pub change: CatalogChange,
+    pub change: Option<CatalogChange>,
     pub id: ObjectId,
     pub name: String,
     pub schema: arrow_schema::SchemaRef,
     pub runtime: Runtime,
+    /// Numbers before its own, one for each arrangement that it looks up and that nobody may keep yet.
+    pub spare_ids: Vec<ObjectId>,
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;

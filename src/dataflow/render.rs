@@ -9,11 +9,12 @@ use timely::dataflow::operators::Input;
 use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, Stream};
 
+use super::command::Arrangements;
 use super::glue::{self, Arranged, Chain, Changes, Context, Route};
 use super::hub::{self, Begin, HubRef, Subscription};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operators::aggregate::Aggregate;
 use crate::operators::distinct::Distinct;
 use crate::operators::join::Join;
@@ -34,6 +35,7 @@ pub struct Rendering<'a> {
     pub worker: usize,
     /// Sources whose earlier rows come by a feed of the view's own.
     pub backfill: &'a [ObjectId],
+    pub arrangements: &'a Arrangements,
     pub subscriptions: Vec<(ObjectId, Rc<RefCell<Subscription>>)>,
     pub feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
 }
@@ -103,20 +105,41 @@ impl Rendering<'_> {
                 let right = self.arranged(scope, &node.inputs[1], right_keys)?;
                 let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
                 let keys = [left_keys.clone(), right_keys.clone()];
-                let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
-                glue::join(left, right, core, chain, &context)
+                let mut core =
+                    Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
+                for (side, columns) in [(0, left.2), (1, right.2)] {
+                    if let Some(columns) = columns {
+                        core = core.with_stored_columns(side, columns);
+                    }
+                }
+                glue::join((left.0, left.1), (right.0, right.1), core, chain, &context)
             }
         })
     }
 
+    /// A join's input and what is arranged of it, with the columns that the input's are in there where they are not all.
     fn arranged<'s>(
         &mut self,
         scope: Scope<'s, u64>,
         node: &Node,
         key: &[usize],
-    ) -> Result<(Changes<'s>, Arranged)> {
+    ) -> Result<(Changes<'s>, Arranged, Option<Vec<usize>>)> {
+        let holder = node.looked_up(key).and_then(|wanted| self.arrangements.get(&wanted).copied());
+        if let (Op::Import { columns, .. }, Some(holder)) = (&node.op, holder) {
+            let from = if self.restored { self.as_of.saturating_sub(1) } else { self.as_of };
+            let hold = self.hubs[&holder].borrow_mut().hold(from);
+            let begins = (!self.restored).then_some(self.as_of);
+            let arrangement = self.hubs[&holder].borrow().arrangement();
+            let arrangement = arrangement
+                .ok_or_else(|| Error::internal("an object that keeps no rows cannot be shared"))?;
+            let changes = self.import(scope, holder, columns);
+            let arranged = Arranged::shared(arrangement, hold, begins);
+            return Ok((changes, arranged, Some(columns.clone())));
+        }
         let rows = self.render(scope, node)?;
-        Ok(glue::arrange(rows, node.schema.clone(), key.to_vec(), &self.context, self.as_of))
+        let schema = node.schema.clone();
+        let (rows, own) = glue::arrange(rows, schema, key.to_vec(), &self.context, self.as_of);
+        Ok((rows, own, None))
     }
 
     fn owns_empty_key(&self) -> bool {

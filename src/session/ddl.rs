@@ -76,6 +76,9 @@ impl Session {
     async fn define(&mut self, definition: Definition) -> Result<(ObjectId, crate::epoch::Epoch)> {
         let snapshot = self.server.catalog.snapshot();
         let schema = snapshot.creation_schema(&self.settings.search_path(), &definition.name)?;
+        // Before its own number: nothing may depend on what comes after it.
+        let allocate = |_| self.server.catalog.allocate().0;
+        let spare_ids = definition.runtime.arrangements().iter().map(allocate).collect();
         let (id, oid): (ObjectId, Oid) = self.server.catalog.allocate();
         let name = definition.name.name.clone();
         let object = Object {
@@ -91,9 +94,9 @@ impl Session {
             owner: catalog::OWNER.to_owned(),
             comments: BTreeMap::new(),
         };
-        let change = CatalogChange::Create(Arc::new(object));
-        let create =
-            Create { change, id, name, schema: definition.columns, runtime: definition.runtime };
+        let change = Some(CatalogChange::Create(Arc::new(object)));
+        let (schema, runtime) = (definition.columns, definition.runtime);
+        let create = Create { change, id, name, schema, runtime, spare_ids };
         let epoch = self.server.coordinator.create(create).await?;
         Ok((id, epoch))
     }

@@ -111,12 +111,19 @@ impl<'a> Names<'a> {
                     }
                     ObjectKind::View { .. } | ObjectKind::Sink { .. } => false,
                 };
+                // Of a source only where its messages replace rows.
+                let stored = match &object.kind {
+                    ObjectKind::Source { primary_key, .. } => !primary_key.is_empty(),
+                    ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } => true,
+                    ObjectKind::View { .. } | ObjectKind::Sink { .. } => false,
+                };
                 let keys = if live.key_is_unique { vec![live.key.clone()] } else { vec![] };
                 let facts = ObjectFacts {
                     id: object.id,
                     name: object.name.clone(),
                     schema: object.columns.clone(),
                     properties: Properties { append_only, keys },
+                    stored,
                 };
                 Ok(Arc::new(ObjectSource::new(facts)))
             }
