@@ -22,12 +22,13 @@ mod engine;
 mod expression;
 mod grammar;
 mod restart;
+mod sharing;
 mod shrink;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use case::{Case, Item, Row, View};
+use case::{Case, Item, Row, Table, View};
 use engine::{Bench, Failure, Tally};
 use grammar::{Grammar, Relation};
 use rand::rngs::StdRng;
@@ -69,6 +70,9 @@ fn draw(seed: u64) -> Case {
     let mut items = vec![];
     let mut number = 0;
     for epoch in 0..epochs {
+        if rng.random_bool(0.05) {
+            items.extend(index(rng, &tables).map(Item::Index));
+        }
         while number < QUERIES && (epoch == late || number == 0 && epoch == 0) {
             items.extend(view(rng, &mut relations, number).map(Item::View));
             number += 1;
@@ -105,11 +109,19 @@ fn view(rng: &mut StdRng, relations: &mut Vec<Relation>, number: usize) -> Optio
     Some(View { name, sql: query.sql, fallible })
 }
 
+fn index(rng: &mut StdRng, tables: &[Table]) -> Option<String> {
+    let table = tables.choose(rng)?;
+    let columns: Vec<&str> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
+    let count = rng.random_range(1..=2.min(columns.len()));
+    let columns: Vec<&str> = columns.choose_multiple(rng, count).copied().collect();
+    Some(format!("{} ({})", table.name, columns.join(", ")))
+}
+
 /// An earlier view once more, which finds what that one keeps.
 fn twin(rng: &mut StdRng, items: &[Item]) -> Option<View> {
     let views = items.iter().filter_map(|item| match item {
         Item::View(view) => Some(view),
-        Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => None,
+        Item::Index(_) | Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => None,
     });
     let view = views.collect::<Vec<_>>().choose(rng).copied()?.clone();
     Some(View { name: format!("{}twin", view.name), ..view })

@@ -212,6 +212,20 @@ impl LiveTable {
     }
 }
 
+/// An object's rows by other columns than its key, as of its installation and later.
+#[derive(Clone)]
+pub struct Index {
+    pub live: Arc<LiveTable>,
+    pub from: Epoch,
+}
+
+impl Index {
+    /// Whether it can be read as of `epoch`, at once or very soon: it has been filled and goes on.
+    pub fn serves(&self, epoch: Epoch) -> bool {
+        self.from <= epoch && self.live.complete() >= self.from && self.live.failure().is_none()
+    }
+}
+
 /// Tells the coordinator that some frontier has moved.
 pub struct Progress {
     /// How many objects have failed since the start: tells the coordinator when to look which.

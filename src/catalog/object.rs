@@ -61,7 +61,7 @@ impl fmt::Display for Oid {
     }
 }
 
-/// One table, source, view, materialized view or sink.
+/// One table, source, view, materialized view, sink or index.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub id: ObjectId,
@@ -122,6 +122,12 @@ pub enum ObjectKind {
     Sink {
         connector: ConnectorSpec,
     },
+    /// The rows of a table or view by some of its columns.
+    Index {
+        on: ObjectId,
+        /// Indices of the columns, in order; the index's own columns are these.
+        key: Vec<usize>,
+    },
 }
 
 impl ObjectKind {
@@ -139,6 +145,7 @@ impl ObjectKind {
             ObjectKind::View { .. } => DropKind::View,
             ObjectKind::MaterializedView { .. } => DropKind::MaterializedView,
             ObjectKind::Sink { .. } => DropKind::Sink,
+            ObjectKind::Index { .. } => DropKind::Index,
         }
     }
 
@@ -149,7 +156,8 @@ impl ObjectKind {
             ObjectKind::Source { connector, .. } => Some(connector),
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
-            | ObjectKind::Sink { .. } => None,
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => None,
         }
     }
 
@@ -161,7 +169,8 @@ impl ObjectKind {
             }
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
-            | ObjectKind::Sink { .. } => &[],
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => &[],
         }
     }
 }

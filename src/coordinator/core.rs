@@ -478,8 +478,9 @@ impl Core {
     }
 
     fn create(&mut self, create: Create) -> Result<()> {
-        if let Runtime::View { plan, .. } = &create.runtime {
-            self.check_inputs(plan)?;
+        let inputs = self.inputs(&create);
+        if !inputs.is_empty() {
+            self.check_inputs(&inputs)?;
             self.shared.memory.admit(Purpose::Write, &create.name, 0)?;
         }
         if let Some(change) = &create.change {
@@ -502,6 +503,7 @@ impl Core {
     fn start(&mut self, create: &Create, saved: Option<Saved>) {
         match create.runtime.clone() {
             Runtime::None => {}
+            Runtime::Index { .. } => drop(self.share(create)),
             Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
             Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
             Runtime::View { plan, fail_on_error } => {
@@ -513,13 +515,13 @@ impl Core {
         }
     }
 
-    /// A view is created only on inputs that answer.
-    fn check_inputs(&self, plan: &Node) -> Result<()> {
-        for id in plan.imports() {
+    /// A view or index is created only on inputs that answer.
+    fn check_inputs(&self, inputs: &[ObjectId]) -> Result<()> {
+        for &id in inputs {
             let live = self.live(id).ok_or_else(|| {
                 Error::new(
                     SqlState::UNDEFINED_TABLE,
-                    "a relation that the view reads has been dropped meanwhile",
+                    "a relation that is read has been dropped meanwhile",
                 )
             })?;
             if let Some(error) = live.failure() {
@@ -528,7 +530,7 @@ impl Core {
             if !live.is_attached() {
                 let message = format!("\"{}\" is still being filled", live.name);
                 let error = Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
-                return Err(error.with_hint("Create the view when that has finished."));
+                return Err(error.with_hint("Try again when that has finished."));
             }
         }
         Ok(())

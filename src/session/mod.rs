@@ -7,6 +7,7 @@
 mod ddl;
 mod dml;
 mod functions;
+mod index;
 mod resolver;
 mod select;
 mod settings;
@@ -279,6 +280,7 @@ impl Session {
             Statement::CreateMaterializedView(view) => {
                 self.create_materialized_view(view, statement, cancel).await
             }
+            Statement::CreateIndex(index) => self.create_index(index, statement, cancel).await,
             Statement::CreateSchema { name, if_not_exists } => {
                 self.create_schema(name, *if_not_exists).await
             }

@@ -223,6 +223,7 @@ impl Core {
         for create in objects {
             self.definitions.insert(create.id, create.clone());
             if !create.runtime.is_running() {
+                self.start(&create, None);
                 continue;
             }
             let position = checkpoint.sources.remove(&create.id);
@@ -263,6 +264,7 @@ impl Core {
             Runtime::None
             | Runtime::Source(_)
             | Runtime::View { .. }
+            | Runtime::Index { .. }
             | Runtime::Arrangement { .. } => None,
         };
         let live = Arc::new(self.new_live(create, key, false));
@@ -285,7 +287,7 @@ fn dropped(name: &str) -> Error {
 impl Runtime {
     fn is_running(&self) -> bool {
         match self {
-            Runtime::None => false,
+            Runtime::None | Runtime::Index { .. } => false,
             Runtime::Table { .. }
             | Runtime::Source(_)
             | Runtime::View { .. }

@@ -1,15 +1,16 @@
 //! Arrangements that joins share: an object's rows by some of its columns, kept once, however many look them up.
 //!
 //! An object's own arrangement serves those that look it up by its key. For any other columns there is a dataflow that keeps
-//! the object's rows by them, begun with the first view that wants it and ended with the last one. It is an object like
+//! the object's rows by them, begun with the first view or index that wants it and ended with the last one. It is an object like
 //! others to workers and checkpoints, and none to the catalog.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::super::{Create, Runtime};
 use super::Core;
 use super::checkpoints::Saved;
+use crate::arrangement::live::Index;
 use crate::catalog::ObjectId;
 use crate::dataflow::{Arrangements, HubSpec, ViewSpec};
 use crate::plan::{Node, Op, Properties};
@@ -70,9 +71,25 @@ impl Core {
     /// Ends what is kept for nobody.
     pub(super) fn end_unused(&mut self) {
         let unused = self.sharing.kept.extract_if(.., |_, kept| kept.users.is_empty());
-        for (_, kept) in unused.collect::<Vec<_>>() {
+        for ((object, _), kept) in unused.collect::<Vec<_>>() {
+            if let Some(live) = self.live(kept.holder) {
+                self.set_indexes(object, |indexes| {
+                    indexes.retain(|index| !Arc::ptr_eq(&index.live, &live));
+                });
+            }
             self.forget(kept.holder);
         }
+    }
+
+    /// Tells readers which arrangements there are of an object.
+    fn set_indexes(&self, object: ObjectId, change: impl FnOnce(&mut Vec<Index>)) {
+        let mut map = HashMap::clone(&self.shared.indexes.load());
+        let indexes = map.entry(object).or_default();
+        change(indexes);
+        if indexes.is_empty() {
+            map.remove(&object);
+        }
+        self.shared.indexes.store(Arc::new(map));
     }
 
     /// What an object reads, the arrangements that it shares included.
@@ -84,6 +101,7 @@ impl Core {
                 plan.imports().into_iter().chain(shared.map(|kept| kept.holder)).collect()
             }
             Runtime::Arrangement { object, .. } => vec![*object],
+            Runtime::Index { object, .. } => vec![*object],
             Runtime::None | Runtime::Table { .. } | Runtime::Source(_) => vec![],
         }
     }
@@ -104,6 +122,9 @@ impl Core {
         self.readers.entry(object).or_default().push(create.id);
         let kept = Kept { holder: create.id, users: BTreeSet::new() };
         self.sharing.kept.insert((object, key.clone()), kept);
+        // Restored, it has the rows as of the checkpoint.
+        let from = if saved.is_some() { self.open.prev() } else { self.open };
+        self.set_indexes(object, |indexes| indexes.push(Index { live: live.clone(), from }));
         let state = saved.map(|saved| saved.steps);
         let hub = HubSpec::new(create.id, schema, Some(key), live);
         let hub = HubSpec { copy: true, state, ..hub };
