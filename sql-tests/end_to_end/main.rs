@@ -1,6 +1,7 @@
 //! The server as a whole: real processes, a real broker, a real client.
 //!
-//! [`kafka`] the main job; [`memory`] what happens at the limit; [`consistency`] what concurrent readers may see.
+//! [`kafka`] the main job; [`memory`] what happens at the limit; [`consistency`] what concurrent readers may see; [`writing`]
+//! statements that write and answer.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
@@ -11,3 +12,4 @@ mod memory;
 #[path = "../server.rs"]
 #[allow(dead_code, reason = "shared with the runner, which uses the rest")]
 mod server;
+mod writing;

@@ -213,9 +213,9 @@ impl Session {
         self.check_transaction(statement)?;
         Ok(match statement {
             Statement::Query(query) => self.describe_query(query, param_types)?,
-            Statement::Insert(insert) => (self.insert_params(insert, param_types)?, None),
-            Statement::Update(update) => (self.update_params(update, param_types)?, None),
-            Statement::Delete(delete) => (self.delete_params(delete, param_types)?, None),
+            Statement::Insert(insert) => self.describe_insert(insert, param_types)?,
+            Statement::Update(update) => self.describe_update(update, param_types)?,
+            Statement::Delete(delete) => self.describe_delete(delete, param_types)?,
             Statement::Show(show) => (vec![], Some(show::columns(show))),
             Statement::Explain(_) => (vec![], Some(vec![show::text_field("QUERY PLAN")])),
             _ => (vec![], None),

@@ -219,7 +219,7 @@ fn class_of(context: &SystemContext, oid: i64) -> Option<(String, String)> {
         return Some((object.schema.clone(), object.name.clone()));
     }
     if let Some(object) = indexed_object(context, oid) {
-        return Some((object.schema.clone(), relations::primary_key_name(object)));
+        return Some((object.schema.clone(), object.primary_key_name()));
     }
     let system = columns::all().iter().find(|t| t.oid == oid)?;
     Some((system.schema.clone(), system.name.clone()))
@@ -423,7 +423,7 @@ fn regclass(context: &SystemContext, text: &str) -> Result<i64> {
         }
         Err(error) => {
             let index = relations::keyed(context).find(|o| {
-                relations::primary_key_name(o) == name.name
+                o.primary_key_name() == name.name
                     && name.schema.as_ref().is_none_or(|s| *s == o.schema)
             });
             index.map(|o| i64::from(o.oid.primary_key_index().0)).ok_or(error)

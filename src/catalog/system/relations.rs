@@ -89,10 +89,6 @@ pub(super) fn schema_oid(context: &SystemContext, schema: &str) -> i64 {
     context.snapshot.schema(schema).map_or(0, |s| i64::from(s.oid.0))
 }
 
-pub(super) fn primary_key_name(object: &Object) -> String {
-    format!("{}_pkey", object.name)
-}
-
 fn pg_class(context: &SystemContext) -> Vec<Row> {
     let system = columns::all().iter().map(|table| {
         row! {
@@ -113,7 +109,7 @@ fn pg_class(context: &SystemContext) -> Vec<Row> {
     });
     let indexes = keyed(context).map(|object| {
         row! {
-            oid: object.oid.primary_key_index(), relname: primary_key_name(object),
+            oid: object.oid.primary_key_index(), relname: object.primary_key_name(),
             relnamespace: schema_oid(context, &object.schema), relowner: OWNER_OID, relkind: "i", relpersistence: "p",
             relreplident: "n", relispopulated: true, reltuples: Cell::Float(-1.0), relam: BTREE,
             relnatts: object.kind.primary_key().len() as i64,
@@ -205,7 +201,7 @@ fn pg_index(object: &Object) -> Row {
 fn pg_constraint(context: &SystemContext, object: &Object) -> Row {
     let keys: Vec<i64> = object.kind.primary_key().iter().map(|k| *k as i64 + 1).collect();
     row! {
-        oid: object.oid.primary_key_index(), conname: primary_key_name(object),
+        oid: object.oid.primary_key_index(), conname: object.primary_key_name(),
         connamespace: schema_oid(context, &object.schema), contype: "p", convalidated: true, conrelid: object.oid,
         conindid: object.oid.primary_key_index(), confupdtype: " ", confdeltype: " ", confmatchtype: " ",
         conislocal: true, connoinherit: true, conkey: keys,
@@ -318,7 +314,7 @@ fn pg_matviews(context: &SystemContext) -> Vec<Row> {
 fn pg_indexes(context: &SystemContext) -> Vec<Row> {
     keyed(context)
         .map(|o| {
-            row! {schemaname: &o.schema, tablename: &o.name, indexname: primary_key_name(o),
+            row! {schemaname: &o.schema, tablename: &o.name, indexname: o.primary_key_name(),
             indexdef: index_definition(o)}
         })
         .collect()
@@ -329,7 +325,7 @@ pub(super) fn index_definition(object: &Object) -> String {
     let quote = crate::sql::quote_identifier;
     format!(
         "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
-        quote(&primary_key_name(object)),
+        quote(&object.primary_key_name()),
         quote(&object.schema),
         quote(&object.name),
         key_columns(object)
