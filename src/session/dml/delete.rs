@@ -5,6 +5,7 @@ use datafusion::scalar::ScalarValue;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
+use super::copy::written_name;
 use super::update::{Search, returning_reads};
 use super::{Change, Types};
 use crate::coordinator::Write;
@@ -57,11 +58,7 @@ impl Session {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         for name in &truncate.names {
-            let parts: Vec<String> =
-                [&name.database, &name.schema].into_iter().flatten().cloned().collect();
-            let parts = parts.into_iter().chain([name.name.clone()]);
-            let quoted = parts.map(|part| ast::Ident::with_quote('"', part)).collect::<Vec<_>>();
-            let table = self.writable(&ast::ObjectName::from(quoted))?;
+            let table = self.writable(&written_name(name))?;
             let query = *sql::parse_query(&format!("SELECT * FROM {name}"))?;
             let guards = self.lock(&table, &[&query], Access::Alone, cancel).await?;
             let planned = self.plan_batch(&query, &[])?;

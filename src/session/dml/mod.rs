@@ -1,12 +1,13 @@
-//! INSERT, UPDATE, DELETE and TRUNCATE: what changes is found out here, the sequencer applies it.
+//! INSERT, UPDATE, DELETE, TRUNCATE and COPY: what changes is found out here, the sequencer applies it.
 //!
 //! In the order of a statement: [`insert`], [`update`] and [`delete`] find the rows by a query ([`literals`]: without one),
-//! [`assignments`] reads SET lists, [`conflict`] meets stored rows of the same key, [`returning`] computes what the client gets.
+//! [`assignments`] reads SET lists, [`conflict`] meets stored rows of the same key, [`returning`] computes what the client gets; [`mod@copy`] takes rows in bulk.
 //! Everything that can fail is computed before the write, under locks that keep what was read from changing; then the
 //! write is handed over whole. This file owns the locks and the handing over.
 
 mod assignments;
 mod conflict;
+mod copy;
 mod delete;
 mod insert;
 mod literals;
@@ -23,6 +24,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
+pub use self::copy::{CopyIn, CopyOut};
 use self::returning::Returned;
 use super::select::Planned;
 use super::{Outcome, Session, TransactionStatus, command};
