@@ -81,6 +81,13 @@ pub struct Object {
     pub comments: BTreeMap<usize, String>,
 }
 
+impl Object {
+    /// What the constraint of its primary key is called, and the index behind it.
+    pub fn primary_key_name(&self) -> String {
+        format!("{}_pkey", self.name)
+    }
+}
+
 /// What a session's settings were at CREATE: a view keeps meaning what it meant then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreationContext {

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::thread::Thread;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender};
 
 pub use self::checkpoints::Image;
@@ -349,11 +350,9 @@ impl Core {
         if let Some(error) = live.failure() {
             return Err(error.clone());
         }
-        if let Some(rows) = &write.inserts
-            && write.deletes.is_none()
-        {
-            let bytes = rows.get_array_memory_size() as u64;
-            self.shared.memory.admit(Purpose::Write, &live.name, bytes)?;
+        if write.deletes.iter().all(|rows| rows.num_rows() == 0) {
+            let bytes = write.inserts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+            self.shared.memory.admit(Purpose::Write, &live.name, bytes as u64)?;
         }
         self.sequencer.accept(table, &live, write, self.open)
     }

@@ -20,6 +20,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::ingest::bounded::BoundedScan;
 use crate::plan::Properties;
 use crate::plan::lower::{ObjectFacts, ObjectSource};
+use crate::query::at_hand::AtHand;
 use crate::query::engine::{Engine, Resolver};
 use crate::query::live_scan::{DeadLetters, LiveScan, ReadAt};
 use crate::server::Server;
@@ -44,6 +45,8 @@ pub struct Names<'a> {
     pub catalog: Arc<CatalogSnapshot>,
     search_path: RefCell<Vec<String>>,
     purpose: Purpose,
+    /// Rows that the statement names besides relations.
+    pub at_hand: AtHand,
     pub read_at: ReadAt,
     /// Live tables that will be scanned.
     pub scanned: RefCell<Vec<Arc<LiveTable>>>,
@@ -71,6 +74,7 @@ impl<'a> Names<'a> {
             catalog: server.catalog.snapshot(),
             search_path: RefCell::new(settings.search_path()),
             purpose,
+            at_hand: AtHand::default(),
             read_at: ReadAt::default(),
             scanned: RefCell::default(),
             depends_on: RefCell::default(),
@@ -223,6 +227,11 @@ impl<'a> Names<'a> {
 
 impl Resolver for Names<'_> {
     fn table(&self, reference: &TableReference) -> Result<Arc<dyn TableSource>> {
+        if let TableReference::Bare { table } = reference
+            && let Some(source) = self.at_hand.source(table)
+        {
+            return Ok(source);
+        }
         let name = ObjectName {
             database: reference.catalog().map(str::to_owned),
             schema: reference.schema().map(str::to_owned),

@@ -7,6 +7,7 @@ use std::fmt;
 
 use sqlparser::ast;
 
+use super::copy::Copy;
 use crate::error::{Error, Result};
 use crate::sql::{fold_identifier, quote_identifier};
 
@@ -448,14 +449,4 @@ pub enum FetchDirection {
     Last,
     Absolute(i64),
     Relative(i64),
-}
-
-#[derive(Clone, Debug)]
-pub struct Copy {
-    pub source: ast::CopySource,
-    /// COPY ... TO; otherwise FROM.
-    pub to: bool,
-    pub target: ast::CopyTarget,
-    pub options: Vec<ast::CopyOption>,
-    pub legacy_options: Vec<ast::CopyLegacyOption>,
 }

@@ -422,7 +422,7 @@ fn regclass(context: &SystemContext, text: &str) -> Result<i64> {
         }
         Err(error) => {
             let index = relations::keyed(context).find(|o| {
-                relations::primary_key_name(o) == name.name
+                o.primary_key_name() == name.name
                     && name.schema.as_ref().is_none_or(|s| *s == o.schema)
             });
             index.map(|o| i64::from(o.oid.primary_key_index().0)).ok_or(error)

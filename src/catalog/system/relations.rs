@@ -75,7 +75,7 @@ pub(super) struct Index<'a> {
 pub(super) fn indexes(context: &SystemContext) -> impl Iterator<Item = Index<'_>> {
     let primary = keyed(context).map(|table| Index {
         oid: table.oid.primary_key_index(),
-        name: primary_key_name(table),
+        name: table.primary_key_name(),
         schema: &table.schema,
         table,
         key: table.kind.primary_key(),
@@ -122,10 +122,6 @@ pub(super) fn relkind(object: &Object) -> &'static str {
 
 pub(super) fn schema_oid(context: &SystemContext, schema: &str) -> i64 {
     context.snapshot.schema(schema).map_or(0, |s| i64::from(s.oid.0))
-}
-
-pub(super) fn primary_key_name(object: &Object) -> String {
-    format!("{}_pkey", object.name)
 }
 
 fn pg_class(context: &SystemContext) -> Vec<Row> {
@@ -240,7 +236,7 @@ fn pg_index(index: &Index<'_>) -> Row {
 fn pg_constraint(context: &SystemContext, object: &Object) -> Row {
     let keys: Vec<i64> = object.kind.primary_key().iter().map(|k| *k as i64 + 1).collect();
     row! {
-        oid: object.oid.primary_key_index(), conname: primary_key_name(object),
+        oid: object.oid.primary_key_index(), conname: object.primary_key_name(),
         connamespace: schema_oid(context, &object.schema), contype: "p", convalidated: true, conrelid: object.oid,
         conindid: object.oid.primary_key_index(), confupdtype: " ", confdeltype: " ", confmatchtype: " ",
         conislocal: true, connoinherit: true, conkey: keys,
