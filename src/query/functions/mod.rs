@@ -27,6 +27,7 @@ mod number_pattern;
 mod patterns;
 pub(super) mod similar;
 mod values;
+pub(super) mod windows;
 
 /// Every scalar function, ours last so that they win over DataFusion's.
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
