@@ -13,6 +13,8 @@ mod blocks;
 mod calls;
 mod frames;
 mod slices;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -174,8 +176,11 @@ impl Window {
             return Ok(vec![]);
         }
         let slots = self.slots.take(&mut self.calls, hulls.len());
-        let deltas = || hulls.iter().zip(&slots).flat_map(|((_, h), s)| h.deltas.iter().map(move |d| (d, *s)));
-        let columns = self.order.decode(deltas().map(|((row, _), _)| row.as_ref())).map_err(internal)?;
+        let deltas = || {
+            hulls.iter().zip(&slots).flat_map(|((_, h), s)| h.deltas.iter().map(move |d| (d, *s)))
+        };
+        let columns =
+            self.order.decode(deltas().map(|((row, _), _)| row.as_ref())).map_err(internal)?;
         let weights: Vec<i64> = deltas().map(|((_, weight), _)| *weight).collect();
         let groups: Vec<u32> = deltas().map(|(_, slot)| slot).collect();
         self.calls.iter_mut().try_for_each(|call| call.add(&columns, &groups, &weights))?;
@@ -206,9 +211,7 @@ impl Window {
         };
         let behind = match behind {
             true => old.len() - ends[0],
-            false => {
-                (old.ahead(ends[0], back) - ends[0]).max(new.ahead(ends[1], back) - ends[1])
-            }
+            false => (old.ahead(ends[0], back) - ends[0]).max(new.ahead(ends[1], back) - ends[1]),
         };
         Changed { partition, hull, start: first, behind }
     }
@@ -296,12 +299,7 @@ impl Window {
         results
     }
 
-    fn push_changes(
-        &self,
-        slices: &Slices,
-        results: Vec<Results>,
-        out: &mut Output,
-    ) -> Result<()> {
+    fn push_changes(&self, slices: &Slices, results: Vec<Results>, out: &mut Output) -> Result<()> {
         let emitted = slices.slices.iter().flat_map(|s| s.emitted().map(move |at| (at, s.sign)));
         let (rows, weights): (Vec<u32>, Vec<i64>) =
             emitted.map(|(at, sign)| (at as u32, sign)).unzip();
@@ -406,8 +404,8 @@ impl Operator for Window {
                 let blocks: Vec<&Arc<Block>> =
                     self.partitions.iter().flat_map(|p| p.blocks.iter()).collect();
                 let (columns, weights, _) = rows_of(&blocks, &self.order)?;
-                let batch =
-                    batch_of(self.input_schema.clone(), columns, weights.len()).map_err(internal)?;
+                let batch = batch_of(self.input_schema.clone(), columns, weights.len())
+                    .map_err(internal)?;
                 ChangeBatch::new(batch, weights)
             }
         };

@@ -17,8 +17,8 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 
-use super::{properties, windows};
 use super::stream_plan::{JoinKind, Node, Op, Properties, SortKey};
+use super::{properties, windows};
 use crate::catalog::ObjectId;
 use crate::error::{Error, Result};
 use crate::operators::aggregate::{
@@ -322,11 +322,7 @@ fn top_n(
 
 /// The keys without those at the end that only break ties by the whole row, as top-N does by itself. The columns `fixed` are
 /// the same in all rows that are compared.
-pub(super) fn without_ties(
-    mut keys: Vec<SortKey>,
-    width: usize,
-    fixed: &[usize],
-) -> Vec<SortKey> {
+pub(super) fn without_ties(mut keys: Vec<SortKey>, width: usize, fixed: &[usize]) -> Vec<SortKey> {
     let breaks_ties = |written: &[SortKey], rest: &[SortKey]| {
         let is_key = |c: &usize| fixed.contains(c) || written.iter().any(|k| k.column == *c);
         let missing = (0..width).filter(|c| !is_key(c));

@@ -103,16 +103,14 @@ fn stage(
         draft.return_field = arrow_schema(&w.schema).fields()[width + i].clone();
         drafts.push(draft);
     }
-    let (node, columns) =
-        with_columns(props, input, &exprs.iter().collect::<Vec<_>>(), df_schema)?;
+    let (node, columns) = with_columns(props, input, &exprs.iter().collect::<Vec<_>>(), df_schema)?;
     let keys = Keys::new(calls[same[0]], &columns, width);
     for draft in &mut drafts {
         draft.args.iter_mut().chain(&mut draft.filter).for_each(|at| *at = columns[*at]);
         if let Frame::Range { column, options, .. } = &mut draft.frame {
             let key = keys.order.first().ok_or_else(|| Error::internal("a range has a key"))?;
             *column = key.column;
-            *options =
-                SortOptions { descending: key.descending, nulls_first: key.nulls_first };
+            *options = SortOptions { descending: key.descending, nulls_first: key.nulls_first };
         }
     }
     let mut fields = node.schema.fields().to_vec();
@@ -419,9 +417,7 @@ fn collect_limits(predicate: &Expr, plan: &LogicalPlan, limits: &mut Vec<(usize,
         Expr::BinaryExpr(binary) => {
             let (op, sides) = match call(&binary.left) {
                 Some(call) => (Some(binary.op), Some((call, number(&binary.right)))),
-                None => {
-                    (binary.op.swap(), call(&binary.right).map(|c| (c, number(&binary.left))))
-                }
+                None => (binary.op.swap(), call(&binary.right).map(|c| (c, number(&binary.left)))),
             };
             let Some((call, Some(number))) = sides else { return };
             match op {

@@ -23,8 +23,10 @@ use datafusion::logical_expr::{
 use sqlparser::ast;
 
 use super::errors::to_datafusion;
+use super::functions::sliding::sliding;
 use super::functions::windows::row_number;
 use super::spelling::{cast_text, string};
+use super::sql_types::pg_type_name;
 use crate::error::{Error, SqlState};
 use crate::types::parse_interval;
 
@@ -96,7 +98,7 @@ fn totally_ordered(window: Window, runner: Runner) -> DfResult<LogicalPlan> {
         let Expr::WindowFunction(mut call) = expr.unalias() else {
             return Err(to_datafusion(Error::internal("a window of something else than a call")));
         };
-        refuse_unknown(&call).map_err(to_datafusion)?;
+        refuse_unknown(&call, input.schema()).map_err(to_datafusion)?;
         with_one_zero(&mut call, input.schema())?;
         calls.push((qualifier.cloned(), field.name().clone(), *call));
     }
@@ -113,7 +115,12 @@ fn totally_ordered(window: Window, runner: Runner) -> DfResult<LogicalPlan> {
     }
 }
 
-fn refuse_unknown(call: &WindowFunction) -> Result<(), Error> {
+fn has_offset(frame: &WindowFrame) -> bool {
+    let bounds = [&frame.start_bound, &frame.end_bound];
+    bounds.iter().any(|b| !b.is_unbounded() && !matches!(b, WindowFrameBound::CurrentRow))
+}
+
+fn refuse_unknown(call: &WindowFunction, schema: &DFSchema) -> Result<(), Error> {
     let unsupported = |message: &str| Err(Error::unsupported(message));
     if call.params.distinct {
         return unsupported("DISTINCT is not implemented for window functions");
@@ -121,7 +128,20 @@ fn refuse_unknown(call: &WindowFunction) -> Result<(), Error> {
     if call.params.null_treatment == Some(NullTreatment::IgnoreNulls) {
         return unsupported("IGNORE NULLS is not supported for window functions");
     }
-    let nth = matches!(&call.fun, WindowFunctionDefinition::WindowUDF(f) if f.name() == "nth_value");
+    let frame = &call.params.window_frame;
+    if frame.units == WindowFrameUnits::Range && has_offset(frame) {
+        let key = call.params.order_by.first().map(|key| key.expr.get_type(schema));
+        if let Some(Ok(t)) =
+            key.filter(|t| t.as_ref().is_ok_and(|t| !t.is_numeric() && !t.is_temporal()))
+        {
+            let name = pg_type_name(&t);
+            return unsupported(&format!(
+                "RANGE with offset PRECEDING/FOLLOWING is not supported for column type {name}"
+            ));
+        }
+    }
+    let nth =
+        matches!(&call.fun, WindowFunctionDefinition::WindowUDF(f) if f.name() == "nth_value");
     if nth && call.params.args.iter().skip(1).any(|number| !number.column_refs().is_empty()) {
         return unsupported("nth_value with a number that is no constant is not supported");
     }
@@ -155,8 +175,24 @@ fn ties(call: &WindowFunction, schema: &DFSchema) -> Vec<SortExpr> {
 
 /// Aggregates to which the order of their rows is nothing.
 const UNORDERED: &[&str] = &[
-    "count", "sum", "avg", "min", "max", "bool_and", "every", "bool_or", "bit_and", "bit_or",
-    "bit_xor", "stddev", "stddev_pop", "var", "var_pop", "corr", "covar_samp", "covar_pop",
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "bool_and",
+    "every",
+    "bool_or",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "stddev",
+    "stddev_pop",
+    "var",
+    "var_pop",
+    "corr",
+    "covar_samp",
+    "covar_pop",
     "median",
 ];
 
@@ -190,7 +226,9 @@ fn ties_of(call: &mut WindowFunction) -> Ties {
         *frame = WindowFrame::new_bounds(WindowFrameUnits::Rows, rows(start), rows(end));
         return Ties::Ordered;
     }
-    if from_first && name == "first_value" && matches!(frame.end_bound, WindowFrameBound::CurrentRow)
+    if from_first
+        && name == "first_value"
+        && matches!(frame.end_bound, WindowFrameBound::CurrentRow)
     {
         *frame = WindowFrame::new(Some(true));
         return Ties::Ordered;
@@ -236,6 +274,11 @@ impl Stack {
     fn of(calls: Vec<Named>, input: &LogicalPlan) -> DfResult<Stack> {
         let mut stack = Stack::default();
         for (qualifier, name, mut call) in calls {
+            if let WindowFunctionDefinition::AggregateUDF(function) = &mut call.fun
+                && !call.params.window_frame.start_bound.is_unbounded()
+            {
+                *function = sliding(function);
+            }
             let order = ties_of(&mut call);
             let ties = ties(&call, input.schema());
             let column = Column::new(qualifier, name);
@@ -439,9 +482,6 @@ fn has_odd_range(expr: &Expr, schema: &DFSchema) -> bool {
 
 fn is_odd_range(call: &WindowFunction, schema: &DFSchema) -> bool {
     let frame = &call.params.window_frame;
-    let open = |bound: &WindowFrameBound| {
-        bound.is_unbounded() || matches!(bound, WindowFrameBound::CurrentRow)
-    };
     let Some(key) = call.params.order_by.first() else { return false };
     // Intervals count as temporal, but are none that a range can be computed of.
     let simple = |t: DataType| {
@@ -449,8 +489,7 @@ fn is_odd_range(call: &WindowFunction, schema: &DFSchema) -> bool {
         t.is_numeric() || t.is_string() || temporal
     };
     frame.units == WindowFrameUnits::Range
-        && open(&frame.start_bound)
-        && open(&frame.end_bound)
+        && !has_offset(frame)
         && key.expr.get_type(schema).is_ok_and(|t| !simple(t))
 }
 

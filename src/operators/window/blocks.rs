@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use super::super::row_order::peers;
 
-/// Small, since whole blocks are evaluated; large enough that a partition of a million rows has few thousand.
-pub const BLOCK_ROWS_MAX: usize = 128;
+/// Small, since whole blocks are evaluated; large enough that a partition of a million rows has few thousand. Tests have
+/// few rows, and are to have many blocks.
+pub const BLOCK_ROWS_MAX: usize = if cfg!(test) { 4 } else { 128 };
 
 /// An encoded row.
 pub type Row = Arc<[u8]>;

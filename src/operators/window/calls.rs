@@ -38,7 +38,11 @@ pub enum WindowFunction {
     Ntile(Option<i64>),
     /// lag and lead: the value so many rows later (before, where negative), where that is a constant; else by the second
     /// argument, `sign` times as many. The last argument is the default, if there is one.
-    Shift { rows: Option<i64>, sign: i64, default: bool },
+    Shift {
+        rows: Option<i64>,
+        sign: i64,
+        default: bool,
+    },
     FirstValue,
     LastValue,
     /// The frame's row of this number, positive or NULL.
@@ -68,9 +72,7 @@ impl WindowCall {
             WindowFunction::PercentRank => "percent_rank".to_owned(),
             WindowFunction::CumeDist => "cume_dist".to_owned(),
             WindowFunction::Ntile(_) => "ntile".to_owned(),
-            WindowFunction::Shift { sign, .. } => {
-                if *sign < 0 { "lag" } else { "lead" }.to_owned()
-            }
+            WindowFunction::Shift { sign, .. } => if *sign < 0 { "lag" } else { "lead" }.to_owned(),
             WindowFunction::FirstValue => "first_value".to_owned(),
             WindowFunction::LastValue => "last_value".to_owned(),
             WindowFunction::NthValue(_) => "nth_value".to_owned(),
@@ -332,7 +334,9 @@ impl Call {
             WindowFunction::Aggregate(_) => {
                 let changed = match (&self.kind, slot) {
                     (Kind::Counted, _) => delta.rows != 0,
-                    (Kind::Additive(accumulator), Some(slot)) => !accumulator.is_zero(slot as usize),
+                    (Kind::Additive(accumulator), Some(slot)) => {
+                        !accumulator.is_zero(slot as usize)
+                    }
                     _ => true,
                 };
                 (changed && ends, changed && starts)
@@ -360,9 +364,9 @@ impl Call {
         match self.kind {
             Kind::Counted => self.counted(slices).map(Results::of),
             Kind::Shift => self.shifted(slices).map(Results::of),
-            Kind::Value => self.framed(slices, |call, frames| {
-                call.picked(slices, &frames).map(Results::of)
-            }),
+            Kind::Value => {
+                self.framed(slices, |call, frames| call.picked(slices, &frames).map(Results::of))
+            }
             Kind::Additive(_) => {
                 self.framed(slices, |call, frames| call.differences(slices, &frames, slots))
             }
@@ -475,7 +479,9 @@ impl Call {
             _ => Some(start.saturating_add(self.nth() - 1)).filter(|at| *at < end),
         };
         let rows = slices.slices.iter().zip(frames).flat_map(|(slice, frames)| {
-            frames.iter().map(move |frame| pick(*frame).and_then(|p| slice.index(p)).map(|i| i as u32))
+            frames
+                .iter()
+                .map(move |frame| pick(*frame).and_then(|p| slice.index(p)).map(|i| i as u32))
         });
         let rows: UInt32Array = rows.collect();
         take(&slices.columns[self.call.args[0]], &rows, None).map_err(internal)
@@ -566,15 +572,17 @@ impl Call {
                 held = (start, end);
                 let mut failed = vec![];
                 let value = window.accumulator.evaluate(&[0], &[end - start], &mut failed)?;
-                failures.extend(failed.into_iter().map(|f| Failure { position: columns.len(), ..f }));
+                failures
+                    .extend(failed.into_iter().map(|f| Failure { position: columns.len(), ..f }));
                 columns.push(value);
             }
         }
         window.accumulator.clear(&[0]);
         let column = match columns.is_empty() {
             true => new_empty_array(self.call.return_field.data_type()),
-            false => concat(&columns.iter().map(|c| c.as_ref()).collect::<Vec<_>>())
-                .map_err(internal)?,
+            false => {
+                concat(&columns.iter().map(|c| c.as_ref()).collect::<Vec<_>>()).map_err(internal)?
+            }
         };
         Ok(Results { column, failures })
     }

@@ -28,7 +28,11 @@ pub enum Frame {
     Rows(Bound, Bound),
     Groups(Bound, Bound),
     /// By distances between the values of the only key, which is this column.
-    Range { frame: Arc<WindowFrame>, column: usize, options: SortOptions },
+    Range {
+        frame: Arc<WindowFrame>,
+        column: usize,
+        options: SortOptions,
+    },
 }
 
 impl fmt::Display for Frame {
@@ -87,7 +91,9 @@ impl Frame {
     /// The frame `[start, end)` of each row that is emitted.
     pub fn of_slice(&self, slices: &Slices, slice: &Slice) -> Result<Vec<(i64, i64)>> {
         match self {
-            Frame::Rows(start, end) => Ok(slice.emitted().map(|at| rows(*start, *end, slice, at)).collect()),
+            Frame::Rows(start, end) => {
+                Ok(slice.emitted().map(|at| rows(*start, *end, slice, at)).collect())
+            }
             Frame::Groups(start, end) => Ok(groups(*start, *end, slices, slice)),
             Frame::Range { frame, column, options } => {
                 ranges(frame, *options, &slices.columns[*column], slice)
@@ -153,9 +159,9 @@ fn ranges(
     let mut last = 0..0;
     let mut frames = Vec::with_capacity(rows);
     for row in 0..rows {
-        last = search.calculate_range(&keys, &last, rows, row).map_err(|e| {
-            Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, e.strip_backtrace())
-        })?;
+        last = search
+            .calculate_range(&keys, &last, rows, row)
+            .map_err(|e| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, e.strip_backtrace()))?;
         frames.push((last.start as i64, last.end.max(last.start) as i64));
     }
     let emitted = slice.emit.start - slice.context.start..slice.emit.end - slice.context.start;

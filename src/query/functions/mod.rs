@@ -26,6 +26,7 @@ mod moment_reader;
 mod number_pattern;
 mod patterns;
 pub(super) mod similar;
+pub(super) mod sliding;
 mod values;
 pub(super) mod windows;
 

@@ -251,9 +251,7 @@ impl PartitionEvaluator for Evaluator {
         let peers = ranks_in_partition.iter().enumerate();
         let each = peers.flat_map(|(n, peers)| peers.clone().map(move |_| (n, peers)));
         Ok(match self.kind {
-            Kind::Rank => {
-                Arc::new(each.map(|(_, p)| p.start as i64 + 1).collect::<Int64Array>())
-            }
+            Kind::Rank => Arc::new(each.map(|(_, p)| p.start as i64 + 1).collect::<Int64Array>()),
             Kind::DenseRank => Arc::new(each.map(|(n, _)| n as i64 + 1).collect::<Int64Array>()),
             Kind::PercentRank => {
                 let others = rows.saturating_sub(1).max(1) as f64;
