@@ -20,6 +20,7 @@ use crate::operators::distinct::Distinct;
 use crate::operators::join::Join;
 use crate::operators::project::{Filter, Project};
 use crate::operators::top_n::TopN;
+use crate::operators::window::Window;
 use crate::plan::{Node, Op};
 
 pub type FeedHandle = timely::dataflow::InputHandle<u64, CapacityContainerBuilder<ChangeBatch>>;
@@ -99,6 +100,21 @@ impl Rendering<'_> {
                 let route = Route::Key(partition.clone());
                 let core = TopN::new(schema, partition, order, *limit, *offset, append_only)?;
                 glue::unary(input, route, &context, "top_n", Box::new(core), chain, None)
+            }
+            Op::Ranked { partition, order, tie_keys, limit, ties } => {
+                let input = self.render(scope, &node.inputs[0])?;
+                let route = Route::Key(partition.clone());
+                let keys = (order.clone(), tie_keys.clone());
+                let core =
+                    TopN::ranked(schema, partition.clone(), keys, *limit, *ties, append_only)?;
+                glue::unary(input, route, &context, "ranked", Box::new(core), chain, None)
+            }
+            Op::Window { partition, order, tie_keys, calls } => {
+                let input = self.render(scope, &node.inputs[0])?;
+                let route = Route::Key(partition.clone());
+                let (columns, keys) = (node.inputs[0].schema.clone(), (&order[..], &tie_keys[..]));
+                let core = Window::new(columns, partition.clone(), keys, calls.clone(), schema)?;
+                glue::unary(input, route, &context, "window", Box::new(core), chain, None)
             }
             Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
                 let left = self.arranged(scope, &node.inputs[0], left_keys)?;

@@ -10,7 +10,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::catalog::ObjectId;
 use crate::operators::aggregate::AggregateCall;
 pub use crate::operators::join::JoinKind;
-pub use crate::operators::top_n::SortKey;
+pub use crate::operators::top_n::{SortKey, Ties};
+pub use crate::operators::window::WindowCall;
 
 /// An operator with its inputs.
 #[derive(Clone, Debug)]
@@ -76,6 +77,21 @@ pub enum Op {
         order: Vec<SortKey>,
         limit: Option<usize>,
         offset: usize,
+    },
+    /// The rows of each partition whose rank is at most `limit`: their number by `order`, then `tie_keys`, or what `ties` says.
+    Ranked {
+        partition: Vec<usize>,
+        order: Vec<SortKey>,
+        tie_keys: Vec<SortKey>,
+        limit: usize,
+        ties: Ties,
+    },
+    /// Every row with the results of calls over its partition, in the order of `order`, then `tie_keys`, then the whole row.
+    Window {
+        partition: Vec<usize>,
+        order: Vec<SortKey>,
+        tie_keys: Vec<SortKey>,
+        calls: Vec<WindowCall>,
     },
 }
 
