@@ -237,31 +237,32 @@ impl Bench {
                     }
                 }
                 Item::Index(on) => {
-                    at.1 = format!("CREATE INDEX after epoch {epoch}");
                     let sql = format!("create index on {on}");
-                    let created = execute(&mut self.session, &sql).await;
-                    created.map_err(|e| failed("", format!("{sql}: {e}")))?;
+                    at.1 = format!("{sql} after epoch {epoch}");
+                    execute(&mut self.session, &sql).await.map_err(|e| failed("", e))?;
                     history.since.push(Event::Create(sql));
                 }
                 Item::Epoch(changes) => {
                     epoch += 1;
                     at.1 = format!("writing epoch {epoch}");
                     let writes = kept.apply(changes).await;
-                    let written = self.server.coordinator.write(writes.clone()).await;
-                    written.map_err(|e| failed("", format!("a write was refused: {e}")))?;
+                    self.server
+                        .coordinator
+                        .write(writes.clone())
+                        .await
+                        .map_err(|e| failed("", e))?;
                     history.since.push(Event::Write(writes));
                 }
                 Item::Checkpoint => {
                     at.1 = format!("a checkpoint after epoch {epoch}");
-                    let asked = history.checkpoint(&self.server).await;
-                    asked.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
+                    history.checkpoint(&self.server).await.map_err(|e| failed(&at.1, e))?;
                     tally.checkpoints += 1;
                     continue;
                 }
                 Item::Restart(workers) => {
                     at.1 = format!("a restart after epoch {epoch}");
                     let restarted = self.restart(*workers, &mut history, &mut views).await;
-                    restarted.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
+                    restarted.map_err(|e| failed(&at.1, e))?;
                     tally.restarts += 1;
                 }
             }
