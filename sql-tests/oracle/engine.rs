@@ -204,14 +204,8 @@ impl Bench {
         case: &Case,
         at: &mut (String, String),
     ) -> std::result::Result<Tally, Failure> {
-        let mut kept = Kept::default();
+        let mut kept = self.tables(case).await?;
         let mut history = History::default();
-        for table in &case.tables {
-            let sql = format!("create {table}");
-            execute(&mut self.session, &sql).await.map_err(|e| failed(&table.name, e))?;
-            let live = self.live(&table.name).ok_or_else(|| failed(&table.name, "not there"))?;
-            kept.add(table, live);
-        }
         let mut tally = Tally::default();
         let mut views: Vec<Watched> = vec![];
         let mut refused: Vec<&str> = vec![];
@@ -246,11 +240,8 @@ impl Bench {
                     epoch += 1;
                     at.1 = format!("writing epoch {epoch}");
                     let writes = kept.apply(changes).await;
-                    self.server
-                        .coordinator
-                        .write(writes.clone())
-                        .await
-                        .map_err(|e| failed("", e))?;
+                    let written = self.server.coordinator.write(writes.clone()).await;
+                    written.map_err(|e| failed("", format!("a write was refused: {e}")))?;
                     history.since.push(Event::Write(writes));
                 }
                 Item::Checkpoint => {
@@ -272,6 +263,17 @@ impl Bench {
             }
         }
         Ok(tally)
+    }
+
+    async fn tables(&mut self, case: &Case) -> std::result::Result<Kept, Failure> {
+        let mut kept = Kept::default();
+        for table in &case.tables {
+            let sql = format!("create {table}");
+            execute(&mut self.session, &sql).await.map_err(|e| failed(&table.name, e))?;
+            let live = self.live(&table.name).ok_or_else(|| failed(&table.name, "not there"))?;
+            kept.add(table, live);
+        }
+        Ok(kept)
     }
 
     /// Creates the view and plans the query it is compared with; `None` when it is refused as not maintained.
@@ -466,10 +468,13 @@ impl Kept {
                     inserts.push(&change.row);
                 }
             }
-            let batch = |rows: &[&Row]| (!rows.is_empty()).then(|| batch_of(&kept.schema, rows));
+            let batch = |rows: &[&Row]| match rows {
+                [] => vec![],
+                rows => vec![batch_of(&kept.schema, rows)],
+            };
             let write =
                 Write { deletes: batch(&deletes), inserts: batch(&inserts), ..Write::default() };
-            if write.deletes.is_some() || write.inserts.is_some() {
+            if !write.deletes.is_empty() || !write.inserts.is_empty() {
                 let all: Vec<&Row> = kept.rows.iter().collect();
                 *kept.mem.batches[0].write().await = vec![batch_of(&kept.schema, &all)];
                 writes.push((kept.id, write));
