@@ -42,6 +42,7 @@ sqlstates! {
     CHARACTER_NOT_IN_REPERTOIRE = "22021",
     INVALID_TEXT_REPRESENTATION = "22P02",
     INVALID_BINARY_REPRESENTATION = "22P03",
+    BAD_COPY_FILE_FORMAT = "22P04",
     NOT_NULL_VIOLATION = "23502",
     FOREIGN_KEY_VIOLATION = "23503",
     UNIQUE_VIOLATION = "23505",
@@ -119,13 +120,22 @@ pub struct Error {
     pub hint: Option<String>,
     /// 1-based character position in the statement's text.
     pub position: Option<usize>,
+    /// Where in the data it happened, as PostgreSQL's CONTEXT lines have it.
+    pub context: Option<String>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(code: SqlState, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), detail: None, hint: None, position: None }
+        Error {
+            code,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+            context: None,
+        }
     }
 
     /// Something that cannot happen did: XX000.
@@ -149,6 +159,11 @@ impl Error {
 
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn with_context(mut self, context: impl Into<String>) -> Error {
+        self.context = Some(context.into());
         self
     }
 

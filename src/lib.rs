@@ -13,6 +13,7 @@ pub mod change;
 pub mod checkpoint;
 pub mod config;
 pub mod coordinator;
+pub mod copy;
 pub mod dataflow;
 pub mod demo;
 pub mod epoch;

@@ -1,13 +1,16 @@
 //! The server as a whole: real processes, a real broker, a real client.
 //!
-//! [`kafka`] the main job; [`memory`] what happens at the limit; [`consistency`] what concurrent readers may see.
+//! [`kafka`] the main job; [`memory`] what happens at the limit; [`consistency`] what concurrent readers may see; [`writing`]
+//! statements that write and answer, [`copying`] data in bulk.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
 mod client;
 mod consistency;
+mod copying;
 mod kafka;
 mod memory;
 #[path = "../server.rs"]
 #[allow(dead_code, reason = "shared with the runner, which uses the rest")]
 mod server;
+mod writing;

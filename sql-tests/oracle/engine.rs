@@ -167,7 +167,7 @@ impl Bench {
     async fn restart(
         &mut self,
         workers: usize,
-        history: &mut History<'_>,
+        history: &mut History,
         views: &mut [Watched],
     ) -> Result<()> {
         if history.image.is_none() && history.asked.is_none() {
@@ -184,7 +184,7 @@ impl Bench {
                 Event::Write(writes) => {
                     self.server.coordinator.write(writes.clone()).await?;
                 }
-                Event::View(view) => drop(execute(&mut self.session, &view.create()).await?),
+                Event::Create(sql) => drop(execute(&mut self.session, sql).await?),
             }
         }
         for watched in views {
@@ -228,13 +228,20 @@ impl Bench {
                         Some(watched) => {
                             kept.views.borrow_mut().insert(view.name.clone(), watched.plan.clone());
                             views.push(watched);
-                            history.since.push(Event::View(view));
+                            history.since.push(Event::Create(view.create()));
                         }
                         None => {
                             tally.refused += 1;
                             refused.push(&view.name);
                         }
                     }
+                }
+                Item::Index(on) => {
+                    at.1 = format!("CREATE INDEX after epoch {epoch}");
+                    let sql = format!("create index on {on}");
+                    let created = execute(&mut self.session, &sql).await;
+                    created.map_err(|e| failed("", format!("{sql}: {e}")))?;
+                    history.since.push(Event::Create(sql));
                 }
                 Item::Epoch(changes) => {
                     epoch += 1;
@@ -352,22 +359,22 @@ impl Bench {
 }
 
 /// What a case has done since the last checkpoint that was asked for.
-enum Event<'a> {
+enum Event {
     Write(Vec<(ObjectId, Write)>),
-    View(&'a View),
+    Create(String),
 }
 
 /// The checkpoints of a case.
 #[derive(Default)]
-struct History<'a> {
+struct History {
     /// All that have been answered, put together.
     image: Option<Image>,
     /// The last one, which may still be under way.
     asked: Option<BoxFuture<'static, Result<Image>>>,
-    since: Vec<Event<'a>>,
+    since: Vec<Event>,
 }
 
-impl History<'_> {
+impl History {
     /// Asks for a checkpoint and does not wait for it.
     async fn checkpoint(&mut self, server: &Server) -> Result<()> {
         self.settle().await?;

@@ -61,7 +61,7 @@ impl fmt::Display for Oid {
     }
 }
 
-/// One table, source, view, materialized view or sink.
+/// One table, source, view, materialized view, sink or index.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub id: ObjectId,
@@ -79,6 +79,13 @@ pub struct Object {
     pub owner: String,
     /// COMMENT ON: 0 is the object itself, n its nth column.
     pub comments: BTreeMap<usize, String>,
+}
+
+impl Object {
+    /// What the constraint of its primary key is called, and the index behind it.
+    pub fn primary_key_name(&self) -> String {
+        format!("{}_pkey", self.name)
+    }
 }
 
 /// What a session's settings were at CREATE: a view keeps meaning what it meant then.
@@ -122,6 +129,12 @@ pub enum ObjectKind {
     Sink {
         connector: ConnectorSpec,
     },
+    /// The rows of a table or view by some of its columns.
+    Index {
+        on: ObjectId,
+        /// Indices of the columns, in order; the index's own columns are these.
+        key: Vec<usize>,
+    },
 }
 
 impl ObjectKind {
@@ -139,6 +152,7 @@ impl ObjectKind {
             ObjectKind::View { .. } => DropKind::View,
             ObjectKind::MaterializedView { .. } => DropKind::MaterializedView,
             ObjectKind::Sink { .. } => DropKind::Sink,
+            ObjectKind::Index { .. } => DropKind::Index,
         }
     }
 
@@ -149,7 +163,8 @@ impl ObjectKind {
             ObjectKind::Source { connector, .. } => Some(connector),
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
-            | ObjectKind::Sink { .. } => None,
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => None,
         }
     }
 
@@ -161,7 +176,8 @@ impl ObjectKind {
             }
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
-            | ObjectKind::Sink { .. } => &[],
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => &[],
         }
     }
 }

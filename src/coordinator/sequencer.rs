@@ -3,38 +3,128 @@
 //! Whatever may be refused (a duplicate key, a NULL in a NOT NULL column) is refused here, so nothing downstream ever is.
 //! A table with a primary key has an overlay: the keys written in epochs that the table has not applied yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::row::{Row, RowConverter, Rows, SortField};
 use arrow_array::{ArrayRef, RecordBatch};
+use hashbrown::HashTable;
 
 use crate::arrangement::live::LiveTable;
+use crate::catalog::ObjectId;
 use crate::change::{ChangeBatch, take_rows};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::hash::hash_columns;
 use crate::types::row_values;
 
-/// What a statement does to a table. The rows deleted were read under the table's lock and are there.
+/// What a statement does to a table: first what is deleted goes, then what is inserted comes. The rows deleted were read under
+/// the table's lock and are there.
 #[derive(Clone, Debug, Default)]
 pub struct Write {
-    pub deletes: Option<RecordBatch>,
-    pub inserts: Option<RecordBatch>,
+    pub deletes: Vec<RecordBatch>,
+    pub inserts: Vec<RecordBatch>,
     /// ON CONFLICT DO NOTHING: rows whose key is taken are left out instead of refused.
     pub skip_conflicts: bool,
 }
 
-/// Keys of one table written lately: the epoch of the last write and whether the key is now taken.
-#[derive(Default)]
+impl Write {
+    /// The rows a client is told of: those inserted, or deleted where none are.
+    pub fn rows(&self) -> usize {
+        let count = |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum();
+        if self.inserts.is_empty() { count(&self.deletes) } else { count(&self.inserts) }
+    }
+}
+
+/// Keys written in one epoch, each once, and whether it is taken now.
+struct KeySet {
+    epoch: Epoch,
+    keys: Rows,
+    taken: Vec<bool>,
+    /// Places in `keys`, by hash.
+    places: HashTable<(u64, u32)>,
+}
+
+impl KeySet {
+    fn new(epoch: Epoch, converter: &RowConverter) -> KeySet {
+        let keys = converter.empty_rows(0, 0);
+        KeySet { epoch, keys, taken: vec![], places: HashTable::new() }
+    }
+
+    fn place(&self, hash: u64, key: Row<'_>) -> Option<usize> {
+        let found =
+            self.places.find(hash, |(h, at)| *h == hash && self.keys.row(*at as usize) == key);
+        found.map(|(_, at)| *at as usize)
+    }
+
+    fn get(&self, hash: u64, key: Row<'_>) -> Option<bool> {
+        self.place(hash, key).map(|at| self.taken[at])
+    }
+
+    fn set(&mut self, hash: u64, key: Row<'_>, taken: bool) {
+        if let Some(at) = self.place(hash, key) {
+            self.taken[at] = taken;
+            return;
+        }
+        let at = self.taken.len() as u32;
+        self.keys.push(key);
+        self.taken.push(taken);
+        self.places.insert_unique(hash, (hash, at), |(hash, _)| *hash);
+    }
+}
+
+/// Keys of a batch with their hashes.
+struct Keys {
+    columns: Vec<ArrayRef>,
+    rows: Rows,
+    hashes: Vec<u64>,
+}
+
+/// Keys of one table written lately, one set an epoch, oldest first.
 struct Overlay {
-    converter: Option<RowConverter>,
-    keys: HashMap<OwnedRow, (Epoch, bool)>,
+    converter: RowConverter,
+    sets: VecDeque<KeySet>,
+}
+
+impl Overlay {
+    fn new(live: &LiveTable) -> Result<Overlay> {
+        let fields = live.key.iter().map(|&k| live.schema.field(k).data_type().clone());
+        let converter = RowConverter::new(fields.map(SortField::new).collect()).map_err(failed)?;
+        Ok(Overlay { converter, sets: VecDeque::new() })
+    }
+
+    fn keys(&self, live: &LiveTable, rows: &RecordBatch) -> Result<Keys> {
+        let columns = key_columns(live, rows);
+        let mut hashes = vec![];
+        hash_columns(&columns, rows.num_rows(), &mut hashes);
+        let rows = self.converter.convert_columns(&columns).map_err(failed)?;
+        Ok(Keys { columns, rows, hashes })
+    }
+
+    /// Whether a key is taken, as far as it was written lately.
+    fn get(&self, hash: u64, key: Row<'_>) -> Option<bool> {
+        self.sets.iter().rev().find_map(|set| set.get(hash, key))
+    }
+
+    /// The set of the epoch that is open.
+    fn open(&mut self, epoch: Epoch) -> &mut KeySet {
+        if self.sets.back().is_none_or(|set| set.epoch != epoch) {
+            self.sets.push_back(KeySet::new(epoch, &self.converter));
+        }
+        self.sets.back_mut().expect("pushed where there was none")
+    }
+
+    /// Forgets what the table has applied.
+    fn forget(&mut self, complete: Epoch) {
+        while self.sets.front().is_some_and(|set| set.epoch <= complete) {
+            self.sets.pop_front();
+        }
+    }
 }
 
 /// The overlays of all tables with a primary key.
 #[derive(Default)]
 pub struct Sequencer {
-    overlays: HashMap<crate::catalog::ObjectId, Overlay>,
+    overlays: HashMap<ObjectId, Overlay>,
 }
 
 impl Sequencer {
@@ -42,110 +132,100 @@ impl Sequencer {
     /// where none are.
     pub fn accept(
         &mut self,
-        table: crate::catalog::ObjectId,
+        table: ObjectId,
         live: &LiveTable,
-        write: Write,
+        mut write: Write,
         epoch: Epoch,
     ) -> Result<(Vec<ChangeBatch>, usize)> {
-        let mut inserts = write.inserts;
-        if let Some(rows) = &inserts {
-            check_not_null(live, rows)?;
-        }
+        write.inserts.iter().try_for_each(|rows| check_not_null(live, rows))?;
         if live.key_is_unique && !live.key.is_empty() {
-            inserts = self.check_keys(
-                table,
-                live,
-                write.deletes.as_ref(),
-                inserts,
-                write.skip_conflicts,
-                epoch,
-            )?;
+            self.check_keys(table, live, &mut write, epoch)?;
         }
-        let deleted = write.deletes.as_ref().map_or(0, RecordBatch::num_rows);
-        let rows = inserts.as_ref().map_or(deleted, RecordBatch::num_rows);
-        let deletes = write.deletes.map(ChangeBatch::deletes);
-        let changes = deletes.into_iter().chain(inserts.map(ChangeBatch::inserts));
+        let rows = write.rows();
+        let deletes = write.deletes.into_iter().map(ChangeBatch::deletes);
+        let changes = deletes.chain(write.inserts.into_iter().map(ChangeBatch::inserts));
         Ok((changes.filter(|c| !c.is_empty()).collect(), rows))
     }
 
     /// Takes back what `accept` noted of a write that is not applied after all.
     pub fn undo(
         &mut self,
-        table: crate::catalog::ObjectId,
+        table: ObjectId,
         live: &LiveTable,
         changes: &[ChangeBatch],
         epoch: Epoch,
     ) -> Result<()> {
         let Some(overlay) = self.overlays.get_mut(&table) else { return Ok(()) };
-        let mut before: HashMap<OwnedRow, bool> = HashMap::new();
         // Deletes come first in a write: a key both deleted and inserted was taken before.
         for change in changes.iter().rev() {
             let taken = change.weights.first().is_some_and(|w| *w < 0);
-            before.extend(overlay.rows(live, change.rows())?.into_iter().map(|key| (key, taken)));
+            let keys = overlay.keys(live, change.rows())?;
+            let set = overlay.open(epoch);
+            for (key, &hash) in keys.rows.iter().zip(&keys.hashes) {
+                set.set(hash, key, taken);
+            }
         }
-        overlay.keys.extend(before.into_iter().map(|(key, taken)| (key, (epoch, taken))));
         Ok(())
     }
 
-    pub fn forget(&mut self, table: crate::catalog::ObjectId) {
+    pub fn forget(&mut self, table: ObjectId) {
         self.overlays.remove(&table);
     }
 
+    /// Finds the keys that are taken: they are refused, or their rows left out of the write.
     fn check_keys(
         &mut self,
-        table: crate::catalog::ObjectId,
+        table: ObjectId,
         live: &LiveTable,
-        deletes: Option<&RecordBatch>,
-        inserts: Option<RecordBatch>,
-        skip: bool,
+        write: &mut Write,
         epoch: Epoch,
-    ) -> Result<Option<RecordBatch>> {
-        let overlay = self.overlays.entry(table).or_default();
-        // First what is applied, then the versions: a key is found in at least one of the two.
-        let complete = live.complete();
-        overlay.keys.retain(|_, (written, _)| *written > complete);
-        let mut accepted: HashMap<OwnedRow, bool> = HashMap::new();
-        if let Some(rows) = deletes {
-            accepted.extend(overlay.rows(live, rows)?.into_iter().map(|key| (key, false)));
+    ) -> Result<()> {
+        if !self.overlays.contains_key(&table) {
+            self.overlays.insert(table, Overlay::new(live)?);
         }
-        let mut kept = inserts.clone();
-        if let Some(rows) = &inserts {
-            let keys = overlay.rows(live, rows)?;
-            let stored = stored_keys(live, rows);
-            let mut fresh = vec![];
-            for (row, key) in keys.into_iter().enumerate() {
-                let taken = accepted.get(&key).copied();
-                let taken = taken.or_else(|| overlay.keys.get(&key).map(|(_, taken)| *taken));
-                if taken.unwrap_or(stored[row]) {
-                    if skip {
-                        continue;
-                    }
+        let overlay = self.overlays.get_mut(&table).expect("inserted where there was none");
+        // First what is applied, then the versions: a key is found in at least one of the two.
+        overlay.forget(live.complete());
+        // What this write does is noted for others only once all of it is accepted.
+        let mut accepted = KeySet::new(epoch, &overlay.converter);
+        for rows in &write.deletes {
+            let keys = overlay.keys(live, rows)?;
+            for (key, &hash) in keys.rows.iter().zip(&keys.hashes) {
+                accepted.set(hash, key, false);
+            }
+        }
+        for rows in &mut write.inserts {
+            let keys = overlay.keys(live, rows)?;
+            let stored = stored_keys(live, &keys);
+            let mut fresh = Vec::with_capacity(rows.num_rows());
+            for (row, (key, &hash)) in keys.rows.iter().zip(&keys.hashes).enumerate() {
+                let taken = accepted.get(hash, key).or_else(|| overlay.get(hash, key));
+                if !taken.unwrap_or(stored[row]) {
+                    accepted.set(hash, key, true);
+                    fresh.push(row as u32);
+                } else if !write.skip_conflicts {
                     return Err(duplicate(live, rows, row));
                 }
-                accepted.insert(key, true);
-                fresh.push(row as u32);
             }
             if fresh.len() < rows.num_rows() {
-                kept = Some(take_rows(rows, &fresh).map_err(|e| Error::internal(e.to_string()))?);
+                *rows = take_rows(rows, &fresh).map_err(failed)?;
             }
         }
-        overlay.keys.extend(accepted.into_iter().map(|(key, taken)| (key, (epoch, taken))));
-        Ok(kept)
+        let open = overlay.open(epoch);
+        if open.taken.is_empty() {
+            *open = accepted;
+            return Ok(());
+        }
+        for &(hash, at) in &accepted.places {
+            let at = at as usize;
+            open.set(hash, accepted.keys.row(at), accepted.taken[at]);
+        }
+        Ok(())
     }
 }
 
-impl Overlay {
-    fn rows(&mut self, live: &LiveTable, rows: &RecordBatch) -> Result<Vec<OwnedRow>> {
-        let failed = |e: arrow_schema::ArrowError| Error::internal(e.to_string());
-        if self.converter.is_none() {
-            let fields =
-                live.key.iter().map(|&k| SortField::new(live.schema.field(k).data_type().clone()));
-            self.converter = Some(RowConverter::new(fields.collect()).map_err(failed)?);
-        }
-        let converter = self.converter.as_ref().expect("made above");
-        let encoded = converter.convert_columns(&key_columns(live, rows)).map_err(failed)?;
-        Ok(encoded.iter().map(|row| row.owned()).collect())
-    }
+fn failed(e: arrow_schema::ArrowError) -> Error {
+    Error::internal(e.to_string())
 }
 
 fn key_columns(live: &LiveTable, rows: &RecordBatch) -> Vec<ArrayRef> {
@@ -154,15 +234,12 @@ fn key_columns(live: &LiveTable, rows: &RecordBatch) -> Vec<ArrayRef> {
 
 /// For each row: does the table have its key, as far as its workers have come? That is the truth for every key that the
 /// overlay does not know: nothing has been written to it since.
-fn stored_keys(live: &LiveTable, rows: &RecordBatch) -> Vec<bool> {
-    let keys = key_columns(live, rows);
-    let mut hashes = vec![];
-    hash_columns(&keys, rows.num_rows(), &mut hashes);
-    let mut stored = vec![false; rows.num_rows()];
+fn stored_keys(live: &LiveTable, keys: &Keys) -> Vec<bool> {
+    let mut stored = vec![false; keys.hashes.len()];
     for version in live.newest() {
         let Some(snapshot) = &version.rows else { continue };
         let mut found = vec![];
-        snapshot.contains_keys(&keys, &hashes, &mut found);
+        snapshot.contains_keys(&keys.columns, &keys.hashes, &mut found);
         stored.iter_mut().zip(found).for_each(|(s, f)| *s |= f);
     }
     stored
@@ -183,7 +260,8 @@ fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize) -> Error {
     }
 }
 
-fn check_not_null(live: &LiveTable, rows: &RecordBatch) -> Result<()> {
+/// Refuses a NULL where the table has none: 23502.
+pub fn check_not_null(live: &LiveTable, rows: &RecordBatch) -> Result<()> {
     for (field, column) in live.schema.fields().iter().zip(rows.columns()) {
         if field.is_nullable() || column.null_count() == 0 {
             continue;

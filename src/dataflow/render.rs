@@ -9,11 +9,13 @@ use timely::dataflow::operators::Input;
 use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, Stream};
 
+use super::command::Arrangements;
 use super::glue::{self, Arranged, Chain, Changes, Context, Route};
 use super::hub::{self, Begin, HubRef, Subscription};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::operators::Operator;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::distinct::Distinct;
 use crate::operators::join::Join;
@@ -35,6 +37,7 @@ pub struct Rendering<'a> {
     pub worker: usize,
     /// Sources whose earlier rows come by a feed of the view's own.
     pub backfill: &'a [ObjectId],
+    pub arrangements: &'a Arrangements,
     pub subscriptions: Vec<(ObjectId, Rc<RefCell<Subscription>>)>,
     pub feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
 }
@@ -92,47 +95,54 @@ impl Rendering<'_> {
                 let (core, route) = (Box::new(core), Route::Key(groups));
                 glue::unary(input, route, &context, "aggregate", core, chain, first)
             }
-            Op::TopN { partition, order, limit, offset } => {
+            Op::TopN { partition, .. }
+            | Op::Ranked { partition, .. }
+            | Op::Window { partition, .. } => {
                 let input = self.render(scope, &node.inputs[0])?;
-                let (partition, order) = (partition.clone(), order.clone());
+                let (name, core) = ordered(node, append_only)?;
                 let route = Route::Key(partition.clone());
-                let core = TopN::new(schema, partition, order, *limit, *offset, append_only)?;
-                glue::unary(input, route, &context, "top_n", Box::new(core), chain, None)
-            }
-            Op::Ranked { partition, order, tie_keys, limit, ties } => {
-                let input = self.render(scope, &node.inputs[0])?;
-                let route = Route::Key(partition.clone());
-                let keys = (order.clone(), tie_keys.clone());
-                let core =
-                    TopN::ranked(schema, partition.clone(), keys, *limit, *ties, append_only)?;
-                glue::unary(input, route, &context, "ranked", Box::new(core), chain, None)
-            }
-            Op::Window { partition, order, tie_keys, calls } => {
-                let input = self.render(scope, &node.inputs[0])?;
-                let route = Route::Key(partition.clone());
-                let (columns, keys) = (node.inputs[0].schema.clone(), (&order[..], &tie_keys[..]));
-                let core = Window::new(columns, partition.clone(), keys, calls.clone(), schema)?;
-                glue::unary(input, route, &context, "window", Box::new(core), chain, None)
+                glue::unary(input, route, &context, name, core, chain, None)
             }
             Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
                 let left = self.arranged(scope, &node.inputs[0], left_keys)?;
                 let right = self.arranged(scope, &node.inputs[1], right_keys)?;
                 let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
                 let keys = [left_keys.clone(), right_keys.clone()];
-                let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
-                glue::join(left, right, core, chain, &context)
+                let mut core =
+                    Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
+                for (side, columns) in [(0, left.2), (1, right.2)] {
+                    if let Some(columns) = columns {
+                        core = core.with_stored_columns(side, columns);
+                    }
+                }
+                glue::join((left.0, left.1), (right.0, right.1), core, chain, &context)
             }
         })
     }
 
+    /// A join's input and what is arranged of it, with the columns that the input's are in there where they are not all.
     fn arranged<'s>(
         &mut self,
         scope: Scope<'s, u64>,
         node: &Node,
         key: &[usize],
-    ) -> Result<(Changes<'s>, Arranged)> {
+    ) -> Result<(Changes<'s>, Arranged, Option<Vec<usize>>)> {
+        let holder = node.looked_up(key).and_then(|wanted| self.arrangements.get(&wanted).copied());
+        if let (Op::Import { columns, .. }, Some(holder)) = (&node.op, holder) {
+            let from = if self.restored { self.as_of.saturating_sub(1) } else { self.as_of };
+            let hold = self.hubs[&holder].borrow_mut().hold(from);
+            let begins = (!self.restored).then_some(self.as_of);
+            let arrangement = self.hubs[&holder].borrow().arrangement();
+            let arrangement = arrangement
+                .ok_or_else(|| Error::internal("an object that keeps no rows cannot be shared"))?;
+            let changes = self.import(scope, holder, columns);
+            let arranged = Arranged::shared(arrangement, hold, begins);
+            return Ok((changes, arranged, Some(columns.clone())));
+        }
         let rows = self.render(scope, node)?;
-        Ok(glue::arrange(rows, node.schema.clone(), key.to_vec(), &self.context, self.as_of))
+        let schema = node.schema.clone();
+        let (rows, own) = glue::arrange(rows, schema, key.to_vec(), &self.context, self.as_of);
+        Ok((rows, own, None))
     }
 
     fn owns_empty_key(&self) -> bool {
@@ -184,5 +194,35 @@ impl Rendering<'_> {
                 }
             },
         )
+    }
+}
+
+/// The core of an operator that keeps the rows of partitions in order.
+fn ordered(node: &Node, append_only: bool) -> Result<(&'static str, Box<dyn Operator>)> {
+    let (input, schema) = (node.inputs[0].schema.clone(), node.schema.clone());
+    match &node.op {
+        Op::TopN { partition, order, limit, offset } => {
+            let (partition, order) = (partition.clone(), order.clone());
+            let core = TopN::new(schema, partition, order, *limit, *offset, append_only)?;
+            Ok(("top_n", Box::new(core)))
+        }
+        Op::Ranked { partition, order, tie_keys, limit, ties } => {
+            let (partition, keys) = (partition.clone(), (order.clone(), tie_keys.clone()));
+            let core = TopN::ranked(schema, partition, keys, *limit, *ties, append_only)?;
+            Ok(("ranked", Box::new(core)))
+        }
+        Op::Window { partition, order, tie_keys, calls } => {
+            let (partition, keys) = (partition.clone(), (&order[..], &tie_keys[..]));
+            let core = Window::new(input, partition, keys, calls.clone(), schema)?;
+            Ok(("window", Box::new(core)))
+        }
+        Op::Import { .. }
+        | Op::Values { .. }
+        | Op::Project { .. }
+        | Op::Filter { .. }
+        | Op::Union
+        | Op::Distinct
+        | Op::Aggregate { .. }
+        | Op::Join { .. } => Err(Error::internal("no operator over ordered partitions")),
     }
 }

@@ -132,6 +132,13 @@ fn keeps_values(call: &AggregateCall, append_only: bool) -> bool {
     }
 }
 
+fn import_name(node: &Node) -> &str {
+    match &node.op {
+        Op::Import { name, .. } => name,
+        _ => "",
+    }
+}
+
 /// What the operator keeps.
 fn state_of(node: &Node) -> Option<String> {
     let append_only = node.inputs.iter().all(|input| input.properties.append_only);
@@ -151,7 +158,26 @@ fn state_of(node: &Node) -> Option<String> {
             };
             Some(what.to_owned())
         }
-        Op::Join { .. } => Some("both inputs".to_owned()),
+        Op::Join { left_keys, right_keys, .. } => {
+            let side = |side: usize, keys: &[usize]| {
+                let input = &node.inputs[side];
+                input.looked_up(keys).map_or_else(
+                    || format!("the {} input", ["left", "right"][side]),
+                    |_| {
+                        format!(
+                            "{} by ({}), shared",
+                            import_name(input),
+                            names(&input.schema, keys)
+                        )
+                    },
+                )
+            };
+            let (left, right) = (side(0, left_keys), side(1, right_keys));
+            Some(match (left.as_str(), right.as_str()) {
+                ("the left input", "the right input") => "both inputs".to_owned(),
+                _ => format!("{left}; {right}"),
+            })
+        }
         Op::Ranked { limit, ties, .. } => Some(match (append_only, ties) {
             (true, Ties::Cut) => format!("at most {limit} rows per partition"),
             (true, Ties::Stay | Ties::Groups) => {

@@ -34,6 +34,8 @@ pub struct ObjectFacts {
     pub name: String,
     pub schema: SchemaRef,
     pub properties: Properties,
+    /// Whether its rows are kept, so that they can be kept by other columns, too.
+    pub stored: bool,
 }
 
 /// An object in a logical plan that is to be lowered: it cannot be scanned, only imported.
@@ -239,7 +241,7 @@ fn table_scan(props: &ExecutionProps, scan: &datafusion::logical_expr::TableScan
     let keys = object.properties.keys.iter();
     let keys = keys.filter_map(|k| k.iter().map(position).collect::<Option<Vec<_>>>()).collect();
     let properties = Properties { append_only: object.properties.append_only, keys };
-    let op = Op::Import { object: object.id, name: object.name, columns };
+    let op = Op::Import { object: object.id, name: object.name, columns, stored: object.stored };
     let mut node = Node { op, inputs: vec![], schema, properties };
     let df_schema = scan.projected_schema.as_ref();
     for predicate in &scan.filters {
@@ -492,10 +494,11 @@ fn join(props: &ExecutionProps, j: &Join) -> Result<Node> {
     let pairs = j.on.iter().map(|(l, r)| if swapped { (r, l) } else { (l, r) });
     let (left_exprs, right_exprs): (Vec<&Expr>, Vec<&Expr>) = pairs.unzip();
     let (left_width, right_width) = (left.schema().fields().len(), right.schema().fields().len());
-    let (left_node, left_keys) =
+    let (left_node, mut left_keys) =
         with_columns(props, lower(props, left)?, &left_exprs, left.schema())?;
-    let (right_node, right_keys) =
+    let (right_node, mut right_keys) =
         with_columns(props, lower(props, right)?, &right_exprs, right.schema())?;
+    order_keys((&left_node, &mut left_keys), (&right_node, &mut right_keys));
     for (l, r) in left_keys.iter().zip(&right_keys) {
         let (l, r) =
             (left_node.schema.field(*l).data_type(), right_node.schema.field(*r).data_type());
@@ -524,6 +527,17 @@ fn join(props: &ExecutionProps, j: &Join) -> Result<Node> {
         },
         arrow_schema(&j.schema),
     )
+}
+
+/// Puts the pairs of keys into the order of the columns of one side's object, which is mostly that of its primary key: joins
+/// that look up the same columns then share an arrangement, whatever order they were written in.
+fn order_keys(left: (&Node, &mut Vec<usize>), right: (&Node, &mut Vec<usize>)) {
+    let by_left = left.0.looked_up(left.1);
+    let Some((_, columns)) = by_left.or_else(|| right.0.looked_up(right.1)) else { return };
+    let mut order: Vec<usize> = (0..columns.len()).collect();
+    order.sort_by_key(|&pair| columns[pair]);
+    *left.1 = order.iter().map(|&pair| left.1[pair]).collect();
+    *right.1 = order.iter().map(|&pair| right.1[pair]).collect();
 }
 
 struct JoinParts {

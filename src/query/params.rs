@@ -3,6 +3,7 @@
 //! Types come from the context while operators are resolved, from INSERT targets, or from the client; what nothing
 //! determines is text, as PostgreSQL has it. Values are substituted as literals before optimization.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef};
@@ -19,12 +20,20 @@ use crate::error::{Error, Result, SqlState};
 ///
 /// A gap (`$2` without `$1`) is 42P18, as PostgreSQL cannot tell the missing one's type.
 pub fn prepare_params(plan: &LogicalPlan, given: &[Option<FieldRef>]) -> Result<Vec<FieldRef>> {
-    let mut found = plan.get_parameter_fields().map_err(from_datafusion)?;
-    for (id, target) in cast_targets(plan)? {
-        found.entry(id).and_modify(|field| *field = field.take().or(Some(target)));
-    }
-    for id in row_counts(plan)? {
-        found.insert(id, Some(Arc::new(Field::new("", DataType::Int64, true))));
+    prepare_params_of(&[plan], given)
+}
+
+/// As [`prepare_params`], for a statement of several plans: the first that types a parameter decides.
+pub fn prepare_params_of(
+    plans: &[&LogicalPlan],
+    given: &[Option<FieldRef>],
+) -> Result<Vec<FieldRef>> {
+    let mut found: HashMap<String, Option<FieldRef>> = HashMap::new();
+    for plan in plans {
+        for (id, field) in parameter_fields(plan)? {
+            let known = found.entry(id).or_insert(None);
+            *known = known.take().or(field);
+        }
     }
     let highest = found.keys().filter_map(|id| number_of(id)).max().unwrap_or(0).max(given.len());
     (1..=highest)
@@ -42,6 +51,17 @@ pub fn prepare_params(plan: &LogicalPlan, given: &[Option<FieldRef>]) -> Result<
             }
         })
         .collect()
+}
+
+fn parameter_fields(plan: &LogicalPlan) -> Result<HashMap<String, Option<FieldRef>>> {
+    let mut found = plan.get_parameter_fields().map_err(from_datafusion)?;
+    for (id, target) in cast_targets(plan)? {
+        found.entry(id).and_modify(|field| *field = field.take().or(Some(target)));
+    }
+    for id in row_counts(plan)? {
+        found.insert(id, Some(Arc::new(Field::new("", DataType::Int64, true))));
+    }
+    Ok(found)
 }
 
 /// What parameters are cast to: `$1::boolean` is a boolean already when it comes.

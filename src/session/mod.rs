@@ -7,6 +7,7 @@
 mod ddl;
 mod dml;
 mod functions;
+mod index;
 mod resolver;
 mod select;
 mod settings;
@@ -22,6 +23,7 @@ use datafusion::scalar::ScalarValue;
 use futures::stream::{BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
+pub use self::dml::{CopyIn, CopyOut};
 use crate::backends::Backend;
 use crate::catalog::ObjectId;
 use crate::coordinator::Write;
@@ -81,6 +83,10 @@ pub enum Outcome {
         batches: BoxStream<'static, Result<RecordBatch>>,
         tag: &'static str,
     },
+    /// The client is to send data, for [`Session::copy_data`] and [`Session::copy_done`].
+    CopyIn(Box<CopyIn>),
+    /// The client gets data instead of rows.
+    CopyOut(Box<CopyOut>),
     /// The whole command tag, such as "INSERT 0 3" or "CREATE TABLE".
     Command { tag: String },
     /// An empty query string.
@@ -213,9 +219,9 @@ impl Session {
         self.check_transaction(statement)?;
         Ok(match statement {
             Statement::Query(query) => self.describe_query(query, param_types)?,
-            Statement::Insert(insert) => (self.insert_params(insert, param_types)?, None),
-            Statement::Update(update) => (self.update_params(update, param_types)?, None),
-            Statement::Delete(delete) => (self.delete_params(delete, param_types)?, None),
+            Statement::Insert(insert) => self.describe_insert(insert, param_types)?,
+            Statement::Update(update) => self.describe_update(update, param_types)?,
+            Statement::Delete(delete) => self.describe_delete(delete, param_types)?,
             Statement::Show(show) => (vec![], Some(show::columns(show))),
             Statement::Explain(_) => (vec![], Some(vec![show::text_field("QUERY PLAN")])),
             _ => (vec![], None),
@@ -273,12 +279,14 @@ impl Session {
             Statement::Update(update) => self.update(update, prepared, params, cancel).await,
             Statement::Delete(delete) => self.delete(delete, prepared, params, cancel).await,
             Statement::Truncate(truncate) => self.truncate(truncate, cancel).await,
+            Statement::Copy(copy) => self.copy(copy, cancel).await,
             Statement::CreateTable(table) => self.create_table(table, statement, cancel).await,
             Statement::CreateSource(source) => self.create_source(source, statement, cancel).await,
             Statement::CreateView(view) => self.create_view(view, statement).await,
             Statement::CreateMaterializedView(view) => {
                 self.create_materialized_view(view, statement, cancel).await
             }
+            Statement::CreateIndex(index) => self.create_index(index, statement, cancel).await,
             Statement::CreateSchema { name, if_not_exists } => {
                 self.create_schema(name, *if_not_exists).await
             }
@@ -319,8 +327,7 @@ impl Session {
             | Statement::Execute { .. }
             | Statement::Declare { .. }
             | Statement::Fetch(_)
-            | Statement::Close { .. }
-            | Statement::Copy(_) => Err(unsupported(&prepared.parsed.sql)),
+            | Statement::Close { .. } => Err(unsupported(&prepared.parsed.sql)),
         }
     }
 

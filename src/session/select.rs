@@ -19,6 +19,7 @@ use crate::catalog::ObjectId;
 use crate::change::batch_of;
 use crate::error::{Error, Result};
 use crate::memory::{self, Holder, Reservation};
+use crate::query::at_hand::AtHand;
 use crate::query::errors::{canceled, from_arrow, from_datafusion};
 use crate::query::execute::RowStream;
 use crate::query::live_scan::ReadAt;
@@ -57,8 +58,19 @@ impl Session {
         query: &ast::Query,
         params: &[Option<FieldRef>],
     ) -> Result<Planned> {
+        self.plan_over(query, params, AtHand::default())
+    }
+
+    /// As [`Self::plan_batch`], for a query that also reads rows the statement has at hand, to be filled in later.
+    pub(super) fn plan_over(
+        &self,
+        query: &ast::Query,
+        params: &[Option<FieldRef>],
+        at_hand: AtHand,
+    ) -> Result<Planned> {
         let (query, names) = self.prepared_query(query);
         let mut resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        resolver.at_hand = at_hand;
         resolver.backend_pid = self.backend.as_ref().map_or(0, |backend| backend.pid);
         let plan = self.engine.plan(&query, &resolver, params)?;
         let planned: Vec<String> = output_fields(&plan).iter().map(|f| f.name().clone()).collect();
@@ -184,7 +196,7 @@ impl Session {
 }
 
 /// A client that was told one set of columns must not get another, because a table was dropped and made anew.
-fn check_types(prepared: &Prepared, columns: &[FieldRef]) -> Result<()> {
+pub(super) fn check_types(prepared: &Prepared, columns: &[FieldRef]) -> Result<()> {
     let Some(told) = &prepared.columns else { return Ok(()) };
     let same = |(a, b): (&FieldRef, &FieldRef)| pg_type_of(a).oid == pg_type_of(b).oid;
     if told.len() == columns.len() && told.iter().zip(columns).all(same) {
@@ -212,7 +224,7 @@ pub fn named(fields: &Fields, names: &[String]) -> Vec<FieldRef> {
     fields.iter().zip(names).map(rename).collect()
 }
 
-fn result_fields(plan: &LogicalPlan, names: &[String]) -> Vec<FieldRef> {
+pub(super) fn result_fields(plan: &LogicalPlan, names: &[String]) -> Vec<FieldRef> {
     let fields: Fields = output_fields(plan).into();
     named(&fields, names)
 }

@@ -1,14 +1,17 @@
 //! SQL text to statements: our own statements around sqlparser's, and the names PostgreSQL gives to things.
 //!
-//! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`] and
+//! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`index`],
+//! [`copy`] and
 //! [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL.
 //! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`canonical`] writes a statement back for
 //! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
 
 mod canonical;
+mod copy;
 mod create;
 mod cursor;
 mod dialect;
+mod index;
 mod lexer;
 mod names;
 mod position;
@@ -26,6 +29,7 @@ use sqlparser::ast;
 use crate::error::{Error, Result};
 
 pub use canonical::{RedactedOptions, create_sql, quote_identifier, quote_literal};
+pub use copy::{Copy, CopyColumns, CopyFormat, CopyHeader, CopyOptions, CopySubject};
 pub use names::{
     OutputName, UNIQUE_MARK, expand_names, expr_name, item_names, name_derived_columns,
     output_names, type_name,

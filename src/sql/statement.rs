@@ -7,6 +7,7 @@ use std::fmt;
 
 use sqlparser::ast;
 
+use super::copy::Copy;
 use crate::error::{Error, Result};
 use crate::sql::{fold_identifier, quote_identifier};
 
@@ -23,6 +24,7 @@ pub enum Statement {
     CreateView(Box<CreateView>),
     CreateMaterializedView(Box<CreateMaterializedView>),
     CreateSink(Box<CreateSink>),
+    CreateIndex(Box<CreateIndex>),
     CreateSchema {
         name: String,
         if_not_exists: bool,
@@ -272,6 +274,15 @@ pub struct CreateMaterializedView {
     pub emit_on_window_close: bool,
 }
 
+/// CREATE INDEX [name] ON table (columns).
+#[derive(Clone, Debug)]
+pub struct CreateIndex {
+    pub name: Option<ObjectName>,
+    pub if_not_exists: bool,
+    pub table: ObjectName,
+    pub columns: Vec<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct CreateSink {
     pub name: ObjectName,
@@ -438,14 +449,4 @@ pub enum FetchDirection {
     Last,
     Absolute(i64),
     Relative(i64),
-}
-
-#[derive(Clone, Debug)]
-pub struct Copy {
-    pub source: ast::CopySource,
-    /// COPY ... TO; otherwise FROM.
-    pub to: bool,
-    pub target: ast::CopyTarget,
-    pub options: Vec<ast::CopyOption>,
-    pub legacy_options: Vec<ast::CopyLegacyOption>,
 }

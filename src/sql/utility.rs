@@ -42,6 +42,9 @@ impl Cursor {
         {
             return Ok(statement);
         }
+        if self.eat(&["COPY"]) {
+            return Ok(Statement::Copy(Box::new(self.copy()?)));
+        }
         match self.eat_one(&["FLUSH", "WAIT", "UNLISTEN"]) {
             Some("FLUSH") => return Ok(Statement::Flush),
             Some("WAIT") => return Ok(Statement::Wait),
@@ -75,9 +78,6 @@ impl Cursor {
             | ast::Statement::AlterIndex { .. }
             | ast::Statement::AlterView { .. }) => Statement::Alter(Box::new(statement)),
             statement @ ast::Statement::Comment { .. } => Statement::Comment(Box::new(statement)),
-            ast::Statement::Copy { source, to, target, options, legacy_options, values: _ } => {
-                Statement::Copy(Box::new(Copy { source, to, target, options, legacy_options }))
-            }
             _ => return Err(unsupported_statement(&words).into()),
         })
     }

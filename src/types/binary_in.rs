@@ -1,11 +1,15 @@
-//! Parameters in PostgreSQL's binary formats.
+//! Values in PostgreSQL's binary formats: parameters, and columns of a binary COPY.
 //!
 //! The bytes come from outside: every length is checked before it is believed, and what does not fit is 22P03.
 
 use std::sync::Arc;
 
-use arrow_array::types::IntervalMonthDayNanoType;
-use arrow_array::{Array, ArrayRef, ListArray, new_empty_array};
+use arrow_array::builder::StringBuilder;
+use arrow_array::types::{Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, BinaryArray, ListArray, PrimitiveArray, new_empty_array,
+    new_null_array,
+};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use bytes::Buf;
@@ -16,6 +20,8 @@ use super::column::canonical_type;
 use super::json::{jsonb_of_text, validate_json};
 use super::numeric::{parse_decimal, parse_wide_decimal, text_of_binary_numeric};
 use super::pg_type::{PgType, pg_type_of, retyped, type_marker};
+use super::style::TextStyle;
+use super::text_in::cast_from_text;
 use crate::error::{Error, Result, SqlState};
 
 /// An array element takes at least its length word, which bounds the count before anything is allocated.
@@ -39,6 +45,80 @@ pub fn parse_binary(bytes: &[u8], field: &Field) -> Result<ScalarValue> {
     value
         .cast_to(target)
         .map_err(|e| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, e.to_string()))
+}
+
+/// Reads a column; NULL stays NULL. Rows that cannot be read are NULL and have their error in the list, in row order.
+pub fn column_from_binary(values: &BinaryArray, field: &Field) -> (ArrayRef, Vec<(usize, Error)>) {
+    match field.data_type() {
+        DataType::Int16 => numbers::<Int16Type, 2>(values, i16::from_be_bytes),
+        DataType::Int32 => numbers::<Int32Type, 4>(values, i32::from_be_bytes),
+        DataType::Int64 if pg_type_of(field).size == 8 => {
+            numbers::<Int64Type, 8>(values, i64::from_be_bytes)
+        }
+        DataType::Utf8 => strings(values, field),
+        _ => scalars(values, field),
+    }
+}
+
+fn numbers<T: ArrowPrimitiveType, const N: usize>(
+    values: &BinaryArray,
+    read: impl Fn([u8; N]) -> T::Native,
+) -> (ArrayRef, Vec<(usize, Error)>) {
+    let mut errors = vec![];
+    let numbers = values.iter().enumerate().map(|(row, bytes)| match fixed::<N>(bytes?) {
+        Ok(bytes) => Some(read(bytes)),
+        Err(error) => {
+            errors.push((row, error));
+            None
+        }
+    });
+    let numbers: PrimitiveArray<T> = numbers.collect();
+    (Arc::new(numbers), errors)
+}
+
+/// Text, whose length and form are checked as where it is written out.
+fn strings(values: &BinaryArray, field: &Field) -> (ArrayRef, Vec<(usize, Error)>) {
+    let mut errors = vec![];
+    let mut builder = StringBuilder::with_capacity(values.len(), values.value_data().len());
+    for (row, bytes) in values.iter().enumerate() {
+        match bytes.map(|bytes| read_string(bytes, field)).transpose() {
+            Ok(text) => builder.append_option(text),
+            Err(error) => {
+                errors.push((row, error));
+                builder.append_null();
+            }
+        }
+    }
+    let (array, misfits) = cast_from_text(&builder.finish(), field, &TextStyle::default());
+    errors.extend(misfits);
+    errors.sort_by_key(|(row, _)| *row);
+    (array, errors)
+}
+
+/// The types that are rare in bulk, a value at a time.
+fn scalars(values: &BinaryArray, field: &Field) -> (ArrayRef, Vec<(usize, Error)>) {
+    let mut errors = vec![];
+    let null = new_null_array(field.data_type(), values.len());
+    let Ok(missing) = ScalarValue::try_from(field.data_type()) else { return (null, errors) };
+    let scalars = values.iter().enumerate().map(|(row, bytes)| {
+        bytes.map_or_else(
+            || missing.clone(),
+            |bytes| {
+                parse_binary(bytes, field).unwrap_or_else(|error| {
+                    errors.push((row, error));
+                    missing.clone()
+                })
+            },
+        )
+    });
+    let scalars: Vec<ScalarValue> = scalars.collect();
+    match scalars.is_empty() {
+        true => (null, errors),
+        false => match ScalarValue::iter_to_array(scalars) {
+            Ok(array) => (array, errors),
+            Err(error) => (null, vec![(0, Error::internal(error.to_string()))]),
+        },
+    }
 }
 
 fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N]> {

@@ -23,7 +23,7 @@ mod style;
 mod text_in;
 mod text_out;
 
-pub use binary_in::{parse_binary, utf8_text};
+pub use binary_in::{column_from_binary, parse_binary, utf8_text};
 pub use calendar::{civil_of_days, days_in_month, days_of_civil};
 pub use column::ColumnWriter;
 pub use date_order::{DateOrder, depends_on_order};

@@ -3,6 +3,7 @@
 use arrow_schema::FieldRef;
 use bytes::BytesMut;
 use pgwire::error::PgWireError;
+use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use pgwire::messages::data::{FieldDescription, NoData, ParameterDescription, RowDescription};
 use pgwire::messages::extendedquery::{
     BindComplete, CloseComplete, ParseComplete, PortalSuspended,
@@ -95,6 +96,27 @@ pub fn put_empty_query(out: &mut BytesMut) {
     put(Backend::EmptyQueryResponse(EmptyQueryResponse::new()), out);
 }
 
+pub fn put_copy_in(binary: bool, columns: usize, out: &mut BytesMut) {
+    let (format, formats) = copy_formats(binary, columns);
+    let response = CopyInResponse::new(format, columns as i16, formats);
+    put(Backend::CopyInResponse(response), out);
+}
+
+pub fn put_copy_out(binary: bool, columns: usize, out: &mut BytesMut) {
+    let (format, formats) = copy_formats(binary, columns);
+    let response = CopyOutResponse::new(format, columns as i16, formats);
+    put(Backend::CopyOutResponse(response), out);
+}
+
+/// The format as a whole and of each column.
+fn copy_formats(binary: bool, columns: usize) -> (i8, Vec<i16>) {
+    (i8::from(binary), vec![i16::from(binary); columns])
+}
+
+pub fn put_copy_done(out: &mut BytesMut) {
+    put(Backend::CopyDone(CopyDone::new()), out);
+}
+
 pub fn put_parse_complete(out: &mut BytesMut) {
     put(Backend::ParseComplete(ParseComplete::new()), out);
 }
@@ -160,7 +182,8 @@ fn fields_of(error: &Error, severity: &str) -> Vec<(u8, String)> {
         (b'M', clean(&error.message)),
     ];
     let position = error.position.map(|p| p.to_string());
-    let optional = [(b'D', &error.detail), (b'H', &error.hint), (b'P', &position)];
+    let optional =
+        [(b'D', &error.detail), (b'H', &error.hint), (b'P', &position), (b'W', &error.context)];
     for (code, text) in optional {
         if let Some(text) = text {
             fields.push((code, clean(text)));

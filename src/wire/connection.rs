@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Meter;
 use super::backend::{self, Severity};
+use super::copy::{copy_in, copy_out};
 use super::frontend::{self, Bind, Message, Target};
 use super::portal::{Portal, PortalState, Rows, Statement};
 use super::rows::BatchRows;
@@ -35,7 +36,7 @@ const PORTALS_MAX: usize = 1_000;
 const UNTYPED_OIDS: [u32; 2] = [0, 705];
 
 /// Why the normal course stopped.
-enum Failure {
+pub(super) enum Failure {
     /// The client hears of it and goes on.
     Statement(Error),
     /// The client hears of it and the connection ends.
@@ -56,7 +57,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-type Flow<T> = Result<T, Failure>;
+pub(super) type Flow<T> = Result<T, Failure>;
 
 /// How far the rows of a result went.
 enum Sent {
@@ -162,7 +163,10 @@ impl Connection {
                 self.report(Error::unsupported("function call messages are not supported")).await?;
                 return self.ready().await;
             }
-            Message::Copy | Message::Terminate => Ok(()),
+            Message::CopyData(_)
+            | Message::CopyDone
+            | Message::CopyFail { .. }
+            | Message::Terminate => Ok(()),
         };
         match done {
             Err(Failure::Statement(error)) => self.fail_extended(error).await,
@@ -293,12 +297,13 @@ impl Connection {
         }
         let outcome = start(&mut self.socket, &mut self.session, &prepared, vec![], cancel).await?;
         self.put_notices();
-        match outcome {
+        match self.copied(outcome, cancel).await? {
             Outcome::Empty => backend::put_empty_query(&mut self.socket.output),
             Outcome::Command { tag } => {
                 self.forget_statements(&prepared.parsed.statement)?;
                 backend::put_command_complete(&tag, &mut self.socket.output)
             }
+            Outcome::CopyIn(_) | Outcome::CopyOut(_) => {}
             Outcome::Rows { columns, batches, tag } => {
                 backend::put_row_description(&columns, &[], &mut self.socket.output);
                 let mut rows = Rows { columns, batches, tag, batch: None, cancel: cancel.clone() };
@@ -313,6 +318,23 @@ impl Connection {
         }
         self.drop_portals_of_ended_transaction();
         Ok(())
+    }
+
+    /// Copies where that is what a statement has come to, until it has come to its tag.
+    async fn copied(&mut self, outcome: Outcome, cancel: &CancellationToken) -> Flow<Outcome> {
+        match outcome {
+            Outcome::CopyIn(copy) => {
+                let done = copy_in(&mut self.socket, &mut self.session, *copy, cancel).await?;
+                self.put_notices();
+                Ok(done)
+            }
+            Outcome::CopyOut(copy) => {
+                let style = self.session.text_style();
+                let rows = copy_out(&mut self.socket, *copy, &style, cancel).await?;
+                Ok(Outcome::Command { tag: format!("COPY {rows}") })
+            }
+            Outcome::Rows { .. } | Outcome::Command { .. } | Outcome::Empty => Ok(outcome),
+        }
     }
 
     async fn parse(&mut self, name: String, sql: &str, param_oids: &[u32]) -> Flow<()> {
@@ -435,10 +457,11 @@ impl Connection {
                 let outcome =
                     start(&mut self.socket, &mut self.session, &prepared, params, &cancel).await?;
                 self.put_notices();
-                match outcome {
+                match self.copied(outcome, &cancel).await? {
                     Outcome::Rows { columns, batches, tag } => {
                         Rows { columns, batches, tag, batch: None, cancel }
                     }
+                    Outcome::CopyIn(_) | Outcome::CopyOut(_) => return Ok(()),
                     Outcome::Command { tag } => {
                         self.forget_statements(&prepared.parsed.statement)?;
                         backend::put_command_complete(&tag, &mut self.socket.output);
@@ -491,7 +514,7 @@ fn shutting_down() -> Error {
     Error::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }
 
-fn canceled() -> Error {
+pub(super) fn canceled() -> Error {
     Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")
 }
 
@@ -513,7 +536,7 @@ fn param_type(number: usize, oid: u32) -> Result<Option<arrow_schema::FieldRef>>
 }
 
 /// Runs `work` while watching the socket: when the client goes away, `cancel` fires and the work is dropped.
-async fn watch<T>(
+pub(super) async fn watch<T>(
     socket: &mut Socket,
     cancel: &CancellationToken,
     work: impl Future<Output = T>,

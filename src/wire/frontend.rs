@@ -36,8 +36,12 @@ pub enum Message {
     Flush,
     Sync,
     Terminate,
-    /// CopyData, CopyDone and CopyFail, which PostgreSQL skips outside of a COPY: they may follow one that failed.
-    Copy,
+    /// Data of a COPY. Outside of one it is skipped, with CopyDone and CopyFail: they may follow one that failed.
+    CopyData(Bytes),
+    CopyDone,
+    CopyFail {
+        reason: String,
+    },
     /// The function call of old clients.
     FunctionCall,
 }
@@ -86,7 +90,9 @@ pub fn decode(frame: Frame) -> Result<Message> {
         b'H' => Message::Flush,
         b'S' => Message::Sync,
         b'X' => Message::Terminate,
-        b'd' | b'c' | b'f' => return Ok(Message::Copy),
+        b'd' => return Ok(Message::CopyData(body.rest)),
+        b'c' => Message::CopyDone,
+        b'f' => Message::CopyFail { reason: body.text()? },
         b'F' => return Ok(Message::FunctionCall),
         _ => return Err(malformed()),
     };

@@ -2,7 +2,7 @@
 //!
 //! One task a connection: [`startup`] negotiates, [`connection`] runs the loop of queries over a
 //! [`crate::session::Session`], [`frontend`] decodes what clients send, [`backend`] and [`rows`] encode what they get,
-//! [`socket`] holds the bounded buffers in between; [`crate::backends`] finds a running statement by its key.
+//! [`mod@copy`] moves COPY's data, [`socket`] holds the bounded buffers in between; [`crate::backends`] finds a running statement by its key.
 //!
 //! pgwire's message structs encode what we send; its handlers are not used, since they flush only at the end and
 //! cannot cancel, nor its decoders past the startup, since they trust the lengths inside a message. The wire sees neither plans nor
@@ -11,6 +11,7 @@
 
 mod backend;
 mod connection;
+mod copy;
 mod frontend;
 mod portal;
 mod rows;

@@ -9,7 +9,7 @@ use super::SystemContext;
 use super::cells::{Cell, Row, row};
 use super::columns;
 use super::relations::{
-    self, default_of, definition, is_not_null, primary_key_name, relations as objects, type_words,
+    self, default_of, definition, is_not_null, relations as objects, type_words,
 };
 use crate::catalog::object::{Object, ObjectKind};
 use crate::catalog::{DATABASE, OWNER};
@@ -44,6 +44,7 @@ fn table_type(object: &Object) -> &'static str {
         ObjectKind::View { .. } => "VIEW",
         ObjectKind::MaterializedView { .. } => "MATERIALIZED VIEW",
         ObjectKind::Sink { .. } => "SINK",
+        ObjectKind::Index { .. } => "INDEX",
     }
 }
 
@@ -147,7 +148,7 @@ fn view(object: &Object) -> Row {
 
 fn constraint(object: &Object) -> Row {
     row! {
-        constraint_catalog: DATABASE, constraint_schema: &object.schema, constraint_name: primary_key_name(object),
+        constraint_catalog: DATABASE, constraint_schema: &object.schema, constraint_name: object.primary_key_name(),
         table_catalog: DATABASE, table_schema: &object.schema, table_name: &object.name, constraint_type: "PRIMARY KEY",
         is_deferrable: "NO", initially_deferred: "NO", enforced: "YES",
     }
@@ -159,7 +160,7 @@ fn key_columns(context: &SystemContext, with_position: bool) -> Vec<Row> {
         for (i, key) in object.kind.primary_key().iter().enumerate() {
             let mut row: Row = row! {
                 constraint_catalog: DATABASE, constraint_schema: &object.schema, table_catalog: DATABASE,
-                constraint_name: primary_key_name(object), table_schema: &object.schema, table_name: &object.name,
+                constraint_name: object.primary_key_name(), table_schema: &object.schema, table_name: &object.name,
                 column_name: object.columns.field(*key).name(),
             };
             if with_position {

@@ -1,0 +1,381 @@
+//! ON CONFLICT: what becomes of proposed rows whose key is stored already.
+//!
+//! DO NOTHING without RETURNING is left to the sequencer, which alone can judge it while others insert. Everything else
+//! holds the table alone, finds the stored rows by key in one probe, and computes for all of them at once: DO UPDATE's
+//! expressions see the stored row under the table's name and the proposed one as `excluded`. No stored row is changed
+//! twice by one statement (21000).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::row::{RowConverter, Rows, SortField};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
+use datafusion::logical_expr::Expr;
+use datafusion::scalar::ScalarValue;
+use sqlparser::ast;
+use tokio_util::sync::CancellationToken;
+
+use super::assignments::Assigned;
+use super::{Target, Types, note_placeholder, project};
+use crate::arrangement::live::LiveTable;
+use crate::catalog::Object;
+use crate::change::{batch_of, take_rows};
+use crate::coordinator::Write;
+use crate::error::{Error, Result, SqlState};
+use crate::hash::hash_columns;
+use crate::memory;
+use crate::query::at_hand::AtHand;
+use crate::query::errors::{canceled, from_arrow};
+use crate::query::{assign, assignable_column};
+use crate::session::select::{Planned, nullable};
+use crate::session::{Prepared, Session};
+use crate::sql::fold_identifier;
+
+/// The relation beside the stored and the proposed row: the proposal's place in the statement.
+const PLACE: &str = "#place";
+
+/// What a statement says of rows whose key is taken.
+pub(super) enum Conflict {
+    Refuse,
+    Skip,
+    Update(Box<DoUpdate>),
+}
+
+pub(super) struct DoUpdate {
+    assigned: Assigned,
+    /// Place and new values of the pairs that satisfy WHERE.
+    query: ast::Query,
+    at_hand: AtHand,
+}
+
+impl Conflict {
+    /// Whether the statement has to know the stored rows before it writes.
+    pub fn reads_stored_rows(&self, returns: bool) -> bool {
+        match self {
+            Conflict::Refuse => false,
+            Conflict::Skip => returns,
+            Conflict::Update(_) => true,
+        }
+    }
+
+    pub fn query(&self) -> Option<&ast::Query> {
+        match self {
+            Conflict::Refuse | Conflict::Skip => None,
+            Conflict::Update(update) => Some(&update.query),
+        }
+    }
+
+    /// Parameters that stand alone in DO UPDATE SET have their column's type.
+    pub fn note_placeholders(&self, table: &Object, known: &mut Vec<Option<FieldRef>>) {
+        let Conflict::Update(update) = self else { return };
+        for (column, value) in &update.assigned {
+            note_placeholder(value, table.columns.field(*column), known);
+        }
+    }
+}
+
+/// What is stored under the keys of proposed rows.
+struct Stored {
+    /// Places of proposals whose key is stored, ascending.
+    places: Vec<u32>,
+    /// The stored row of each.
+    rows: RecordBatch,
+}
+
+/// What becomes of conflicting proposals.
+struct Updated {
+    /// Places of those whose stored row changes, ascending.
+    places: Vec<u32>,
+    old: RecordBatch,
+    new: RecordBatch,
+}
+
+impl Session {
+    /// What an INSERT says about conflicts; 42P10 where it names no key of the table.
+    pub(super) fn conflict(&self, insert: &ast::Insert, target: &Target) -> Result<Conflict> {
+        let conflict = match &insert.on {
+            None => return Ok(Conflict::Refuse),
+            Some(ast::OnInsert::OnConflict(conflict)) => conflict,
+            Some(_) => return Err(Error::syntax("syntax error at or near \"DUPLICATE\"")),
+        };
+        check_target(conflict.conflict_target.as_ref(), &target.table)?;
+        let update = match &conflict.action {
+            ast::OnConflictAction::DoNothing => return Ok(Conflict::Skip),
+            ast::OnConflictAction::DoUpdate(update) => update,
+        };
+        if conflict.conflict_target.is_none() {
+            let message =
+                "ON CONFLICT DO UPDATE requires inference specification or constraint name";
+            return Err(Error::syntax(message).with_hint("For example, ON CONFLICT (column_name)."));
+        }
+        let assigned = self.assigned(target, &update.assignments)?;
+        let columns = nullable(&target.table.columns);
+        let place = Schema::new(vec![Field::new(PLACE, DataType::Int64, false)]);
+        let at_hand = AtHand::new(vec![
+            (target.name.clone(), columns.clone()),
+            ("excluded".to_owned(), columns),
+            (PLACE.to_owned(), Arc::new(place)),
+        ]);
+        let place = vec![ast::Ident::with_quote('"', PLACE), ast::Ident::with_quote('"', PLACE)];
+        let mut items = vec![ast::SelectItem::UnnamedExpr(ast::Expr::CompoundIdentifier(place))];
+        items.extend(assigned.iter().enumerate().map(|(i, (_, value))| {
+            let alias = ast::Ident::with_quote('"', format!("#{i}"));
+            ast::SelectItem::ExprWithAlias { expr: value.clone(), alias }
+        }));
+        let query = at_hand.query(items, update.selection.clone())?;
+        Ok(Conflict::Update(Box::new(DoUpdate { assigned, query, at_hand })))
+    }
+
+    /// Plans DO UPDATE's expressions over rows that are not there yet.
+    pub(super) fn plan_conflict(
+        &self,
+        target: &Target,
+        conflict: &Conflict,
+        types: &Types,
+    ) -> Result<Option<Planned>> {
+        let Conflict::Update(update) = conflict else { return Ok(None) };
+        let mut planned = self.plan_over(&update.query, types, update.at_hand.clone())?;
+        let schema = planned.plan.schema().clone();
+        let mut exprs = vec![Expr::Column(schema.columns()[0].clone()).alias("#place")];
+        for (i, (column, _)) in update.assigned.iter().enumerate() {
+            let value = assignable_column(&planned.plan, i + 1);
+            let value = assign(value, &schema, target.table.columns.field(*column))?;
+            exprs.push(value.alias(format!("#new{i}")));
+        }
+        planned.plan = project(planned.plan, exprs)?;
+        Ok(Some(planned))
+    }
+
+    /// Decides about every proposal while the table is held alone: the write, and the rows written in the order in which they
+    /// were proposed.
+    pub(super) async fn resolve_conflicts(
+        &self,
+        target: &Target,
+        conflict: Conflict,
+        rows: RecordBatch,
+        prepared: &Prepared,
+        params: &[ScalarValue],
+        cancel: &CancellationToken,
+    ) -> Result<(Write, RecordBatch)> {
+        let live = self.server.coordinator.live(target.table.id).ok_or_else(|| {
+            Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
+        })?;
+        crate::coordinator::sequencer::check_not_null(&live, &rows)?;
+        if live.key.is_empty() {
+            let inserts = vec![rows.clone()];
+            return Ok((Write { inserts, ..Write::default() }, rows));
+        }
+        let stored = self.stored_rows(&live, &rows, cancel).await?;
+        let updated = match &conflict {
+            Conflict::Update(_) => {
+                self.updated(target, &conflict, &rows, &stored, prepared, params, cancel).await?
+            }
+            Conflict::Refuse | Conflict::Skip => Updated {
+                places: vec![],
+                old: stored.rows.slice(0, 0),
+                new: stored.rows.slice(0, 0),
+            },
+        };
+        let keys = keys_of(&live, &rows)?;
+        let fresh = match conflict {
+            Conflict::Update(_) => fresh_once(&keys, &stored.places, &updated.places)?,
+            Conflict::Refuse | Conflict::Skip => first_fresh(&keys, &stored.places),
+        };
+        let written = in_order(&rows, &fresh, &updated)?;
+        let fresh = take_rows(&rows, &fresh).map_err(from_arrow)?;
+        let write = Write {
+            deletes: vec![updated.old],
+            inserts: vec![fresh, updated.new],
+            skip_conflicts: false,
+        };
+        Ok((write, written))
+    }
+
+    /// The stored rows under the proposals' keys, as of everything acknowledged so far.
+    async fn stored_rows(
+        &self,
+        live: &Arc<LiveTable>,
+        rows: &RecordBatch,
+        cancel: &CancellationToken,
+    ) -> Result<Stored> {
+        let pin = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled()),
+            pin = self.server.coordinator.pin(std::slice::from_ref(live)) => pin?,
+        };
+        let keys: Vec<ArrayRef> = live.key.iter().map(|&k| rows.column(k).clone()).collect();
+        let mut hashes = vec![];
+        hash_columns(&keys, rows.num_rows(), &mut hashes);
+        let schema = nullable(&live.schema);
+        let mut places: Vec<u32> = vec![];
+        let mut parts = vec![];
+        for version in live.versions(pin.epoch) {
+            let Some(snapshot) = version.rows else { continue };
+            let (mut probes, mut found) = (vec![], vec![]);
+            snapshot.probe(&keys, &hashes, &mut probes, &mut found);
+            let columns = snapshot.gather(&found)?;
+            parts.push(batch_of(schema.clone(), columns, found.len()).map_err(from_arrow)?);
+            places.extend(probes);
+        }
+        let rows = arrow_select::concat::concat_batches(&schema, &parts).map_err(from_arrow)?;
+        let mut order: Vec<u32> = (0..places.len() as u32).collect();
+        order.sort_unstable_by_key(|&i| places[i as usize]);
+        let rows = take_rows(&rows, &order).map_err(from_arrow)?;
+        let places = order.iter().map(|&i| places[i as usize]).collect();
+        Ok(Stored { places, rows })
+    }
+
+    /// Computes DO UPDATE for all conflicting proposals.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a statement's parts, which belong to no one thing"
+    )]
+    async fn updated(
+        &self,
+        target: &Target,
+        conflict: &Conflict,
+        rows: &RecordBatch,
+        stored: &Stored,
+        prepared: &Prepared,
+        params: &[ScalarValue],
+        cancel: &CancellationToken,
+    ) -> Result<Updated> {
+        let types: Vec<Option<FieldRef>> = prepared.params.iter().cloned().map(Some).collect();
+        let (Some(mut planned), Conflict::Update(update)) =
+            (self.plan_conflict(target, conflict, &types)?, conflict)
+        else {
+            return Err(Error::internal("there is nothing to update"));
+        };
+        let proposed = take_rows(rows, &stored.places).map_err(from_arrow)?;
+        let numbers = Int64Array::from_iter_values(0..stored.places.len() as i64);
+        let mut columns = stored.rows.columns().to_vec();
+        columns.extend_from_slice(proposed.columns());
+        columns.push(Arc::new(numbers));
+        planned.plan = update.at_hand.fill(planned.plan, &[side_by_side(columns)?])?;
+        let (batches, _held) =
+            self.collect(planned, params.to_vec(), memory::Purpose::Write, cancel).await?;
+        let Some(first) = batches.first() else {
+            let none = stored.rows.slice(0, 0);
+            return Ok(Updated { places: vec![], old: none.clone(), new: none });
+        };
+        let result = arrow_select::concat::concat_batches(&first.schema(), &batches);
+        let result = result.map_err(from_arrow)?;
+        let mut order: Vec<u32> = (0..result.num_rows() as u32).collect();
+        let places = result.column(0).as_primitive::<Int64Type>().values().clone();
+        order.sort_unstable_by_key(|&i| places[i as usize]);
+        let result = take_rows(&result, &order).map_err(from_arrow)?;
+        let kept: Vec<u32> = order.iter().map(|&i| places[i as usize] as u32).collect();
+        let old = take_rows(&stored.rows, &kept).map_err(from_arrow)?;
+        let mut columns = old.columns().to_vec();
+        for (i, (column, _)) in update.assigned.iter().enumerate() {
+            columns[*column] = result.column(i + 1).clone();
+        }
+        let new = batch_of(nullable(&target.table.columns), columns, kept.len());
+        let places = kept.iter().map(|&i| stored.places[i as usize]).collect();
+        Ok(Updated { places, old, new: new.map_err(from_arrow)? })
+    }
+}
+
+/// A batch of columns under names that do not matter.
+fn side_by_side(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let rows = columns.first().map_or(0, |column| column.len());
+    let field = |(i, column): (usize, &ArrayRef)| {
+        Field::new(format!("#{i}"), column.data_type().clone(), true)
+    };
+    let fields: Vec<Field> = columns.iter().enumerate().map(field).collect();
+    batch_of(Arc::new(Schema::new(fields)), columns, rows).map_err(from_arrow)
+}
+
+/// The target of ON CONFLICT, if any, is the table's key.
+fn check_target(target: Option<&ast::ConflictTarget>, table: &Object) -> Result<()> {
+    let key = table.kind.primary_key();
+    match target {
+        None => Ok(()),
+        Some(ast::ConflictTarget::Columns(names)) => {
+            let mut columns = vec![];
+            for name in names {
+                let name = fold_identifier(name);
+                let column = table.columns.index_of(&name).map_err(|_| {
+                    let message = format!("column \"{name}\" does not exist");
+                    Error::new(SqlState::UNDEFINED_COLUMN, message)
+                })?;
+                columns.push(column);
+            }
+            let same = key.iter().all(|k| columns.contains(k))
+                && columns.iter().all(|column| key.contains(column));
+            if same && !key.is_empty() {
+                return Ok(());
+            }
+            let message =
+                "there is no unique or exclusion constraint matching the ON CONFLICT specification";
+            Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message))
+        }
+        Some(ast::ConflictTarget::OnConstraint(name)) => {
+            let name = crate::sql::ObjectName::try_from(name)?.name;
+            if !key.is_empty() && name == table.primary_key_name() {
+                return Ok(());
+            }
+            let message =
+                format!("constraint \"{name}\" for table \"{}\" does not exist", table.name);
+            Err(Error::new(SqlState::UNDEFINED_OBJECT, message))
+        }
+    }
+}
+
+fn keys_of(live: &LiveTable, rows: &RecordBatch) -> Result<Rows> {
+    let fields = live.key.iter().map(|&k| SortField::new(rows.column(k).data_type().clone()));
+    let converter = RowConverter::new(fields.collect()).map_err(from_arrow)?;
+    let keys: Vec<ArrayRef> = live.key.iter().map(|&k| rows.column(k).clone()).collect();
+    converter.convert_columns(&keys).map_err(from_arrow)
+}
+
+/// The places of proposals whose key is neither stored nor proposed before.
+fn first_fresh(keys: &Rows, stored: &[u32]) -> Vec<u32> {
+    let mut stored = stored.iter().copied().peekable();
+    let mut seen = HashSet::new();
+    (0..keys.num_rows() as u32)
+        .filter(|place| {
+            stored.next_if_eq(place).is_none() && seen.insert(keys.row(*place as usize))
+        })
+        .collect()
+}
+
+/// The places of proposals whose key is not stored; 21000 where a row inserted or updated by a proposal meets another one.
+fn fresh_once(keys: &Rows, stored: &[u32], updated: &[u32]) -> Result<Vec<u32>> {
+    let (mut stored, mut updated) =
+        (stored.iter().copied().peekable(), updated.iter().copied().peekable());
+    let mut touched = HashSet::new();
+    let mut fresh = vec![];
+    for place in 0..keys.num_rows() as u32 {
+        let key = keys.row(place as usize);
+        let is_stored = stored.next_if_eq(&place).is_some();
+        let touches = updated.next_if_eq(&place).is_some() || !is_stored;
+        if touched.contains(&key) {
+            let message = "ON CONFLICT DO UPDATE command cannot affect row a second time";
+            return Err(Error::new(SqlState::CARDINALITY_VIOLATION, message).with_hint(
+                "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
+            ));
+        }
+        if touches {
+            touched.insert(key);
+        }
+        if !is_stored {
+            fresh.push(place);
+        }
+    }
+    Ok(fresh)
+}
+
+/// The rows written, inserted and updated ones, by the places of their proposals.
+fn in_order(rows: &RecordBatch, fresh: &[u32], updated: &Updated) -> Result<RecordBatch> {
+    let fresh = fresh.iter().map(|&place| (place, (0, place as usize)));
+    let changed = updated.places.iter().enumerate().map(|(i, &place)| (place, (1, i)));
+    let mut picks: Vec<(u32, (usize, usize))> = fresh.chain(changed).collect();
+    picks.sort_unstable();
+    let picks: Vec<(usize, usize)> = picks.into_iter().map(|(_, pick)| pick).collect();
+    arrow_select::interleave::interleave_record_batch(&[rows, &updated.new], &picks)
+        .map_err(from_arrow)
+}

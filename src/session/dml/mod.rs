@@ -1,0 +1,298 @@
+//! INSERT, UPDATE, DELETE, TRUNCATE and COPY: what changes is found out here, the sequencer applies it.
+//!
+//! In the order of a statement: [`insert`], [`update`] and [`delete`] find the rows by a query ([`literals`]: without one),
+//! [`assignments`] reads SET lists, [`conflict`] meets stored rows of the same key, [`returning`] computes what the client gets; [`mod@copy`] takes rows in bulk.
+//! Everything that can fail is computed before the write, under locks that keep what was read from changing; then the
+//! write is handed over whole. This file owns the locks and the handing over.
+
+mod assignments;
+mod conflict;
+mod copy;
+mod delete;
+mod insert;
+mod literals;
+mod returning;
+mod update;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use sqlparser::ast;
+use tokio_util::sync::CancellationToken;
+
+pub use self::copy::{CopyIn, CopyOut};
+use self::returning::Returned;
+use super::select::Planned;
+use super::{Outcome, Session, TransactionStatus, command};
+use crate::catalog::{Object, ObjectId, ObjectKind, Relation};
+use crate::coordinator::Write;
+use crate::coordinator::locks::{Access, Guard};
+use crate::error::{Error, Result, SqlState};
+use crate::query::canonicalise;
+use crate::query::errors::{canceled, from_datafusion};
+use crate::sql::{self, ObjectName, fold_identifier};
+
+type Types = [Option<FieldRef>];
+
+/// How long a transaction block that holds tables waits for another: longer than any statement should take, shorter than a
+/// user's patience.
+const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The table that a statement changes, and the name that its expressions know it by.
+struct Target {
+    table: Arc<Object>,
+    name: String,
+}
+
+/// What a statement does to its table, all of it computed.
+struct Change {
+    write: Write,
+    returned: Option<Returned>,
+}
+
+impl Session {
+    /// The table of a DML statement; connector tables and views are refused.
+    fn writable(&self, name: &ast::ObjectName) -> Result<Arc<Object>> {
+        let name = ObjectName::try_from(name)?;
+        let object = self.server.catalog.snapshot().resolve(&self.settings.search_path(), &name)?;
+        match &object.kind {
+            ObjectKind::Table { connector: None, .. } => Ok(object),
+            kind => {
+                let message = match kind {
+                    ObjectKind::Table { .. } => {
+                        format!("cannot change table \"{}\": a connector feeds it", object.name)
+                    }
+                    _ => format!("cannot change {} \"{}\"", kind.words(), object.name),
+                };
+                Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message))
+            }
+        }
+    }
+
+    fn column(&self, table: &Object, name: &str) -> Result<usize> {
+        table.columns.index_of(name).map_err(|_| {
+            let message =
+                format!("column \"{name}\" of relation \"{}\" does not exist", table.name);
+            Error::new(SqlState::UNDEFINED_COLUMN, message)
+        })
+    }
+
+    /// The table of UPDATE or DELETE.
+    fn target(&self, from: &ast::TableWithJoins) -> Result<Target> {
+        let ast::TableFactor::Table { name, alias, .. } = &from.relation else {
+            return Err(Error::syntax("a table name is expected"));
+        };
+        if !from.joins.is_empty() {
+            return Err(Error::syntax("syntax error at or near \"JOIN\""));
+        }
+        let table = self.writable(name)?;
+        let name = alias.as_ref().map_or(table.name.clone(), |a| fold_identifier(&a.name));
+        Ok(Target { table, name })
+    }
+
+    /// Hands a change over and tells the client what came of it; `tag` is the statement's word.
+    async fn apply(
+        &mut self,
+        tag: &'static str,
+        table: &Object,
+        change: Change,
+        guards: Vec<Guard>,
+    ) -> Result<Outcome> {
+        let rows = self.write(table, change.write, guards).await?;
+        match change.returned {
+            Some(returned) => Ok(returned.outcome(tag)),
+            None if tag == "INSERT" => command(format!("INSERT 0 {rows}")),
+            None => command(format!("{tag} {rows}")),
+        }
+    }
+
+    /// Locks the table and, alone, every table that the queries read.
+    async fn lock(
+        &self,
+        table: &Object,
+        queries: &[&ast::Query],
+        access: Access,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Guard>> {
+        if self.block.writes.iter().any(|(id, _)| *id == table.id) && !self.block.guards.is_empty()
+        {
+            // The block holds this table already; taking it again would wait for ourselves.
+            if access == Access::Alone {
+                return Err(self.own_write(table.id));
+            }
+            return Ok(vec![]);
+        }
+        let mut tables: BTreeMap<ObjectId, Access> = BTreeMap::new();
+        let catalog = self.server.catalog.snapshot();
+        for query in queries {
+            for name in sql::referenced_relations(*query) {
+                if let Ok(Relation::Object(object)) =
+                    catalog.relation(&self.settings.search_path(), &name)
+                {
+                    self.base_tables(&catalog, &object, &mut tables);
+                }
+            }
+        }
+        let entry = tables.entry(table.id).or_insert(access);
+        *entry = (*entry).max(access);
+        if let Some((id, _)) = self.block.writes.iter().find(|(id, _)| tables.contains_key(id)) {
+            // Waiting for a lock that this block holds would never end.
+            return Err(self.own_write(*id));
+        }
+        // A block takes its locks as its statements come, so two blocks may wait for each other.
+        let waits = async {
+            match self.block.guards.is_empty() {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(DEADLOCK_TIMEOUT).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(canceled()),
+            guards = self.server.coordinator.locks.acquire(&tables) => Ok(guards),
+            () = waits => Err(Error::new(SqlState::DEADLOCK_DETECTED, "deadlock detected")
+                .with_detail(format!(
+                    "The transaction waited for table \"{}\" while others waited for what it has changed.",
+                    table.name
+                ))
+                .with_hint("Run the transaction again.")),
+        }
+    }
+
+    /// Whether a statement reads what the block has written, or is of a kind that cannot be part of a block.
+    pub(super) fn needs_own_writes(&self, statement: &sql::Statement) -> bool {
+        use sql::Statement as S;
+        let names = match statement {
+            _ if self.block.writes.is_empty() => return false,
+            S::Query(query) => sql::referenced_relations(query.as_ref()),
+            S::Insert(insert) => {
+                let mut names = sql::referenced_relations(insert.as_ref());
+                // What is done about conflicts may depend on the rows that are stored.
+                if let (Some(_), ast::TableObject::TableName(name)) = (&insert.on, &insert.table) {
+                    names.extend(ObjectName::try_from(name));
+                }
+                names
+            }
+            S::Update(update) => sql::referenced_relations(update.as_ref()),
+            S::Delete(delete) => sql::referenced_relations(delete.as_ref()),
+            S::Begin { .. } | S::Rollback { .. } | S::Set(_) | S::Show(_) => return false,
+            _ => return true,
+        };
+        let catalog = self.server.catalog.snapshot();
+        let mut tables = BTreeMap::new();
+        for name in names {
+            match catalog.relation(&self.settings.search_path(), &name) {
+                Ok(Relation::Object(object)) => self.base_tables(&catalog, &object, &mut tables),
+                // The catalog and the dead letters follow the tables.
+                Ok(Relation::System { .. }) => return true,
+                Err(_) => {}
+            }
+        }
+        self.block.writes.iter().any(|(id, _)| tables.contains_key(id))
+    }
+
+    /// The tables behind an object, through views.
+    fn base_tables(
+        &self,
+        catalog: &crate::catalog::CatalogSnapshot,
+        object: &Object,
+        tables: &mut BTreeMap<ObjectId, Access>,
+    ) {
+        if matches!(object.kind, ObjectKind::Table { connector: None, .. }) {
+            tables.insert(object.id, Access::Alone);
+        }
+        for id in &object.depends_on {
+            if let Some(object) = catalog.get(*id) {
+                self.base_tables(catalog, object, tables);
+            }
+        }
+    }
+
+    /// Applies a write now, or at COMMIT in a transaction block.
+    async fn write(&mut self, table: &Object, write: Write, guards: Vec<Guard>) -> Result<usize> {
+        if self.status == TransactionStatus::InBlock || self.implicit {
+            let rows = write.rows();
+            self.block.writes.push((table.id, write));
+            self.block.guards.extend(guards);
+            return Ok(rows);
+        }
+        let written = self.server.coordinator.write(vec![(table.id, write)]).await;
+        drop(guards);
+        written
+    }
+
+    /// The query that finds the rows, below what happens to them.
+    fn explain_change(&self, what: &str, table: &Object, planned: Planned) -> Result<String> {
+        let plan = self.engine.optimize_batch(canonicalise(planned.plan)?)?;
+        let rows = plan.display_indent().to_string();
+        let rows: Vec<String> = rows.lines().map(|line| format!("  {line}")).collect();
+        Ok(format!("{what} on {}\n{}", table.name, rows.join("\n")))
+    }
+}
+
+/// Remembers that `$n` has the type of `field`, unless the client said otherwise.
+fn note_placeholder(value: &ast::Expr, field: &Field, known: &mut Vec<Option<FieldRef>>) {
+    let Some(index) = placeholder(value) else { return };
+    if known.len() <= index {
+        known.resize(index + 1, None);
+    }
+    let unset = known[index].as_ref().is_none_or(|field| *field.data_type() == DataType::Null);
+    if unset {
+        known[index] = Some(Arc::new(field.clone().with_name("").with_nullable(true)));
+    }
+}
+
+/// The place of the parameter that an expression is, from 0.
+fn placeholder(value: &ast::Expr) -> Option<usize> {
+    let ast::Expr::Value(value) = value else { return None };
+    let ast::Value::Placeholder(name) = &value.value else { return None };
+    name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+}
+
+fn is_default(value: &ast::Expr) -> bool {
+    matches!(value, ast::Expr::Identifier(ident)
+        if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+}
+
+/// What DEFAULT stands for, as an expression.
+fn default_ast(table: &Object, column: usize) -> Result<ast::Expr> {
+    let ObjectKind::Table { defaults, .. } = &table.kind else {
+        return Err(Error::internal("not a table"));
+    };
+    match defaults.get(column) {
+        Some(Some(text)) => sql::parse_expr(text),
+        _ => Ok(ast::Expr::Value(ast::Value::Null.into())),
+    }
+}
+
+fn project(plan: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
+    LogicalPlanBuilder::from(plan)
+        .project(exprs)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(from_datafusion)
+}
+
+/// Rows of a table from a batch that has its columns first.
+fn first_columns(rows: &RecordBatch, table: &Object) -> Result<RecordBatch> {
+    super::select::columns_of(std::slice::from_ref(rows), 0, &table.columns)
+}
+
+/// `SELECT items FROM from WHERE selection`.
+fn selection(
+    items: Vec<ast::SelectItem>,
+    from: Vec<ast::TableWithJoins>,
+    selection: Option<ast::Expr>,
+) -> Result<ast::Query> {
+    let mut query = *sql::parse_query("SELECT * FROM x")?;
+    let ast::SetExpr::Select(select) = query.body.as_mut() else {
+        return Err(Error::internal("the template is a SELECT"));
+    };
+    select.projection.extend(items);
+    select.from = from;
+    select.selection = selection;
+    Ok(query)
+}
