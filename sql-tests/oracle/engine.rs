@@ -465,10 +465,13 @@ impl Kept {
                     inserts.push(&change.row);
                 }
             }
-            let batch = |rows: &[&Row]| (!rows.is_empty()).then(|| batch_of(&kept.schema, rows));
+            let batch = |rows: &[&Row]| match rows.is_empty() {
+                true => vec![],
+                false => vec![batch_of(&kept.schema, rows)],
+            };
             let write =
                 Write { deletes: batch(&deletes), inserts: batch(&inserts), ..Write::default() };
-            if write.deletes.is_some() || write.inserts.is_some() {
+            if !write.deletes.is_empty() || !write.inserts.is_empty() {
                 let all: Vec<&Row> = kept.rows.iter().collect();
                 *kept.mem.batches[0].write().await = vec![batch_of(&kept.schema, &all)];
                 writes.push((kept.id, write));

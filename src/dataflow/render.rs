@@ -100,8 +100,7 @@ impl Rendering<'_> {
             | Op::Window { partition, .. } => {
                 let input = self.render(scope, &node.inputs[0])?;
                 let (name, core) = ordered(node, append_only)?;
-                let route = Route::Key(partition.clone());
-                glue::unary(input, route, &context, name, core, chain, None)
+                glue::unary(input, Route::Key(partition.clone()), &context, name, core, chain, None)
             }
             Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
                 let left = self.arranged(scope, &node.inputs[0], left_keys)?;
