@@ -204,14 +204,8 @@ impl Bench {
         case: &Case,
         at: &mut (String, String),
     ) -> std::result::Result<Tally, Failure> {
-        let mut kept = Kept::default();
+        let mut kept = self.tables(case).await?;
         let mut history = History::default();
-        for table in &case.tables {
-            let sql = format!("create {table}");
-            execute(&mut self.session, &sql).await.map_err(|e| failed(&table.name, e))?;
-            let live = self.live(&table.name).ok_or_else(|| failed(&table.name, "not there"))?;
-            kept.add(table, live);
-        }
         let mut tally = Tally::default();
         let mut views: Vec<Watched> = vec![];
         let mut refused: Vec<&str> = vec![];
@@ -237,10 +231,9 @@ impl Bench {
                     }
                 }
                 Item::Index(on) => {
-                    at.1 = format!("CREATE INDEX after epoch {epoch}");
                     let sql = format!("create index on {on}");
-                    let created = execute(&mut self.session, &sql).await;
-                    created.map_err(|e| failed("", format!("{sql}: {e}")))?;
+                    at.1 = format!("{sql} after epoch {epoch}");
+                    execute(&mut self.session, &sql).await.map_err(|e| failed("", e))?;
                     history.since.push(Event::Create(sql));
                 }
                 Item::Epoch(changes) => {
@@ -253,15 +246,14 @@ impl Bench {
                 }
                 Item::Checkpoint => {
                     at.1 = format!("a checkpoint after epoch {epoch}");
-                    let asked = history.checkpoint(&self.server).await;
-                    asked.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
+                    history.checkpoint(&self.server).await.map_err(|e| failed(&at.1, e))?;
                     tally.checkpoints += 1;
                     continue;
                 }
                 Item::Restart(workers) => {
                     at.1 = format!("a restart after epoch {epoch}");
                     let restarted = self.restart(*workers, &mut history, &mut views).await;
-                    restarted.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
+                    restarted.map_err(|e| failed(&at.1, e))?;
                     tally.restarts += 1;
                 }
             }
@@ -271,6 +263,17 @@ impl Bench {
             }
         }
         Ok(tally)
+    }
+
+    async fn tables(&mut self, case: &Case) -> std::result::Result<Kept, Failure> {
+        let mut kept = Kept::default();
+        for table in &case.tables {
+            let sql = format!("create {table}");
+            execute(&mut self.session, &sql).await.map_err(|e| failed(&table.name, e))?;
+            let live = self.live(&table.name).ok_or_else(|| failed(&table.name, "not there"))?;
+            kept.add(table, live);
+        }
+        Ok(kept)
     }
 
     /// Creates the view and plans the query it is compared with; `None` when it is refused as not maintained.
@@ -465,9 +468,9 @@ impl Kept {
                     inserts.push(&change.row);
                 }
             }
-            let batch = |rows: &[&Row]| match rows.is_empty() {
-                true => vec![],
-                false => vec![batch_of(&kept.schema, rows)],
+            let batch = |rows: &[&Row]| match rows {
+                [] => vec![],
+                rows => vec![batch_of(&kept.schema, rows)],
             };
             let write =
                 Write { deletes: batch(&deletes), inserts: batch(&inserts), ..Write::default() };

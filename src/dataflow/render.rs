@@ -42,6 +42,14 @@ pub struct Rendering<'a> {
     pub feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
 }
 
+/// An operator, where its rows meet, and the epoch that it is to emit although nothing came.
+struct Keyed {
+    name: &'static str,
+    route: Route,
+    core: Box<dyn Operator>,
+    first: Option<u64>,
+}
+
 impl Rendering<'_> {
     pub fn render<'s>(&mut self, scope: Scope<'s, u64>, node: &Node) -> Result<Changes<'s>> {
         self.render_with(scope, node, Chain::default())
@@ -54,7 +62,6 @@ impl Rendering<'_> {
         node: &Node,
         chain: Chain,
     ) -> Result<Changes<'s>> {
-        let append_only = node.inputs.iter().all(|input| input.properties.append_only);
         let schema = node.schema.clone();
         let context = self.context.clone();
         Ok(match &node.op {
@@ -78,45 +85,72 @@ impl Rendering<'_> {
                 let union = glue::union(scope, inputs.collect::<Result<_>>()?);
                 glue::chain(union, &context, chain)
             }
-            Op::Distinct => {
+            Op::Distinct
+            | Op::Aggregate { .. }
+            | Op::TopN { .. }
+            | Op::Ranked { .. }
+            | Op::Window { .. } => {
                 let input = self.render(scope, &node.inputs[0])?;
-                let route = Route::Key((0..schema.fields().len()).collect());
-                let core = Box::new(Distinct::new(schema)?);
-                glue::unary(input, route, &context, "distinct", core, chain, None)
+                let Keyed { name, route, core, first } = self.keyed(node)?;
+                glue::unary(input, route, &context, name, core, chain, first)
+            }
+            Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
+                let (left, l, left_columns) = self.arranged(scope, &node.inputs[0], left_keys)?;
+                let (right, r, right_columns) =
+                    self.arranged(scope, &node.inputs[1], right_keys)?;
+                let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
+                let keys = [left_keys.clone(), right_keys.clone()];
+                let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
+                let core = core.with_stored_columns([left_columns, right_columns]);
+                glue::join((left, l), (right, r), core, chain, &context)
+            }
+        })
+    }
+
+    /// An operator of one input whose rows meet by a key.
+    fn keyed(&self, node: &Node) -> Result<Keyed> {
+        let input = &node.inputs[0];
+        let (schema, append_only) = (node.schema.clone(), input.properties.append_only);
+        let of = |name, key: &[usize], core| {
+            Ok(Keyed { name, route: Route::Key(key.to_vec()), core, first: None })
+        };
+        match &node.op {
+            Op::Distinct => {
+                let all: Vec<usize> = (0..schema.fields().len()).collect();
+                of("distinct", &all, Box::new(Distinct::new(schema)?))
             }
             Op::Aggregate { groups, calls } => {
-                let input = self.render(scope, &node.inputs[0])?;
-                let (columns, groups) = (node.inputs[0].schema.clone(), groups.clone());
+                let columns = input.schema.clone();
                 let core =
                     Aggregate::new(columns, groups.clone(), calls.clone(), schema, append_only)?;
                 // A global aggregate has its one row also when there is nothing to count; one worker has it.
                 let first = (groups.is_empty() && self.owns_empty_key() && !self.restored)
                     .then_some(self.as_of);
-                let (core, route) = (Box::new(core), Route::Key(groups));
-                glue::unary(input, route, &context, "aggregate", core, chain, first)
+                Ok(Keyed { first, ..of("aggregate", groups, Box::new(core))? })
             }
-            Op::TopN { partition, .. }
-            | Op::Ranked { partition, .. }
-            | Op::Window { partition, .. } => {
-                let input = self.render(scope, &node.inputs[0])?;
-                let (name, core) = ordered(node, append_only)?;
-                glue::unary(input, Route::Key(partition.clone()), &context, name, core, chain, None)
+            Op::TopN { partition, order, limit, offset } => {
+                let (by, order) = (partition.clone(), order.clone());
+                let core = TopN::new(schema, by, order, *limit, *offset, append_only)?;
+                of("top_n", partition, Box::new(core))
             }
-            Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
-                let left = self.arranged(scope, &node.inputs[0], left_keys)?;
-                let right = self.arranged(scope, &node.inputs[1], right_keys)?;
-                let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
-                let keys = [left_keys.clone(), right_keys.clone()];
-                let mut core =
-                    Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
-                for (side, columns) in [(0, left.2), (1, right.2)] {
-                    if let Some(columns) = columns {
-                        core = core.with_stored_columns(side, columns);
-                    }
-                }
-                glue::join((left.0, left.1), (right.0, right.1), core, chain, &context)
+            Op::Ranked { partition, order, tie_keys, limit, ties } => {
+                let keys = (order.clone(), tie_keys.clone());
+                let core =
+                    TopN::ranked(schema, partition.clone(), keys, *limit, *ties, append_only)?;
+                of("ranked", partition, Box::new(core))
             }
-        })
+            Op::Window { partition, order, tie_keys, calls } => {
+                let (columns, keys) = (input.schema.clone(), (&order[..], &tie_keys[..]));
+                let core = Window::new(columns, partition.clone(), keys, calls.clone(), schema)?;
+                of("window", partition, Box::new(core))
+            }
+            Op::Import { .. }
+            | Op::Values { .. }
+            | Op::Project { .. }
+            | Op::Filter { .. }
+            | Op::Union
+            | Op::Join { .. } => Err(Error::internal("not an operator of one input by a key")),
+        }
     }
 
     /// A join's input and what is arranged of it, with the columns that the input's are in there where they are not all.
@@ -193,35 +227,5 @@ impl Rendering<'_> {
                 }
             },
         )
-    }
-}
-
-/// The core of an operator that keeps the rows of partitions in order.
-fn ordered(node: &Node, append_only: bool) -> Result<(&'static str, Box<dyn Operator>)> {
-    let (input, schema) = (node.inputs[0].schema.clone(), node.schema.clone());
-    match &node.op {
-        Op::TopN { partition, order, limit, offset } => {
-            let (partition, order) = (partition.clone(), order.clone());
-            let core = TopN::new(schema, partition, order, *limit, *offset, append_only)?;
-            Ok(("top_n", Box::new(core)))
-        }
-        Op::Ranked { partition, order, tie_keys, limit, ties } => {
-            let (partition, keys) = (partition.clone(), (order.clone(), tie_keys.clone()));
-            let core = TopN::ranked(schema, partition, keys, *limit, *ties, append_only)?;
-            Ok(("ranked", Box::new(core)))
-        }
-        Op::Window { partition, order, tie_keys, calls } => {
-            let (partition, keys) = (partition.clone(), (&order[..], &tie_keys[..]));
-            let core = Window::new(input, partition, keys, calls.clone(), schema)?;
-            Ok(("window", Box::new(core)))
-        }
-        Op::Import { .. }
-        | Op::Values { .. }
-        | Op::Project { .. }
-        | Op::Filter { .. }
-        | Op::Union
-        | Op::Distinct
-        | Op::Aggregate { .. }
-        | Op::Join { .. } => Err(Error::internal("no operator over ordered partitions")),
     }
 }

@@ -189,10 +189,14 @@ impl Join {
         Join { kind, keys, stored, nulls_match, condition, schemas, pair_schema, schema }
     }
 
-    /// Says which columns of a side's arrangement (0 left, 1 right) the side's own are, where these are not all of them.
-    pub fn with_stored_columns(mut self, side: usize, columns: Vec<usize>) -> Join {
-        debug_assert_eq!(columns.len(), self.schemas[side].fields().len());
-        self.stored[side] = columns;
+    /// Says which columns of a side's arrangement the side's own are, left and right, where these are not all of them.
+    pub fn with_stored_columns(mut self, columns: [Option<Vec<usize>>; 2]) -> Join {
+        for (side, columns) in columns.into_iter().enumerate() {
+            if let Some(columns) = columns {
+                debug_assert_eq!(columns.len(), self.schemas[side].fields().len());
+                self.stored[side] = columns;
+            }
+        }
         self
     }
 
