@@ -34,6 +34,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "clients/a_large_result_is_streamed", run: streamed },
     Test { name: "clients/many_clients_read_their_own_writes", run: many_clients },
     Test { name: "clients/a_failed_statement_undoes_its_query_string", run: query_string },
+    Test { name: "clients/transactions_lose_no_update", run: transactions },
     Test { name: "clients/untyped_arrays_take_the_type_they_meet", run: arrays },
     Test { name: "clients/a_table_made_anew_changes_no_result_type", run: made_anew },
     Test { name: "clients/sessions_see_and_end_each_other", run: activity },
@@ -231,6 +232,65 @@ fn query_string() -> Outcome {
         let rows: i64 = client.query_one("select count(*) from t", &[]).await?.try_get(0)?;
         check(rows == 2, || format!("{rows} rows"))
     })
+}
+
+/// Clients that add to what they have read, in a few rows that all of them want; one view over all.
+fn transactions() -> Outcome {
+    with_server(|url| async move {
+        let client = connect(&url).await?;
+        client
+            .batch_execute(
+                "create table account (id integer primary key, balance bigint); \
+                 create table history (client integer, amount bigint); \
+                 insert into account select i, 0 from generate_series(1, 5) i; \
+                 create materialized view total as select sum(balance) as balance from account",
+            )
+            .await?;
+        let transfers = |id| tokio::spawn(transfers(url.clone(), id));
+        let tasks: Vec<_> = (0..TRANSACTING_CLIENTS).map(transfers).collect();
+        let mut refused = 0;
+        for task in tasks {
+            refused += task.await??;
+        }
+        let sums = "select (select sum(balance) from account)::bigint, (select balance from total)::bigint, \
+                    (select sum(amount) from history)::bigint, (select count(*) from history)";
+        let row = client.query_one(sums, &[]).await?;
+        let sums: Vec<i64> = (0..4).map(|i| row.try_get(i)).collect::<Result<_, _>>()?;
+        let done = i64::from(TRANSACTING_CLIENTS * TRANSACTIONS);
+        check(sums == [done, done, done, done], || {
+            format!("{sums:?} after {done} transactions, {refused} of them refused before")
+        })
+    })
+}
+
+const TRANSACTING_CLIENTS: i32 = 8;
+const TRANSACTIONS: i32 = 20;
+
+/// Returns how often a transaction had to be run again.
+async fn transfers(url: String, id: i32) -> Result<usize, String> {
+    let told = |error: tokio_postgres::Error| format!("client {id}: {error:?}");
+    let client = connect(&url).await.map_err(told)?;
+    let mut refused = 0;
+    for n in 0..TRANSACTIONS {
+        let account = (id + n) % 5 + 1;
+        loop {
+            client.batch_execute("begin").await.map_err(told)?;
+            let read = "select balance from account where id = $1";
+            let read: i64 = client.query_one(read, &[&account]).await.map_err(told)?.get(0);
+            let write = "update account set balance = $1 where id = $2";
+            client.execute(write, &[&(read + 1), &account]).await.map_err(told)?;
+            let note = "insert into history values ($1, 1)";
+            client.execute(note, &[&id]).await.map_err(told)?;
+            match client.batch_execute("commit").await {
+                Ok(()) => break,
+                Err(error) if error.code().is_some_and(|code| code.code() == "40001") => {
+                    refused += 1;
+                }
+                Err(error) => return Err(told(error)),
+            }
+        }
+    }
+    Ok(refused)
 }
 
 fn arrays() -> Outcome {
