@@ -61,7 +61,7 @@ fn statements_are_cut_at_semicolons_that_are_tokens_of_their_own() {
         ["select ';', $$;$$, \";\" /* ; */ from t", "insert into t values ('it''s;')"]
     );
     assert!(matches!(parsed[0].statement, Statement::Query(_)));
-    assert!(matches!(parsed[1].statement, Statement::Insert(_)));
+    assert!(matches!(parsed[1].statement, Statement::Insert(..)));
     assert!(parse("").unwrap().is_empty());
     assert!(parse(" -- nothing\n ; ").unwrap().is_empty());
 }
@@ -576,7 +576,7 @@ fn relations_exclude_common_table_expressions_in_scope_only() {
     let of = |sql: &str| {
         let names = match one(sql) {
             Statement::Query(query) => referenced_relations(&*query),
-            Statement::Insert(insert) => referenced_relations(&*insert),
+            Statement::Insert(insert, _) => referenced_relations(&*insert),
             other => panic!("{other:?}"),
         };
         names.iter().map(ObjectName::to_string).collect::<Vec<_>>().join(" ")

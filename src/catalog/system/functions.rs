@@ -311,7 +311,11 @@ fn index_definition(context: &SystemContext, args: &[Cell]) -> Option<String> {
 }
 
 fn constraint_definition(context: &SystemContext, args: &[Cell]) -> Option<String> {
-    let object = indexed_object(context, int(args, 0)?)?;
+    let oid = int(args, 0)?;
+    if let Some((_, _, check)) = relations::checks(context).find(|(_, other, _)| *other == oid) {
+        return Some(format!("CHECK ({})", check.sql));
+    }
+    let object = indexed_object(context, oid)?;
     Some(format!("PRIMARY KEY ({})", relations::key_columns(object)))
 }
 

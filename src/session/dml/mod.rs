@@ -111,7 +111,7 @@ impl Session {
     }
 
     /// Locks the table and, alone, every table that the queries read.
-    async fn lock(
+    pub(super) async fn lock(
         &self,
         table: &Object,
         queries: &[&ast::Query],
@@ -169,7 +169,7 @@ impl Session {
         let names = match statement {
             _ if self.block.writes.is_empty() => return false,
             S::Query(query) => sql::referenced_relations(query.as_ref()),
-            S::Insert(insert) => {
+            S::Insert(insert, _) => {
                 let mut names = sql::referenced_relations(insert.as_ref());
                 // What is done about conflicts may depend on the rows that are stored.
                 if let (Some(_), ast::TableObject::TableName(name)) = (&insert.on, &insert.table) {
@@ -213,7 +213,12 @@ impl Session {
     }
 
     /// Applies a write now, or at COMMIT in a transaction block.
-    async fn write(&mut self, table: &Object, write: Write, guards: Vec<Guard>) -> Result<usize> {
+    pub(super) async fn write(
+        &mut self,
+        table: &Object,
+        write: Write,
+        guards: Vec<Guard>,
+    ) -> Result<usize> {
         if self.status == TransactionStatus::InBlock || self.implicit {
             let rows = write.rows();
             self.block.writes.push((table.id, write));
@@ -260,16 +265,14 @@ fn is_default(value: &ast::Expr) -> bool {
 
 /// What DEFAULT stands for, as an expression.
 fn default_ast(table: &Object, column: usize) -> Result<ast::Expr> {
-    let ObjectKind::Table { defaults, .. } = &table.kind else {
-        return Err(Error::internal("not a table"));
-    };
-    match defaults.get(column) {
-        Some(Some(text)) => sql::parse_expr(text),
-        _ => Ok(ast::Expr::Value(ast::Value::Null.into())),
+    match table.default_sql(column) {
+        Some(text) => sql::parse_expr(&text),
+        None => Ok(ast::Expr::Value(ast::Value::Null.into())),
     }
 }
 
-fn project(plan: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
+/// The plan with another select list.
+pub(super) fn project(plan: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(plan)
         .project(exprs)
         .and_then(LogicalPlanBuilder::build)
