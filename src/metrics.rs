@@ -34,6 +34,8 @@ pub struct Metrics {
     sources: SourceSeries,
     views: ViewSeries,
     tables: TableSeries,
+    arrangement_bytes: IntGaugeVec,
+    arrangement_rows: IntGaugeVec,
     dead_letters: IntCounterVec,
     dead_letters_standing: IntGaugeVec,
     query_errors: IntCounterVec,
@@ -161,6 +163,16 @@ impl Metrics {
             sources: SourceSeries::new(&make),
             views: ViewSeries::new(&make),
             tables: TableSeries::new(&make),
+            arrangement_bytes: make.gauges(
+                "tidewater_arrangement_state_bytes",
+                "Memory of rows kept by other columns than their object's key",
+                &["arrangement"],
+            ),
+            arrangement_rows: make.gauges(
+                "tidewater_arrangement_state_rows",
+                "Rows kept by other columns than their object's key",
+                &["arrangement"],
+            ),
             dead_letters: make.counters(
                 "tidewater_dead_letters_total",
                 "Rows that could not be decoded or evaluated, ever",
@@ -220,6 +232,12 @@ impl Metrics {
         self.tables.of(name)
     }
 
+    /// What an arrangement beside an object's own holds.
+    pub fn arrangement(&self, name: &str, bytes: i64, rows: i64) {
+        self.arrangement_bytes.with_label_values(&[name]).set(bytes);
+        self.arrangement_rows.with_label_values(&[name]).set(rows);
+    }
+
     /// Dead letters of an object; its series are made at the first call, so ask only when there is one.
     pub fn dead_letters(&self, object: &str) -> DeadLetterMetrics {
         DeadLetterMetrics {
@@ -233,6 +251,8 @@ impl Metrics {
         self.sources.remove(name);
         self.views.remove(name);
         self.tables.remove(name);
+        let _ = self.arrangement_bytes.remove_label_values(&[name]);
+        let _ = self.arrangement_rows.remove_label_values(&[name]);
         // The only failure is that there are no such series: the object never had a dead letter.
         let _ = self.dead_letters.remove_label_values(&[name]);
         let _ = self.dead_letters_standing.remove_label_values(&[name]);

@@ -140,9 +140,14 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
             there
         });
         for (id, live) in live.iter() {
-            let Some(object) = snapshot.get(*id) else { continue };
             let (_, before) =
                 seen.entry(*id).or_insert_with(|| (live.name.clone(), Seen::default()));
+            let Some(object) = snapshot.get(*id) else {
+                let counters = &live.counters;
+                let bytes = counters.state_bytes.load(Ordering::Relaxed);
+                metrics.arrangement(&live.name, bytes, counters.rows.load(Ordering::Relaxed));
+                continue;
+            };
             observe_table(&metrics, &object.kind, live, before);
             if let Some(status) = server.coordinator.source_status(*id) {
                 observe_source(&metrics, &live.name, &status, before);
@@ -187,7 +192,10 @@ fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before:
             table.state_bytes.set(bytes);
             table.state_rows.set(rows);
         }
-        ObjectKind::Source { .. } | ObjectKind::View { .. } | ObjectKind::Sink { .. } => {}
+        ObjectKind::Source { .. }
+        | ObjectKind::View { .. }
+        | ObjectKind::Sink { .. }
+        | ObjectKind::Index { .. } => {}
     }
     (before.rows_in, before.rows_out) = (rows_in, rows_out);
 }
@@ -237,7 +245,8 @@ pub fn abort_on_worker_panic() {
     std::panic::set_hook(Box::new(move |info| {
         default(info);
         let name = std::thread::current().name().map(str::to_owned).unwrap_or_default();
-        if name == "coordinator" {
+        let worker = name.starts_with("timely:") && !crate::dataflow::is_guarded();
+        if worker || name == "coordinator" {
             std::process::abort();
         }
     }));

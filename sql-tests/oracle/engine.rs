@@ -167,7 +167,7 @@ impl Bench {
     async fn restart(
         &mut self,
         workers: usize,
-        history: &mut History<'_>,
+        history: &mut History,
         views: &mut [Watched],
     ) -> Result<()> {
         if history.image.is_none() && history.asked.is_none() {
@@ -184,7 +184,7 @@ impl Bench {
                 Event::Write(writes) => {
                     self.server.coordinator.write(writes.clone()).await?;
                 }
-                Event::View(view) => drop(execute(&mut self.session, &view.create()).await?),
+                Event::Create(sql) => drop(execute(&mut self.session, sql).await?),
             }
         }
         for watched in views {
@@ -204,14 +204,8 @@ impl Bench {
         case: &Case,
         at: &mut (String, String),
     ) -> std::result::Result<Tally, Failure> {
-        let mut kept = Kept::default();
+        let mut kept = self.tables(case).await?;
         let mut history = History::default();
-        for table in &case.tables {
-            let sql = format!("create {table}");
-            execute(&mut self.session, &sql).await.map_err(|e| failed(&table.name, e))?;
-            let live = self.live(&table.name).ok_or_else(|| failed(&table.name, "not there"))?;
-            kept.add(table, live);
-        }
         let mut tally = Tally::default();
         let mut views: Vec<Watched> = vec![];
         let mut refused: Vec<&str> = vec![];
@@ -228,13 +222,19 @@ impl Bench {
                         Some(watched) => {
                             kept.views.borrow_mut().insert(view.name.clone(), watched.plan.clone());
                             views.push(watched);
-                            history.since.push(Event::View(view));
+                            history.since.push(Event::Create(view.create()));
                         }
                         None => {
                             tally.refused += 1;
                             refused.push(&view.name);
                         }
                     }
+                }
+                Item::Index(on) => {
+                    let sql = format!("create index on {on}");
+                    at.1 = format!("{sql} after epoch {epoch}");
+                    execute(&mut self.session, &sql).await.map_err(|e| failed("", e))?;
+                    history.since.push(Event::Create(sql));
                 }
                 Item::Epoch(changes) => {
                     epoch += 1;
@@ -246,15 +246,14 @@ impl Bench {
                 }
                 Item::Checkpoint => {
                     at.1 = format!("a checkpoint after epoch {epoch}");
-                    let asked = history.checkpoint(&self.server).await;
-                    asked.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
+                    history.checkpoint(&self.server).await.map_err(|e| failed(&at.1, e))?;
                     tally.checkpoints += 1;
                     continue;
                 }
                 Item::Restart(workers) => {
                     at.1 = format!("a restart after epoch {epoch}");
                     let restarted = self.restart(*workers, &mut history, &mut views).await;
-                    restarted.map_err(|e| failed("", format!("{}: {e}", at.1)))?;
+                    restarted.map_err(|e| failed(&at.1, e))?;
                     tally.restarts += 1;
                 }
             }
@@ -264,6 +263,17 @@ impl Bench {
             }
         }
         Ok(tally)
+    }
+
+    async fn tables(&mut self, case: &Case) -> std::result::Result<Kept, Failure> {
+        let mut kept = Kept::default();
+        for table in &case.tables {
+            let sql = format!("create {table}");
+            execute(&mut self.session, &sql).await.map_err(|e| failed(&table.name, e))?;
+            let live = self.live(&table.name).ok_or_else(|| failed(&table.name, "not there"))?;
+            kept.add(table, live);
+        }
+        Ok(kept)
     }
 
     /// Creates the view and plans the query it is compared with; `None` when it is refused as not maintained.
@@ -352,22 +362,22 @@ impl Bench {
 }
 
 /// What a case has done since the last checkpoint that was asked for.
-enum Event<'a> {
+enum Event {
     Write(Vec<(ObjectId, Write)>),
-    View(&'a View),
+    Create(String),
 }
 
 /// The checkpoints of a case.
 #[derive(Default)]
-struct History<'a> {
+struct History {
     /// All that have been answered, put together.
     image: Option<Image>,
     /// The last one, which may still be under way.
     asked: Option<BoxFuture<'static, Result<Image>>>,
-    since: Vec<Event<'a>>,
+    since: Vec<Event>,
 }
 
-impl History<'_> {
+impl History {
     /// Asks for a checkpoint and does not wait for it.
     async fn checkpoint(&mut self, server: &Server) -> Result<()> {
         self.settle().await?;
@@ -458,10 +468,13 @@ impl Kept {
                     inserts.push(&change.row);
                 }
             }
-            let batch = |rows: &[&Row]| (!rows.is_empty()).then(|| batch_of(&kept.schema, rows));
+            let batch = |rows: &[&Row]| match rows {
+                [] => vec![],
+                rows => vec![batch_of(&kept.schema, rows)],
+            };
             let write =
                 Write { deletes: batch(&deletes), inserts: batch(&inserts), ..Write::default() };
-            if write.deletes.is_some() || write.inserts.is_some() {
+            if !write.deletes.is_empty() || !write.inserts.is_empty() {
                 let all: Vec<&Row> = kept.rows.iter().collect();
                 *kept.mem.batches[0].write().await = vec![batch_of(&kept.schema, &all)];
                 writes.push((kept.id, write));

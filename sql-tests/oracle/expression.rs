@@ -195,6 +195,167 @@ impl Expressions<'_> {
     }
 }
 
+/// The parts of an OVER clause.
+#[derive(Clone)]
+pub struct Window {
+    partition: String,
+    order: Vec<String>,
+    /// The type of the only key, for RANGE with offsets.
+    ranged: Option<Type>,
+}
+
+impl Window {
+    /// What is in the parentheses, without a frame.
+    pub fn keys(&self) -> String {
+        match self.order.is_empty() {
+            true => self.partition.clone(),
+            false => format!("{} order by {}", self.partition, self.order.join(", ")),
+        }
+    }
+}
+
+impl Expressions<'_> {
+    /// A key of an ORDER BY.
+    pub fn sort_key(&mut self) -> String {
+        let t = self.present();
+        let order = ["", " desc", " nulls first", " desc nulls last"];
+        let order = order.choose(self.rng).copied().unwrap_or("");
+        format!("{}{order}", self.key(t))
+    }
+
+    pub fn window(&mut self) -> Window {
+        let partition = match self.rng.random_range(0..10) {
+            0..=2 => String::new(),
+            n => {
+                let t = self.present();
+                let first = self.key(t);
+                let second =
+                    if n == 9 { format!(", {}", self.sort_column()) } else { String::new() };
+                format!("partition by {first}{second}")
+            }
+        };
+        if self.rng.random_bool(0.25) {
+            for t in [Type::Int, Type::Num, Type::Date, Type::Timestamp] {
+                if let Some(column) = self.column(t) {
+                    let order =
+                        vec![format!("{column}{}", if self.rng.random() { " desc" } else { "" })];
+                    return Window { partition, order, ranged: Some(t) };
+                }
+            }
+        }
+        let keys = self.rng.random_range(0..=2);
+        let order = (0..keys).map(|_| self.sort_key()).collect();
+        Window { partition, order, ranged: None }
+    }
+
+    fn sort_column(&mut self) -> String {
+        let t = self.present();
+        self.key(t)
+    }
+
+    /// A frame clause, often none.
+    fn frame(&mut self, window: &Window) -> String {
+        let offset = |n: u32| match window.ranged {
+            Some(Type::Date | Type::Timestamp) => {
+                ["'1 hour'", "'1 day'", "'1 month'", "'30 years'"][n as usize].to_owned()
+            }
+            Some(Type::Num) => format!("{n}.5"),
+            _ => n.to_string(),
+        };
+        let n = self.rng.random_range(0..4);
+        let m = self.rng.random_range(0..4);
+        if window.ranged.is_some() && self.rng.random_bool(0.6) {
+            let (n, m) = (offset(n), offset(m));
+            let frames = [
+                format!(" range {n} preceding"),
+                format!(" range between {n} preceding and {m} following"),
+                format!(" range between unbounded preceding and {m} following"),
+                format!(" range between current row and {m} following"),
+            ];
+            return frames.choose(self.rng).cloned().unwrap_or_default();
+        }
+        let units = match self.rng.random_range(0..4) {
+            0 | 1 => "rows",
+            2 if !window.order.is_empty() => "groups",
+            3 => return String::new(),
+            _ => "rows",
+        };
+        let frames = [
+            format!(" {units} {n} preceding"),
+            format!(" {units} between {n} preceding and {m} following"),
+            format!(" {units} between unbounded preceding and current row"),
+            format!(" {units} between unbounded preceding and {n} preceding"),
+            format!(" {units} between {} preceding and {n} preceding", n + m),
+            format!(" {units} between {n} following and {} following", n + m),
+            format!(" {units} between {n} following and unbounded following"),
+            format!(" {units} between current row and unbounded following"),
+            format!(" {units} between unbounded preceding and unbounded following"),
+            " range between unbounded preceding and unbounded following".to_owned(),
+        ];
+        frames.choose(self.rng).cloned().unwrap_or_default()
+    }
+
+    /// A call over the window and the type of its result.
+    pub fn window_call(&mut self, window: &Window, any: bool) -> (String, Type) {
+        let keys = window.keys();
+        let t = self.present();
+        let value = self.value(t, 1);
+        let n = self.rng.random_range(0..4);
+        let (call, t) = match self.rng.random_range(0..16) {
+            0 => ("row_number()".to_owned(), Type::Big),
+            1 => ("rank()".to_owned(), Type::Big),
+            2 => ("dense_rank()".to_owned(), Type::Big),
+            3 => ("percent_rank()".to_owned(), Type::Float),
+            4 => ("cume_dist()".to_owned(), Type::Float),
+            5 => (format!("ntile({})", n + 1), Type::Int),
+            6 => (format!("lag({value})"), t),
+            7 => (format!("lead({value}, {n}, {})", self.leaf(t)), t),
+            8 => match self.column(Type::Int) {
+                Some(offset) => (format!("lag({value}, {offset})"), t),
+                None => (format!("lag({value}, 2)"), t),
+            },
+            9..=11 => {
+                let function = ["first_value", "last_value"][self.rng.random_range(0..2)];
+                let call = match self.rng.random_bool(0.3) {
+                    true => format!("nth_value({value}, {})", n + 1),
+                    false => format!("{function}({value})"),
+                };
+                let frame = self.frame(window);
+                return (format!("{call} over ({keys}{frame})"), t);
+            }
+            _ => {
+                let (call, t) = self.plain_aggregate(any);
+                let frame = self.frame(window);
+                return (format!("{call} over ({keys}{frame})"), t);
+            }
+        };
+        (format!("{call} over ({keys})"), t)
+    }
+
+    /// An aggregate as a window has it: without DISTINCT and ORDER BY.
+    fn plain_aggregate(&mut self, any: bool) -> (String, Type) {
+        let t = self.present();
+        let value = self.value(t, 1);
+        let number = matches!(t, Type::Int | Type::Big | Type::Float | Type::Real | Type::Num);
+        let (call, result) = match self.rng.random_range(0..12) {
+            0 => ("count(*)".to_owned(), Type::Big),
+            1..=4 if number => (format!("sum({value})"), sum_of(t)),
+            5 | 6 if number => (format!("avg({value})"), avg_of(t)),
+            7 if any => (format!("array_agg({value})"), Type::Other),
+            8 => (format!("string_agg({}, ',')", self.value(Type::Text, 1)), Type::Text),
+            9 => (format!("bool_or({})", self.predicate(1)), Type::Bool),
+            n if !matches!(t, Type::Bool | Type::Uuid | Type::Bytea) => {
+                (format!("{}({value})", if n % 2 == 0 { "min" } else { "max" }), t)
+            }
+            _ => (format!("count({value})"), Type::Big),
+        };
+        if self.rng.random_bool(0.2) {
+            return (format!("{call} filter (where {})", self.predicate(1)), result);
+        }
+        (call, result)
+    }
+}
+
 fn sum_of(t: Type) -> Type {
     match t {
         Type::Int => Type::Big,

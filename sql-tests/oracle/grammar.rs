@@ -48,11 +48,14 @@ impl<'a> Grammar<'a> {
     /// A query; `depth` is how many levels of subqueries it may have in FROM.
     pub fn query(&mut self, depth: usize) -> Query {
         match self.rng.random_range(0..100) {
-            0..=24 => self.projection(depth, None, false),
-            25..=32 => self.projection(depth, None, true),
-            33..=64 => self.grouped(depth),
-            65..=70 => self.total(depth),
-            71..=80 => self.union(depth),
+            0..=19 => self.projection(depth, None, false),
+            20..=26 => self.projection(depth, None, true),
+            27..=51 => self.grouped(depth),
+            52..=57 => self.total(depth),
+            58..=65 => self.union(depth),
+            66..=79 => self.windows(depth),
+            80..=84 => self.first_ranks(depth),
+            85..=88 => self.first_of_each(depth),
             _ => self.top_n(depth),
         }
     }
@@ -304,6 +307,75 @@ impl<'a> Grammar<'a> {
             sql = format!("{sql} {operator} {}", next.sql);
         }
         Query { sql, types: first.types }
+    }
+
+    /// Some columns with the results of window functions.
+    fn windows(&mut self, depth: usize) -> Query {
+        let from = self.from(depth.min(1));
+        let mut types: Vec<Type> = self.some_types(&from.scope);
+        types.truncate(2);
+        let mut items: Vec<String> =
+            types.iter().map(|t| self.expressions(&from.scope).value(*t, 1)).collect();
+        let window = self.expressions(&from.scope).window();
+        for _ in 0..self.rng.random_range(1..=3) {
+            // Most of a query's windows are the same, so that its calls share an operator.
+            let own = self.expressions(&from.scope).window();
+            let window = if self.rng.random_bool(0.7) { &window } else { &own };
+            let (call, t) = self.expressions(&from.scope).window_call(window, depth == 0);
+            items.push(call);
+            types.push(t);
+        }
+        let filter = self.filter(&from.scope);
+        Query { sql: format!("select {} from {}{filter}", named(&items), from.sql), types }
+    }
+
+    /// The rows of the first ranks of each partition.
+    fn first_ranks(&mut self, depth: usize) -> Query {
+        let from = self.from(depth.min(1));
+        let mut types: Vec<Type> = self.some_types(&from.scope);
+        let mut items: Vec<String> =
+            types.iter().map(|t| self.expressions(&from.scope).value(*t, 1)).collect();
+        let window = self.expressions(&from.scope).window();
+        let ranks = ["row_number()", "rank()", "dense_rank()"];
+        let rank = ranks.choose(self.rng).expect("there are ranks");
+        items.push(format!("{rank} over ({})", window.keys()));
+        types.push(Type::Big);
+        let filter = self.filter(&from.scope);
+        let (alias, column) = (self.alias(), items.len() - 1);
+        let bounds = ["<= 1", "= 1", "<= 2", "< 3", "= 2", "between 1 and 2", "< 1"];
+        let bound = bounds.choose(self.rng).expect("there are bounds");
+        let columns: Vec<String> = (0..types.len()).map(|i| format!("{alias}.c{i}")).collect();
+        let kept = if self.rng.random_bool(0.7) { columns.len() } else { columns.len() - 1 };
+        types.truncate(kept.max(1));
+        let sql = format!(
+            "select {} from (select {} from {}{filter}) as {alias} where {alias}.c{column} {bound}",
+            columns[..types.len()].join(", "),
+            named(&items),
+            from.sql
+        );
+        Query { sql, types }
+    }
+
+    /// DISTINCT ON.
+    fn first_of_each(&mut self, depth: usize) -> Query {
+        let from = self.from(depth.min(1));
+        let types: Vec<Type> = self.some_types(&from.scope);
+        let items: Vec<String> =
+            types.iter().map(|t| self.expressions(&from.scope).value(*t, 1)).collect();
+        let t = self.some_types(&from.scope)[0];
+        let key = self.expressions(&from.scope).key(t);
+        let filter = self.filter(&from.scope);
+        let order = match self.rng.random_range(0..3) {
+            0 => String::new(),
+            1 => format!(" order by {key}"),
+            _ => format!(" order by {key} desc, {}", self.expressions(&from.scope).sort_key()),
+        };
+        let sql = format!(
+            "select distinct on ({key}) {} from {}{filter}{order}",
+            named(&items),
+            from.sql
+        );
+        Query { sql, types }
     }
 
     /// ORDER BY ... LIMIT over a subquery, whose whole row then is what ties break by.

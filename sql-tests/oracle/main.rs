@@ -22,15 +22,17 @@ mod engine;
 mod expression;
 mod grammar;
 mod restart;
+mod sharing;
 mod shrink;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use case::{Case, Item, Row, View};
+use case::{Case, Item, Row, Table, View};
 use engine::{Bench, Failure, Tally};
 use grammar::{Grammar, Relation};
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 /// What the grammar leaves out because of a known fault; printed by every run.
@@ -68,6 +70,9 @@ fn draw(seed: u64) -> Case {
     let mut items = vec![];
     let mut number = 0;
     for epoch in 0..epochs {
+        if rng.random_bool(0.05) {
+            items.extend(index(rng, &tables).map(Item::Index));
+        }
         while number < QUERIES && (epoch == late || number == 0 && epoch == 0) {
             items.extend(view(rng, &mut relations, number).map(Item::View));
             number += 1;
@@ -76,6 +81,9 @@ fn draw(seed: u64) -> Case {
             }
         }
         items.push(Item::Epoch(draw::epoch(rng, &tables, &mut contents)));
+        if epoch == late && rng.random_bool(0.4) {
+            items.extend(twin(rng, &items).map(Item::View));
+        }
         if checkpointed && rng.random_bool(0.3) {
             items.push(Item::Checkpoint);
         }
@@ -99,6 +107,24 @@ fn view(rng: &mut StdRng, relations: &mut Vec<Relation>, number: usize) -> Optio
         relations.extend([relation.clone(), relation]);
     }
     Some(View { name, sql: query.sql, fallible })
+}
+
+fn index(rng: &mut StdRng, tables: &[Table]) -> Option<String> {
+    let table = tables.choose(rng)?;
+    let columns: Vec<&str> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
+    let count = rng.random_range(1..=2.min(columns.len()));
+    let columns: Vec<&str> = columns.choose_multiple(rng, count).copied().collect();
+    Some(format!("{} ({})", table.name, columns.join(", ")))
+}
+
+/// An earlier view once more, which finds what that one keeps.
+fn twin(rng: &mut StdRng, items: &[Item]) -> Option<View> {
+    let views = items.iter().filter_map(|item| match item {
+        Item::View(view) => Some(view),
+        Item::Index(_) | Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => None,
+    });
+    let view = views.collect::<Vec<_>>().choose(rng).copied()?.clone();
+    Some(View { name: format!("{}twin", view.name), ..view })
 }
 
 fn workers_of(seed: u64) -> usize {

@@ -69,9 +69,11 @@ impl Shrinking<'_> {
             let mut candidate = self.case.clone();
             match &candidate.items[at] {
                 Item::View(view) if view.name == self.failure.view => continue,
-                Item::View(_) | Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => {
-                    drop(candidate.items.remove(at))
-                }
+                Item::View(_)
+                | Item::Index(_)
+                | Item::Epoch(_)
+                | Item::Checkpoint
+                | Item::Restart(_) => drop(candidate.items.remove(at)),
             }
             self.accept(candidate);
         }
@@ -101,6 +103,7 @@ impl Shrinking<'_> {
             });
             let read = |item: &Item| match item {
                 Item::View(view) => view.sql.contains(&table.name),
+                Item::Index(on) => on.starts_with(&format!("{} ", table.name)),
                 Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => false,
             };
             if !candidate.items.iter().any(read) {

@@ -100,6 +100,11 @@ impl LiveTable {
         }
     }
 
+    /// Rows are looked up by these columns, of which several may have the same values.
+    pub fn with_lookup_key(self, key: Vec<usize>) -> LiveTable {
+        LiveTable { key, key_is_unique: false, ..self }
+    }
+
     /// The last epoch that every worker has applied.
     pub fn complete(&self) -> Epoch {
         let shards = self.shards.iter().map(|s| s.complete.load(Ordering::Acquire));
@@ -204,6 +209,20 @@ impl LiveTable {
             }
             changed.await;
         }
+    }
+}
+
+/// An object's rows by other columns than its key, as of its installation and later.
+#[derive(Clone)]
+pub struct Index {
+    pub live: Arc<LiveTable>,
+    pub from: Epoch,
+}
+
+impl Index {
+    /// Whether it can be read as of `epoch`, at once or very soon: it has been filled and goes on.
+    pub fn serves(&self, epoch: Epoch) -> bool {
+        self.from <= epoch && self.live.complete() >= self.from && self.live.failure().is_none()
     }
 }
 

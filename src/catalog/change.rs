@@ -218,7 +218,8 @@ impl CatalogSnapshot {
                 ObjectKind::Table { connector: None, .. }
                 | ObjectKind::View { .. }
                 | ObjectKind::MaterializedView { .. }
-                | ObjectKind::Sink { .. } => {
+                | ObjectKind::Sink { .. }
+                | ObjectKind::Index { .. } => {
                     return Err(Error::internal("only sources have splits"));
                 }
             };

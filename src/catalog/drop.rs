@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::object::{Object, ObjectId};
+use super::object::{Object, ObjectId, ObjectKind};
 use super::snapshot::CatalogSnapshot;
 use crate::error::{Error, Result, SqlState};
 
@@ -61,8 +61,10 @@ impl CatalogSnapshot {
         for root in &roots {
             walk.visit(root);
         }
-        let others: Vec<_> =
-            walk.order.iter().filter(|o| !named.contains(&o.id)).cloned().collect();
+        // An index goes with what it is on, without a word.
+        let is_index = |o: &Object| matches!(o.kind, ObjectKind::Index { .. });
+        let others = walk.order.iter().filter(|o| !named.contains(&o.id) && !is_index(o));
+        let others: Vec<_> = others.cloned().collect();
         if !cascade && !others.is_empty() {
             let lines = walk
                 .lines
@@ -99,7 +101,8 @@ impl Walk<'_> {
             let dependents: Vec<_> = self.catalog.dependents(object.id).cloned().collect();
             let line =
                 |d: &Arc<Object>| (d.id, format!("{} depends on {}", d.label(), object.label()));
-            self.lines.extend(dependents.iter().map(line));
+            let told = dependents.iter().filter(|d| !matches!(d.kind, ObjectKind::Index { .. }));
+            self.lines.extend(told.map(line));
             stack.push((object, true));
             stack.extend(dependents.into_iter().rev().map(|dependent| (dependent, false)));
         }

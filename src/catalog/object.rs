@@ -66,7 +66,7 @@ impl fmt::Display for Oid {
     }
 }
 
-/// One table, source, view, materialized view or sink.
+/// One table, source, view, materialized view, sink or index.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub id: ObjectId,
@@ -100,7 +100,8 @@ impl Object {
             ObjectKind::Source { .. }
             | ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
-            | ObjectKind::Sink { .. } => None,
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => None,
         }
     }
 
@@ -162,6 +163,12 @@ pub enum ObjectKind {
     Sink {
         connector: ConnectorSpec,
     },
+    /// The rows of a table or view by some of its columns.
+    Index {
+        on: ObjectId,
+        /// Indices of the columns, in order; the index's own columns are these.
+        key: Vec<usize>,
+    },
 }
 
 impl ObjectKind {
@@ -179,6 +186,7 @@ impl ObjectKind {
             ObjectKind::View { .. } => DropKind::View,
             ObjectKind::MaterializedView { .. } => DropKind::MaterializedView,
             ObjectKind::Sink { .. } => DropKind::Sink,
+            ObjectKind::Index { .. } => DropKind::Index,
         }
     }
 
@@ -189,7 +197,8 @@ impl ObjectKind {
             ObjectKind::Source { connector, .. } => Some(connector),
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
-            | ObjectKind::Sink { .. } => None,
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => None,
         }
     }
 
@@ -201,7 +210,8 @@ impl ObjectKind {
             }
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
-            | ObjectKind::Sink { .. } => &[],
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => &[],
         }
     }
 }

@@ -5,6 +5,7 @@
 //! while a dataflow that reads it is behind; epochs go on for the others.
 
 mod checkpoints;
+mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub use self::checkpoints::Image;
 use self::checkpoints::{Checkpoints, Saved};
+use self::sharing::Sharing;
 use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
 use super::sequencer::{Sequencer, Write};
@@ -73,6 +75,7 @@ pub struct Core {
     bases: BTreeSet<ObjectId>,
     /// Who reads whom, directly.
     readers: HashMap<ObjectId, Vec<ObjectId>>,
+    sharing: Sharing,
     failures_seen: usize,
     checkpoints: Checkpoints,
     stopping: bool,
@@ -106,6 +109,7 @@ impl Core {
             filling: vec![],
             bases: BTreeSet::new(),
             readers: HashMap::new(),
+            sharing: Sharing::default(),
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
             stopping: false,
@@ -351,7 +355,7 @@ impl Core {
             self.shared.memory.admit(Purpose::Write, &live.name, bytes as u64)?;
         }
         let key_name = || match self.definitions.get(&table).map(|create| &create.change) {
-            Some(CatalogChange::Create(object)) => object.primary_key_name(),
+            Some(Some(CatalogChange::Create(object))) => object.primary_key_name(),
             _ => format!("{}_pkey", live.name),
         };
         self.sequencer.accept(table, &live, write, self.open, &key_name)
@@ -477,38 +481,50 @@ impl Core {
     }
 
     fn create(&mut self, create: Create) -> Result<()> {
-        if let Runtime::View { plan, .. } = &create.runtime {
-            self.check_inputs(plan)?;
+        let inputs = self.inputs(&create);
+        if !inputs.is_empty() {
+            self.check_inputs(&inputs)?;
             self.shared.memory.admit(Purpose::Write, &create.name, 0)?;
         }
-        self.shared.catalog.apply(create.change.clone())?;
+        if let Some(change) = &create.change {
+            self.shared.catalog.apply(change.clone())?;
+        }
+        self.begin(create);
+        Ok(())
+    }
+
+    /// Starts what is new.
+    fn begin(&mut self, create: Create) {
         self.dirty = true;
         self.record.created.push(create.id);
         let create = Arc::new(create);
         self.definitions.insert(create.id, create.clone());
         self.start(&create, None);
-        Ok(())
     }
 
     /// Starts what runs behind an object, from what was saved of it where there is something.
     fn start(&mut self, create: &Create, saved: Option<Saved>) {
         match create.runtime.clone() {
             Runtime::None => {}
+            Runtime::Index { .. } => drop(self.share(create)),
             Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
             Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
             Runtime::View { plan, fail_on_error } => {
                 self.create_view(create, plan, fail_on_error, saved)
             }
+            Runtime::Arrangement { object, key } => {
+                self.create_arrangement(create, object, key, saved)
+            }
         }
     }
 
-    /// A view is created only on inputs that answer.
-    fn check_inputs(&self, plan: &Node) -> Result<()> {
-        for id in plan.imports() {
+    /// A view or index is created only on inputs that answer.
+    fn check_inputs(&self, inputs: &[ObjectId]) -> Result<()> {
+        for &id in inputs {
             let live = self.live(id).ok_or_else(|| {
                 Error::new(
                     SqlState::UNDEFINED_TABLE,
-                    "a relation that the view reads has been dropped meanwhile",
+                    "a relation that is read has been dropped meanwhile",
                 )
             })?;
             if let Some(error) = live.failure() {
@@ -517,7 +533,7 @@ impl Core {
             if !live.is_attached() {
                 let message = format!("\"{}\" is still being filled", live.name);
                 let error = Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
-                return Err(error.with_hint("Create the view when that has finished."));
+                return Err(error.with_hint("Try again when that has finished."));
             }
         }
         Ok(())
@@ -529,15 +545,10 @@ impl Core {
         self.shared.live.store(Arc::new(map));
     }
 
-    fn new_live(
-        &self,
-        create: &Create,
-        key: Option<Vec<usize>>,
-        append_only: bool,
-    ) -> Arc<LiveTable> {
+    fn new_live(&self, create: &Create, key: Option<Vec<usize>>, append_only: bool) -> LiveTable {
         let (name, schema) = (create.name.clone(), create.schema.clone());
         let (workers, progress) = (self.workers.count(), self.shared.progress.clone());
-        Arc::new(LiveTable::new(name, schema, key, append_only, workers, progress))
+        LiveTable::new(name, schema, key, append_only, workers, progress)
     }
 
     fn create_base(
@@ -548,7 +559,7 @@ impl Core {
         stream: Option<Stream>,
         saved: Option<Saved>,
     ) {
-        let live = self.new_live(create, key.clone(), !stored);
+        let live = Arc::new(self.new_live(create, key.clone(), !stored));
         let upsert = stream.as_ref().is_some_and(|stream| stream.upsert);
         let (object, schema) = (create.id, create.schema.clone());
         let (state, position) = match saved {
@@ -592,8 +603,10 @@ impl Core {
         saved: Option<Saved>,
     ) {
         let key = plan.key();
-        let live = self.new_live(create, key.clone(), plan.properties.append_only);
+        let append_only = plan.properties.append_only;
+        let live = Arc::new(self.new_live(create, key.clone(), append_only));
         let (object, schema) = (create.id, create.schema.clone());
+        let arrangements = self.share(create);
         let mut backfill = vec![];
         for (source, columns) in imported_columns(&plan) {
             self.readers.entry(source).or_default().push(object);
@@ -609,13 +622,17 @@ impl Core {
             shared.add_consumer(object, columns, &self.wake);
         }
         live.set_attached(backfill.is_empty());
-        if saved.is_none() {
+        let state = saved.map(|saved| saved.steps);
+        let hub = HubSpec::new(object, schema, key, live);
+        let hub = HubSpec { fail_on_error, state, ..hub };
+        self.install(ViewSpec { hub, plan, arrangements, backfill });
+    }
+
+    fn install(&mut self, spec: ViewSpec) {
+        let (object, live) = (spec.hub.object, spec.hub.live.clone());
+        if spec.hub.state.is_none() {
             self.note_filling(object);
         }
-        let state = saved.map(|saved| saved.steps);
-        let hub = HubSpec::new(object, schema, key, live.clone());
-        let hub = HubSpec { fail_on_error, state, ..hub };
-        let spec = ViewSpec { hub, plan, backfill };
         self.workers.send(Command::Install(Arc::new(spec), self.open));
         self.publish(object, live);
     }
@@ -632,27 +649,33 @@ impl Core {
         self.shared.catalog.apply(change)?;
         self.dirty = true;
         for &id in ids {
-            self.record.dropped.push(id);
-            // Told before the dataflow ends: a read that was planned before and waits must neither wait for ever nor take
-            // the last rows of a dropped view for those of a later epoch.
-            if let Some(live) = self.live(id) {
-                let message = format!("relation \"{}\" does not exist", live.name);
-                live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
-            }
-            self.stop_object(id);
-            self.bases.remove(&id);
-            self.readers.remove(&id);
-            self.definitions.remove(&id);
-            self.sequencer.forget(id);
-            self.sources.remove(&id);
-            let mut map = HashMap::clone(&self.shared.live.load());
-            map.remove(&id);
-            self.shared.live.store(Arc::new(map));
-            let mut map = HashMap::clone(&self.shared.sources.load());
-            map.remove(&id);
-            self.shared.sources.store(Arc::new(map));
+            self.forget(id);
+            self.unshare(id);
         }
         Ok(())
+    }
+
+    /// Ends whatever there is of an object.
+    fn forget(&mut self, id: ObjectId) {
+        self.record.dropped.push(id);
+        // Told before the dataflow ends: a read that was planned before and waits must neither wait for ever nor take
+        // the last rows of a dropped view for those of a later epoch.
+        if let Some(live) = self.live(id) {
+            let message = format!("relation \"{}\" does not exist", live.name);
+            live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
+        }
+        self.stop_object(id);
+        self.bases.remove(&id);
+        self.readers.remove(&id);
+        self.definitions.remove(&id);
+        self.sequencer.forget(id);
+        self.sources.remove(&id);
+        let mut map = HashMap::clone(&self.shared.live.load());
+        map.remove(&id);
+        self.shared.live.store(Arc::new(map));
+        let mut map = HashMap::clone(&self.shared.sources.load());
+        map.remove(&id);
+        self.shared.sources.store(Arc::new(map));
     }
 
     /// Ends an object's dataflow and its reading of others.

@@ -10,7 +10,7 @@ mod memory_watch;
 pub mod sequencer;
 mod sources;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::thread::{JoinHandle, Thread};
 
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 pub use self::core::Image;
 pub use self::flight::Flight;
-use crate::arrangement::live::{LiveTable, Pin, Progress, ReadClock};
+use crate::arrangement::live::{Index, LiveTable, Pin, Progress, ReadClock};
 use crate::catalog::{Catalog, CatalogChange, ObjectId};
 use crate::dataflow::Workers;
 use crate::epoch::Epoch;
@@ -60,15 +60,41 @@ pub enum Runtime {
         /// on_error = 'fail': the first row that cannot be evaluated stops the view.
         fail_on_error: bool,
     },
+    /// A user's wish that there be the arrangement of an object by a key.
+    Index {
+        object: ObjectId,
+        key: Vec<usize>,
+    },
+    /// An object's rows by some of its columns, for all joins and queries that look them up so.
+    Arrangement {
+        object: ObjectId,
+        key: Vec<usize>,
+    },
 }
 
-/// An object to create: its catalog entry and what runs behind it.
+impl Runtime {
+    /// The arrangements that it looks up.
+    pub fn arrangements(&self) -> BTreeSet<(ObjectId, Vec<usize>)> {
+        match self {
+            Runtime::View { plan, .. } => plan.arrangements(),
+            Runtime::Index { object, key } => BTreeSet::from([(*object, key.clone())]),
+            Runtime::None
+            | Runtime::Table { .. }
+            | Runtime::Source(_)
+            | Runtime::Arrangement { .. } => BTreeSet::new(),
+        }
+    }
+}
+
+/// An object to create: its catalog entry, where users know of it, and what runs behind it.
 pub struct Create {
-    pub change: CatalogChange,
+    pub change: Option<CatalogChange>,
     pub id: ObjectId,
     pub name: String,
     pub schema: arrow_schema::SchemaRef,
     pub runtime: Runtime,
+    /// Numbers before its own, one for each arrangement that it looks up and that nobody may keep yet.
+    pub spare_ids: Vec<ObjectId>,
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -93,6 +119,8 @@ pub struct Shared {
     pub progress: Arc<Progress>,
     pub live: ArcSwap<HashMap<ObjectId, Arc<LiveTable>>>,
     pub sources: ArcSwap<HashMap<ObjectId, (Stream, Arc<SourceStatus>)>>,
+    /// By the object whose rows they have.
+    pub indexes: ArcSwap<HashMap<ObjectId, Vec<Index>>>,
     pub memory: Arc<MemoryAccount>,
     pub epochs: std::sync::atomic::AtomicU64,
 }
@@ -126,6 +154,7 @@ impl Coordinator {
             progress: Arc::default(),
             live: ArcSwap::default(),
             sources: ArcSwap::default(),
+            indexes: ArcSwap::default(),
             memory,
             epochs: std::sync::atomic::AtomicU64::new(0),
         });
@@ -187,6 +216,11 @@ impl Coordinator {
 
     pub fn live(&self, id: ObjectId) -> Option<Arc<LiveTable>> {
         self.shared.live.load().get(&id).cloned()
+    }
+
+    /// The arrangements of an object by other columns than its key.
+    pub fn indexes(&self, id: ObjectId) -> Vec<Index> {
+        self.shared.indexes.load().get(&id).cloned().unwrap_or_default()
     }
 
     /// What feeds a source or connector table.

@@ -1,7 +1,7 @@
 //! What workers are told. Every worker gets the same commands in the same order; only `Feed` goes to one of them, since
 //! rows find their way by exchange.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::Thread;
 
@@ -26,6 +26,8 @@ pub struct HubSpec {
     pub stored: bool,
     /// Rows replace their key's older row (+1) or delete it (-1): the fold of keyed sources.
     pub upsert: bool,
+    /// Another object's rows by columns of which several rows may have the same values; its errors are the other's.
+    pub copy: bool,
     /// The first error of its own ends it.
     pub fail_on_error: bool,
     pub live: Arc<LiveTable>,
@@ -42,8 +44,9 @@ impl HubSpec {
         key: Option<Vec<usize>>,
         live: Arc<LiveTable>,
     ) -> HubSpec {
-        let (stored, upsert, fail_on_error, state) = (true, false, false, None);
-        HubSpec { object, schema, key, stored, upsert, fail_on_error, live, state }
+        let (stored, upsert, copy) = (true, false, false);
+        let (fail_on_error, state) = (false, None);
+        HubSpec { object, schema, key, stored, upsert, copy, fail_on_error, live, state }
     }
 
     /// The columns by whose bucket rows are routed: their key, or their whole content where they may repeat.
@@ -76,11 +79,16 @@ pub struct Part {
     pub steps: Vec<StepState>,
 }
 
+/// The objects that keep an object's rows by a key, columns of it in that order.
+pub type Arrangements = BTreeMap<(ObjectId, Vec<usize>), ObjectId>;
+
 /// A view to maintain.
 #[derive(Clone)]
 pub struct ViewSpec {
     pub hub: HubSpec,
     pub plan: Arc<Node>,
+    /// Whose arrangement has what the plan wants arranged by other columns; what is missing the view arranges for itself.
+    pub arrangements: Arrangements,
     /// Sources whose earlier rows the view gets by `FeedView` until `Attach` tells it to follow the shared reader.
     pub backfill: Vec<ObjectId>,
 }

@@ -61,13 +61,26 @@ pub struct Context {
     pub waiting_bytes: Rc<Cell<usize>>,
 }
 
+thread_local! {
+    /// Whether this thread runs a step whose panic is caught.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread, now, ends one object only.
+pub fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
 impl Context {
     /// Runs a step of a core; a panic or error marks the object failed.
     pub fn guard(&self, name: &str, step: impl FnOnce() -> Result<()>) -> bool {
         if self.live.failure().is_some() {
             return false;
         }
-        let error = match catch_unwind(AssertUnwindSafe(step)) {
+        GUARDED.set(true);
+        let outcome = catch_unwind(AssertUnwindSafe(step));
+        GUARDED.set(false);
+        let error = match outcome {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error,
             Err(panic) => {
@@ -260,15 +273,38 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
     })
 }
 
-/// A stream that is also kept, versioned, on its key: a join's input.
+/// A join's input, kept by its key: the dataflow's own, or another object's.
 #[derive(Clone)]
 pub struct Arranged {
     arrangement: Rc<RefCell<Arrangement>>,
     /// The join needs it as of this epoch and later.
     hold: Rc<Cell<u64>>,
+    /// The epoch in which the join gets all rows that there are: before it there were none for the join, though another
+    /// object's arrangement has them.
+    begins: Option<u64>,
 }
 
 impl Arranged {
+    /// What another object keeps, from `begins` on or, of a join with state, from the epoch `hold`.
+    pub fn shared(
+        arrangement: Rc<RefCell<Arrangement>>,
+        hold: Rc<Cell<u64>>,
+        begins: Option<u64>,
+    ) -> Arranged {
+        Arranged { arrangement, hold, begins }
+    }
+
+    /// The rows in an epoch and before it.
+    fn versions(&self, epoch: Epoch) -> Versions {
+        let arrangement = self.arrangement.borrow();
+        let prev = match self.begins == Some(epoch.0) {
+            true => Arrangement::new(arrangement.schema().clone(), arrangement.key().to_vec())
+                .snapshot(Epoch::ZERO),
+            false => arrangement.snapshot(epoch.prev()),
+        };
+        Versions { prev, now: arrangement.snapshot(epoch) }
+    }
+
     /// Forgets what the join has passed; returns whether work is left.
     fn compact(&self, budget_rows: usize) -> bool {
         let mut arrangement = self.arrangement.borrow_mut();
@@ -310,6 +346,7 @@ pub fn arrange<'s>(
     let arranged = Arranged {
         arrangement: Rc::new(RefCell::new(arrangement)),
         hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
+        begins: None,
     };
     let stream = match context.route(Route::Key(key)) {
         Route::Local => arrange_over(stream, Pipeline, context, arranged.clone()),
@@ -457,13 +494,8 @@ impl JoinWork {
         if self.open.is_none()
             && let Some((epoch, (cap, [left, right]))) = self.queue.pop_first()
         {
-            let versions = |side: &Arranged| {
-                let arrangement = side.arrangement.borrow();
-                let (prev, now) = (Epoch(epoch).prev(), Epoch(epoch));
-                Versions { prev: arrangement.snapshot(prev), now: arrangement.snapshot(now) }
-            };
-            let [l, r] = &self.sides;
-            let begun = self.core.begin([left, right], [versions(l), versions(r)]);
+            let versions = self.sides.each_ref().map(|side| side.versions(Epoch(epoch)));
+            let begun = self.core.begin([left, right], versions);
             self.open = Some((epoch, cap, begun));
         }
         let Some((_, _, epoch)) = &mut self.open else { return Ok(true) };

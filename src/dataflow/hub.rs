@@ -63,10 +63,12 @@ pub struct Hub {
     pub live: Arc<LiveTable>,
     shard: usize,
     upsert: bool,
+    copy: bool,
     fail_on_error: bool,
     /// The columns that say on which worker a row is.
     routed_by: Vec<usize>,
-    rows: Option<Arrangement>,
+    /// Joins in other dataflows of this worker read it, too.
+    rows: Option<Rc<RefCell<Arrangement>>>,
     errors: StandingErrors,
     /// Rows and bytes as last added to the counters, which all workers share.
     told: (i64, i64),
@@ -96,12 +98,15 @@ impl Hub {
     ) -> HubRef {
         let rows = spec.stored.then(|| {
             let key = spec.key.clone().unwrap_or_default();
-            Arrangement::new(spec.schema.clone(), key).with_unique_key(spec.key.is_some())
+            let unique = spec.key.is_some() && !spec.copy;
+            let rows = Arrangement::new(spec.schema.clone(), key).with_unique_key(unique);
+            Rc::new(RefCell::new(rows))
         });
         let hub = Hub {
             live: spec.live.clone(),
             shard,
             upsert: spec.upsert,
+            copy: spec.copy,
             fail_on_error: spec.fail_on_error,
             routed_by: spec.routed_by(),
             rows,
@@ -125,7 +130,7 @@ impl Hub {
         let counters = &self.live.counters;
         let taken: usize = rows.iter().map(ChangeBatch::len).sum();
         counters.rows_in.fetch_add(taken as u64, Ordering::Relaxed);
-        let mut rows = match (self.upsert, self.rows.is_some()) {
+        let mut rows = match (self.upsert, self.rows.is_some() && !self.copy) {
             (true, _) => self.fold(rows)?,
             (false, true) => consolidated(rows)?,
             (false, false) => rows,
@@ -133,10 +138,10 @@ impl Hub {
         rows.retain(|r| !r.is_empty());
         let changed: usize = rows.iter().map(ChangeBatch::len).sum();
         counters.rows_out.fetch_add(changed as u64, Ordering::Relaxed);
-        if let Some(arrangement) = &mut self.rows
+        if let Some(arrangement) = &self.rows
             && !rows.is_empty()
         {
-            arrangement.apply(Epoch(epoch), &rows)?;
+            arrangement.borrow_mut().apply(Epoch(epoch), &rows)?;
         }
         let errors = self.apply_errors(epoch, errors)?;
         self.applied = epoch;
@@ -150,8 +155,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Keeps own errors and poison; returns what readers of this object inherit: errors of rows only (a message that
-    /// could not be decoded never was a row).
+    /// Keeps own errors and poison, of a copy all; returns what readers of this object inherit: errors of rows only (a
+    /// message that could not be decoded never was a row).
     fn apply_errors(
         &mut self,
         epoch: u64,
@@ -161,6 +166,7 @@ impl Hub {
         for batch in errors {
             own.push(match batch.kind {
                 Kind::Rows | Kind::Errors => batch,
+                Kind::Inherited if self.copy => batch,
                 Kind::Inherited => {
                     let poison = batch.rows().column(3).as_boolean();
                     let poison = (0..batch.len()).filter(|&i| poison.value(i)).map(|i| i as u32);
@@ -192,6 +198,7 @@ impl Hub {
         }
         let arrangement =
             self.rows.as_ref().ok_or_else(|| Error::internal("an upsert fold keeps its rows"))?;
+        let arrangement = arrangement.borrow();
         crate::operators::upsert::fold(
             &change,
             arrangement.key(),
@@ -204,8 +211,8 @@ impl Hub {
     fn publish(&mut self, below: u64) {
         let complete = Epoch(below.saturating_sub(1)).min(Epoch::FINISHED);
         self.below = below;
-        if let Some(rows) = &mut self.rows {
-            rows.advance(complete);
+        if let Some(rows) = &self.rows {
+            rows.borrow_mut().advance(complete);
         }
         self.errors.rows.advance(complete);
         let oldest = self.oldest();
@@ -234,13 +241,16 @@ impl Hub {
     /// Whether work is left.
     fn compact(&mut self, oldest: Epoch, budget_rows: usize) -> bool {
         let mut left = self.errors.rows.compact(oldest, budget_rows);
-        if let Some(rows) = &mut self.rows {
+        let mut bytes = 0;
+        if let Some(rows) = &self.rows {
+            let mut rows = rows.borrow_mut();
             left |= rows.compact(oldest, budget_rows);
             let now = rows.rows() as i64;
             self.live.counters.rows.fetch_add(now - self.told.0, Ordering::Relaxed);
             self.told.0 = now;
+            bytes += rows.bytes();
         }
-        let bytes = self.rows.as_ref().map_or(0, Arrangement::bytes) + self.errors.rows.bytes();
+        bytes += self.errors.rows.bytes();
         self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
         self.told.1 = bytes as i64;
         left
@@ -248,7 +258,7 @@ impl Hub {
 
     /// Whether readers hold memory that is not in use any more.
     fn is_held(&self) -> bool {
-        self.errors.rows.is_held() || self.rows.as_ref().is_some_and(Arrangement::is_held)
+        self.errors.rows.is_held() || self.rows.as_ref().is_some_and(|r| r.borrow().is_held())
     }
 
     /// A version for each epoch with changes that some reader may ask for: epochs that were applied together are
@@ -266,7 +276,7 @@ impl Hub {
     fn version(&self, epoch: Epoch, poison: i64) -> Version {
         Version {
             epoch,
-            rows: self.rows.as_ref().map(|rows| rows.snapshot(epoch)),
+            rows: self.rows.as_ref().map(|rows| rows.borrow().snapshot(epoch)),
             errors: self.errors.rows.snapshot(epoch),
             poison,
         }
@@ -284,6 +294,11 @@ impl Hub {
         let subscription = Rc::new(RefCell::new(subscription));
         self.subscriptions.push(subscription.clone());
         subscription
+    }
+
+    /// What is kept, for joins; `None` for sources.
+    pub fn arrangement(&self) -> Option<Rc<RefCell<Arrangement>>> {
+        self.rows.clone()
     }
 
     /// Keeps the arrangement readable as of the cell's epoch while the cell lives.
@@ -323,8 +338,8 @@ impl Sink for Hub {
 impl Stateful for Hub {
     fn hand_over(&mut self) -> Result<Vec<StateChange>> {
         let mut state = vec![];
-        if let Some(rows) = &mut self.rows {
-            state.extend(hand_over_rows(rows, ROWS, self.routed_by.clone())?);
+        if let Some(rows) = &self.rows {
+            state.extend(hand_over_rows(&mut rows.borrow_mut(), ROWS, self.routed_by.clone())?);
         }
         state.extend(hand_over_rows(&mut self.errors.rows, ERRORS, standing_errors::identity())?);
         Ok(state)
@@ -332,8 +347,8 @@ impl Stateful for Hub {
 
     fn take_back(&mut self, state: Vec<StateChange>, epoch: Epoch) -> Result<()> {
         let (rows, errors): (Vec<_>, Vec<_>) = state.into_iter().partition(|s| s.part == ROWS);
-        match &mut self.rows {
-            Some(arrangement) => take_back_rows(arrangement, ROWS, &rows, epoch)?,
+        match &self.rows {
+            Some(arrangement) => take_back_rows(&mut arrangement.borrow_mut(), ROWS, &rows, epoch)?,
             None if rows.is_empty() => {}
             None => return Err(mismatch("rows for an object that keeps none")),
         }
@@ -458,9 +473,10 @@ pub fn import<'s>(
 fn start_hydration(hub: &Weak<RefCell<Hub>>, as_of: u64) -> Hydration {
     let Some(hub) = hub.upgrade() else { return Hydration { rows: None, errors: None, next: 0 } };
     let hub = hub.borrow();
-    let rows = hub.rows.as_ref().map(|rows| rows.snapshot(Epoch(as_of.min(hub.applied))));
+    let at = Epoch(as_of.min(hub.applied));
+    let rows = hub.rows.as_ref().map(|rows| rows.borrow().snapshot(at));
     // A source's errors are messages, not rows: nobody inherits them.
-    let errors = rows.is_some().then(|| hub.errors.rows.snapshot(Epoch(as_of.min(hub.applied))));
+    let errors = rows.is_some().then(|| hub.errors.rows.snapshot(at));
     Hydration { rows, errors, next: 0 }
 }
 

@@ -15,5 +15,6 @@ mod standing_errors;
 mod steps;
 mod worker;
 
-pub use command::{Command, Cut, HubSpec, Part, ViewSpec};
+pub use command::{Arrangements, Command, Cut, HubSpec, Part, ViewSpec};
+pub use glue::is_guarded;
 pub use worker::Workers;

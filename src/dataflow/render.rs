@@ -9,16 +9,19 @@ use timely::dataflow::operators::Input;
 use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, Stream};
 
+use super::command::Arrangements;
 use super::glue::{self, Arranged, Chain, Changes, Context, Route};
 use super::hub::{self, Begin, HubRef, Subscription};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::operators::Operator;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::distinct::Distinct;
 use crate::operators::join::Join;
 use crate::operators::project::{Filter, Project};
 use crate::operators::top_n::TopN;
+use crate::operators::window::Window;
 use crate::plan::{Node, Op};
 
 pub type FeedHandle = timely::dataflow::InputHandle<u64, CapacityContainerBuilder<ChangeBatch>>;
@@ -34,8 +37,17 @@ pub struct Rendering<'a> {
     pub worker: usize,
     /// Sources whose earlier rows come by a feed of the view's own.
     pub backfill: &'a [ObjectId],
+    pub arrangements: &'a Arrangements,
     pub subscriptions: Vec<(ObjectId, Rc<RefCell<Subscription>>)>,
     pub feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
+}
+
+/// An operator, where its rows meet, and the epoch that it is to emit although nothing came.
+struct Keyed {
+    name: &'static str,
+    route: Route,
+    core: Box<dyn Operator>,
+    first: Option<u64>,
 }
 
 impl Rendering<'_> {
@@ -50,7 +62,6 @@ impl Rendering<'_> {
         node: &Node,
         chain: Chain,
     ) -> Result<Changes<'s>> {
-        let append_only = node.inputs.iter().all(|input| input.properties.append_only);
         let schema = node.schema.clone();
         let context = self.context.clone();
         Ok(match &node.op {
@@ -74,49 +85,97 @@ impl Rendering<'_> {
                 let union = glue::union(scope, inputs.collect::<Result<_>>()?);
                 glue::chain(union, &context, chain)
             }
-            Op::Distinct => {
+            Op::Distinct
+            | Op::Aggregate { .. }
+            | Op::TopN { .. }
+            | Op::Ranked { .. }
+            | Op::Window { .. } => {
                 let input = self.render(scope, &node.inputs[0])?;
-                let route = Route::Key((0..schema.fields().len()).collect());
-                let core = Box::new(Distinct::new(schema)?);
-                glue::unary(input, route, &context, "distinct", core, chain, None)
+                let Keyed { name, route, core, first } = self.keyed(node)?;
+                glue::unary(input, route, &context, name, core, chain, first)
+            }
+            Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
+                let (left, l, left_columns) = self.arranged(scope, &node.inputs[0], left_keys)?;
+                let (right, r, right_columns) =
+                    self.arranged(scope, &node.inputs[1], right_keys)?;
+                let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
+                let keys = [left_keys.clone(), right_keys.clone()];
+                let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
+                let core = core.with_stored_columns([left_columns, right_columns]);
+                glue::join((left, l), (right, r), core, chain, &context)
+            }
+        })
+    }
+
+    /// An operator of one input whose rows meet by a key.
+    fn keyed(&self, node: &Node) -> Result<Keyed> {
+        let input = &node.inputs[0];
+        let (schema, append_only) = (node.schema.clone(), input.properties.append_only);
+        let of = |name, key: &[usize], core| {
+            Ok(Keyed { name, route: Route::Key(key.to_vec()), core, first: None })
+        };
+        match &node.op {
+            Op::Distinct => {
+                let all: Vec<usize> = (0..schema.fields().len()).collect();
+                of("distinct", &all, Box::new(Distinct::new(schema)?))
             }
             Op::Aggregate { groups, calls } => {
-                let input = self.render(scope, &node.inputs[0])?;
-                let (columns, groups) = (node.inputs[0].schema.clone(), groups.clone());
+                let columns = input.schema.clone();
                 let core =
                     Aggregate::new(columns, groups.clone(), calls.clone(), schema, append_only)?;
                 // A global aggregate has its one row also when there is nothing to count; one worker has it.
                 let first = (groups.is_empty() && self.owns_empty_key() && !self.restored)
                     .then_some(self.as_of);
-                let (core, route) = (Box::new(core), Route::Key(groups));
-                glue::unary(input, route, &context, "aggregate", core, chain, first)
+                Ok(Keyed { first, ..of("aggregate", groups, Box::new(core))? })
             }
             Op::TopN { partition, order, limit, offset } => {
-                let input = self.render(scope, &node.inputs[0])?;
-                let (partition, order) = (partition.clone(), order.clone());
-                let route = Route::Key(partition.clone());
-                let core = TopN::new(schema, partition, order, *limit, *offset, append_only)?;
-                glue::unary(input, route, &context, "top_n", Box::new(core), chain, None)
+                let (by, order) = (partition.clone(), order.clone());
+                let core = TopN::new(schema, by, order, *limit, *offset, append_only)?;
+                of("top_n", partition, Box::new(core))
             }
-            Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
-                let left = self.arranged(scope, &node.inputs[0], left_keys)?;
-                let right = self.arranged(scope, &node.inputs[1], right_keys)?;
-                let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
-                let keys = [left_keys.clone(), right_keys.clone()];
-                let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
-                glue::join(left, right, core, chain, &context)
+            Op::Ranked { partition, order, tie_keys, limit, ties } => {
+                let keys = (order.clone(), tie_keys.clone());
+                let core =
+                    TopN::ranked(schema, partition.clone(), keys, *limit, *ties, append_only)?;
+                of("ranked", partition, Box::new(core))
             }
-        })
+            Op::Window { partition, order, tie_keys, calls } => {
+                let (columns, keys) = (input.schema.clone(), (&order[..], &tie_keys[..]));
+                let core = Window::new(columns, partition.clone(), keys, calls.clone(), schema)?;
+                of("window", partition, Box::new(core))
+            }
+            Op::Import { .. }
+            | Op::Values { .. }
+            | Op::Project { .. }
+            | Op::Filter { .. }
+            | Op::Union
+            | Op::Join { .. } => Err(Error::internal("not an operator of one input by a key")),
+        }
     }
 
+    /// A join's input and what is arranged of it, with the columns that the input's are in there where they are not all.
     fn arranged<'s>(
         &mut self,
         scope: Scope<'s, u64>,
         node: &Node,
         key: &[usize],
-    ) -> Result<(Changes<'s>, Arranged)> {
+    ) -> Result<(Changes<'s>, Arranged, Option<Vec<usize>>)> {
+        let holder = node.looked_up(key).and_then(|wanted| self.arrangements.get(&wanted).copied());
+        if let (Op::Import { columns, .. }, Some(holder)) = (&node.op, holder) {
+            let from = if self.restored { self.as_of.saturating_sub(1) } else { self.as_of };
+            let hold = self.hubs[&holder].borrow_mut().hold(from);
+            let begins = (!self.restored).then_some(self.as_of);
+            let arrangement = self.hubs[&holder].borrow().arrangement();
+            let arrangement = arrangement
+                .ok_or_else(|| Error::internal("an object that keeps no rows cannot be shared"))?;
+            let changes = self.import(scope, holder, columns);
+            let arranged = Arranged::shared(arrangement, hold, begins);
+            return Ok((changes, arranged, Some(columns.clone())));
+        }
         let rows = self.render(scope, node)?;
-        Ok(glue::arrange(rows, node.schema.clone(), key.to_vec(), &self.context, self.as_of))
+        let schema = node.schema.clone();
+        let (rows, own) = glue::arrange(rows, schema, key.to_vec(), &self.context, self.as_of);
+        Ok((rows, own, None))
     }
 
     fn owns_empty_key(&self) -> bool {

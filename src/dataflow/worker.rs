@@ -295,6 +295,7 @@ impl Loop {
             restored: spec.hub.state.is_some(),
             worker: self.index,
             backfill: &spec.backfill,
+            arrangements: &spec.arrangements,
             subscriptions: vec![],
             feeds: vec![],
         };
@@ -378,6 +379,7 @@ mod tests {
             key,
             stored: true,
             upsert: true,
+            copy: false,
             fail_on_error: false,
             live: live.clone(),
             state: None,

@@ -87,6 +87,30 @@ impl FloatSum {
         true
     }
 
+    /// Adds another sum, or takes it off where `times` is -1.
+    pub fn merge(&mut self, other: &FloatSum, times: i64) {
+        let term = other.narrow * i128::from(times);
+        if term != 0 && !self.add_narrow(term, other.base) {
+            self.spill();
+            (self.narrow, self.base) = (term, other.base);
+        }
+        if let Some(wide) = &other.wide {
+            self.wide.get_or_insert_default().merge(wide, times);
+        }
+    }
+
+    /// Whether nothing is left of what was added.
+    pub fn is_zero(&self) -> bool {
+        match &self.wide {
+            None => self.narrow == 0,
+            Some(wide) => {
+                let mut wide = wide.clone();
+                wide.add(self.narrow, self.base);
+                wide.is_zero()
+            }
+        }
+    }
+
     #[cold]
     fn add_special(&mut self, value: f64, weight: i64) {
         let wide = self.wide.get_or_insert_default();
@@ -235,6 +259,20 @@ impl Wide {
         }
     }
 
+    /// Adds another accumulator, or its two's complement where `times` is -1.
+    fn merge(&mut self, other: &Wide, times: i64) {
+        let negated = times < 0;
+        let mut carry = negated;
+        for (target, word) in self.words.iter_mut().zip(&other.words) {
+            let (sum, over) = target.overflowing_add(if negated { !word } else { *word });
+            let (sum, over_again) = sum.overflowing_add(u64::from(carry));
+            (*target, carry) = (sum, over || over_again);
+        }
+        self.nans += times * other.nans;
+        self.infinities += times * other.infinities;
+        self.negative_infinities += times * other.negative_infinities;
+    }
+
     fn negate_if_negative(&mut self) -> bool {
         let negative = self.words[WIDE_WORDS - 1] >> 63 == 1;
         let mut carry = negative;
@@ -358,6 +396,31 @@ mod tests {
             kept.iter().for_each(|&v| sum.add(v, -1));
             sum.shrink();
             assert_eq!(sum.to_f64(), Ok(0.0));
+        }
+    }
+
+    #[test]
+    fn sums_of_parts_are_the_sum_of_all() {
+        let mut random = StdRng::seed_from_u64(13);
+        for _ in 0..2_000 {
+            let draw = |random: &mut StdRng| match random.random_range(0..12) {
+                0 => f64::INFINITY,
+                1 => f64::NAN,
+                2..=6 => f64::from_bits(random.random()),
+                _ => (random.random_range(-1_000_000..1_000_000) as f64) / 100.0,
+            };
+            let first: Vec<f64> = (0..4).map(|_| draw(&mut random)).collect();
+            let second: Vec<f64> = (0..4).map(|_| draw(&mut random)).collect();
+            let all: Vec<f64> = first.iter().chain(&second).copied().collect();
+            let (mut merged, other) = (sum_of(&first), sum_of(&second));
+            merged.merge(&other, 1);
+            let (left, right) = (merged.to_f64(), sum_of(&all).to_f64());
+            assert_eq!(left.map(f64::to_bits), right.map(f64::to_bits), "{all:?}");
+            merged.merge(&other, -1);
+            let (left, right) = (merged.to_f64(), sum_of(&first).to_f64());
+            assert_eq!(left.map(f64::to_bits), right.map(f64::to_bits), "{all:?}");
+            merged.merge(&sum_of(&first), -1);
+            assert!(merged.is_zero(), "{all:?}");
         }
     }
 

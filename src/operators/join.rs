@@ -65,7 +65,7 @@ impl JoinKind {
     }
 }
 
-/// What the two sides are as of an epoch.
+/// What a side is as of an epoch.
 pub struct Versions {
     pub prev: Snapshot,
     pub now: Snapshot,
@@ -152,6 +152,8 @@ impl JoinEpoch {
 pub struct Join {
     kind: JoinKind,
     keys: [Vec<usize>; 2],
+    /// Where a side's columns are in what is arranged of it, which others may share and want more of.
+    stored: [Vec<usize>; 2],
     nulls_match: bool,
     condition: Option<Arc<dyn PhysicalExpr>>,
     schemas: [SchemaRef; 2],
@@ -183,7 +185,19 @@ impl Join {
         let fields = schemas.iter().flat_map(|s| s.fields().iter());
         let fields: Vec<Field> = fields.map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let pair_schema = Arc::new(Schema::new(fields));
-        Join { kind, keys, nulls_match, condition, schemas, pair_schema, schema }
+        let stored = [0, 1].map(|side: usize| (0..schemas[side].fields().len()).collect());
+        Join { kind, keys, stored, nulls_match, condition, schemas, pair_schema, schema }
+    }
+
+    /// Says which columns of a side's arrangement the side's own are, left and right, where these are not all of them.
+    pub fn with_stored_columns(mut self, columns: [Option<Vec<usize>>; 2]) -> Join {
+        for (side, columns) in columns.into_iter().enumerate() {
+            if let Some(columns) = columns {
+                debug_assert_eq!(columns.len(), self.schemas[side].fields().len());
+                self.stored[side] = columns;
+            }
+        }
+        self
     }
 
     pub fn kind(&self) -> JoinKind {
@@ -280,7 +294,7 @@ impl Join {
         stored: &[u32],
     ) -> Result<RecordBatch> {
         let mine = take_rows(rows, probe).map_err(failed)?.columns().to_vec();
-        let theirs = other.gather(stored)?;
+        let theirs = other.gather_columns(stored, &self.stored[side.other() as usize])?;
         let columns = match side {
             Side::Left => mine.into_iter().chain(theirs).collect(),
             Side::Right => theirs.into_iter().chain(mine).collect(),
@@ -410,7 +424,8 @@ impl Join {
             return Ok(None);
         }
         let rest = &rest[..rest.len().min(SLICE_ROWS)];
-        let columns = epoch.versions(side).prev.gather(rest)?;
+        let columns =
+            epoch.versions(side).prev.gather_columns(rest, &self.stored[side as usize])?;
         let schema = self.schemas[side as usize].clone();
         let rows = batch_of(schema, columns, rest.len()).map_err(failed)?;
         let other = epoch.versions(side.other());

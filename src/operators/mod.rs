@@ -12,6 +12,7 @@ pub mod join;
 pub mod project;
 pub mod top_n;
 pub mod upsert;
+pub mod window;
 
 mod accumulators;
 mod canonical;

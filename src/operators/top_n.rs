@@ -5,6 +5,7 @@
 //! beyond the last one of a full window cannot reach it, so most rows cost no more than their insertion. Without a limit
 //! the output is everything but the first `offset` rows: input passes through, less what that short window changes.
 //! Where input is only appended, rows that cannot enter the window are not kept.
+//! With [`Ties`] the window ends with the last peer of its last row, or is counted in groups of peers.
 
 use std::cmp::Ordering;
 
@@ -14,8 +15,8 @@ use arrow_schema::{DataType, SchemaRef};
 use super::consolidate::ChangeLog;
 use super::group_index::{GroupIndex, keep};
 use super::ordered_bag::{Added, OrderedBag};
-use super::row_order::RowOrder;
 pub use super::row_order::SortKey;
+use super::row_order::{RowOrder, peers};
 use super::{Operator, Output, StateChange};
 use crate::change::{ChangeBatch, batch_of};
 use crate::epoch::Epoch;
@@ -26,6 +27,21 @@ const ROWS: &str = "rows";
 /// Encoded rows with how often each is in the window, in order.
 type Window = Vec<(Box<[u8]>, i64)>;
 
+/// What a limit does with rows that the keys do not tell apart from the last one of the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ties {
+    /// They are cut by the whole row, as LIMIT does.
+    Cut,
+    /// They stay: rows whose rank is at most the limit.
+    Stay,
+    /// The limit counts groups of peers: rows whose dense rank is at most the limit.
+    Groups,
+}
+
+/// Above this many rows, and twice as many as after the last time, a partition of appended input with ties is trimmed within
+/// an epoch.
+const TRIM_MIN: usize = 64;
+
 #[derive(Default)]
 struct Partition {
     rows: OrderedBag<Box<[u8]>>,
@@ -34,11 +50,20 @@ struct Partition {
     /// The last row of the window when the last epoch ended, if the window was full.
     boundary: Option<Box<[u8]>>,
     touched: bool,
+    /// Entries left when it was last trimmed of what is behind the window's peers.
+    trimmed_len: usize,
 }
 
 impl Partition {
     /// The window `[start, end)` and, when it is full, its last row.
-    fn window(&self, start: i64, end: i64) -> (Window, Option<Box<[u8]>>) {
+    fn window(&self, start: i64, end: i64, ties: Ties) -> (Window, Option<Box<[u8]>>) {
+        match ties {
+            Ties::Cut => self.cut_window(start, end),
+            Ties::Stay | Ties::Groups => self.window_of_peers(end, ties == Ties::Groups),
+        }
+    }
+
+    fn cut_window(&self, start: i64, end: i64) -> (Window, Option<Box<[u8]>>) {
         let mut window = vec![];
         let mut position = 0i64;
         for (row, weight) in self.rows.iter().filter(|(_, w)| *w > 0) {
@@ -54,6 +79,36 @@ impl Partition {
         }
         (window, None)
     }
+
+    /// The groups of peers that begin within the first `end` rows, or the first `end` groups. Full once the next group would
+    /// not begin within.
+    fn window_of_peers(&self, end: i64, groups: bool) -> (Window, Option<Box<[u8]>>) {
+        let mut window: Window = vec![];
+        let mut position = 0i64;
+        let (mut rows, mut seen) = (0i64, 0i64);
+        for (row, weight) in self.rows.iter().filter(|(_, w)| *w > 0) {
+            if window.last().is_none_or(|(last, _)| peers(last) != peers(row)) {
+                position = if groups { seen } else { rows };
+                seen += 1;
+                if position >= end {
+                    break;
+                }
+            }
+            rows = rows.saturating_add(weight);
+            window.push((row.clone(), weight));
+        }
+        let reached = if groups { seen } else { rows };
+        let full = position >= end || reached >= end;
+        let boundary = window.last().filter(|_| full).map(|(row, _)| row.clone());
+        (window, boundary)
+    }
+
+    /// Whether a row cannot reach the window, whose last row when it was full was `boundary`.
+    fn is_outside(&self, row: &[u8], ties: Ties) -> bool {
+        self.boundary.as_ref().is_some_and(|boundary| {
+            row > boundary.as_ref() && (ties == Ties::Cut || peers(row) != peers(boundary))
+        })
+    }
 }
 
 /// The operator. Output columns are the input's.
@@ -63,6 +118,7 @@ pub struct TopN {
     order: RowOrder,
     start: i64,
     end: i64,
+    ties: Ties,
     /// The output is what the window leaves out.
     complement: bool,
     append_only: bool,
@@ -99,6 +155,7 @@ impl TopN {
             None => (0, rows(offset)),
         };
         Ok(TopN {
+            ties: Ties::Cut,
             order: RowOrder::new(&types, &order)?,
             index: GroupIndex::new(&keys)?,
             schema,
@@ -114,6 +171,22 @@ impl TopN {
             entry_rows: 0,
             groups: vec![],
         })
+    }
+
+    /// The first `limit` rows of each partition by `order` and `tie_keys`, with what `ties` says of the last one's peers by
+    /// `order`. Otherwise as [`TopN::new`].
+    pub fn ranked(
+        schema: SchemaRef,
+        partition: Vec<usize>,
+        (order, tie_keys): (Vec<SortKey>, Vec<SortKey>),
+        limit: usize,
+        ties: Ties,
+        append_only: bool,
+    ) -> Result<TopN> {
+        let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
+        let total = RowOrder::with_ties(&types, &order, &tie_keys)?;
+        let plain = TopN::new(schema, partition, order, Some(limit), 0, append_only)?;
+        Ok(TopN { order: total, ties, ..plain })
     }
 
     fn intern(&mut self, change: &ChangeBatch) -> Result<()> {
@@ -132,18 +205,21 @@ impl TopN {
         let rows = self.order.encode(change.rows().columns())?;
         let mut kept = self.append_only.then(Vec::new);
         for (i, &weight) in change.weights.iter().enumerate() {
-            let key = rows.row(i).data();
+            let key = rows.row(i);
             let partition = &mut self.partitions[self.groups[i] as usize];
-            if self.append_only {
+            if self.append_only && self.ties == Ties::Cut {
                 let full = partition.total >= self.end;
                 if full && partition.rows.last().is_some_and(|(last, _)| key > last.as_ref()) {
                     continue;
                 }
             }
-            let outside = partition.boundary.as_ref().is_some_and(|b| key > b.as_ref());
+            let outside = partition.is_outside(key, self.ties);
+            if outside && self.append_only {
+                continue;
+            }
             if live && !outside && !partition.touched {
                 partition.touched = true;
-                let (window, _) = partition.window(self.start, self.end);
+                let (window, _) = partition.window(self.start, self.end, self.ties);
                 self.touched.push((self.groups[i], window));
             }
             partition.total += weight;
@@ -168,6 +244,14 @@ impl TopN {
 
     /// Drops the last rows of row `i`'s partition as long as the window stays full without them.
     fn trim(&mut self, i: usize) {
+        if self.ties != Ties::Cut {
+            let partition = &self.partitions[self.groups[i] as usize];
+            let many = partition.rows.len() > TRIM_MIN.max(2 * partition.trimmed_len);
+            if many {
+                self.trim_behind_peers(self.groups[i]);
+            }
+            return;
+        }
         let partition = &mut self.partitions[self.groups[i] as usize];
         while let Some((_, weight)) = partition.rows.last()
             && partition.total - weight >= self.end
@@ -177,6 +261,22 @@ impl TopN {
             self.entry_bytes -= row.len();
             self.entry_rows -= 1;
         }
+    }
+
+    /// Drops what is behind the window and its last row's peers. The window keeps its last row.
+    fn trim_behind_peers(&mut self, group: u32) {
+        let partition = &mut self.partitions[group as usize];
+        let (_, boundary) = partition.window(self.start, self.end, self.ties);
+        if let Some(boundary) = boundary {
+            while partition.rows.last().is_some_and(|(last, _)| *last > boundary)
+                && let Some((row, weight)) = partition.rows.pop_last()
+            {
+                partition.total -= weight;
+                self.entry_bytes -= row.len();
+                self.entry_rows -= 1;
+            }
+        }
+        partition.trimmed_len = partition.rows.len();
     }
 
     fn changes(&self, rows: &[(Box<[u8]>, i64)]) -> Result<ChangeBatch> {
@@ -229,12 +329,14 @@ impl Operator for TopN {
         let (mut rows, mut freed) = (vec![], vec![]);
         for (group, before) in std::mem::take(&mut self.touched) {
             let partition = &mut self.partitions[group as usize];
-            let (after, boundary) = partition.window(self.start, self.end);
+            let (after, boundary) = partition.window(self.start, self.end, self.ties);
             partition.boundary = boundary;
             partition.touched = false;
             push_difference(before, after, &mut rows);
             if partition.rows.is_empty() {
                 freed.push(group);
+            } else if self.append_only && self.ties != Ties::Cut {
+                self.trim_behind_peers(group);
             }
         }
         out.push(self.changes(&rows)?);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use arrow_schema::Schema;
 
-use super::stream_plan::{Node, Op};
+use super::stream_plan::{Node, Op, SortKey, Ties, WindowCall};
 use crate::operators::aggregate::{AggregateCall, AggregateFunction};
 
 /// The plan as text, a line an operator.
@@ -67,27 +67,55 @@ fn title(node: &Node) -> String {
             format!("{kind:?} join{on}{condition}")
         }
         Op::TopN { partition, order, limit, offset } => {
-            let column = |c: usize| node.schema.field(c).name().clone();
-            let keys = order.iter().map(|k| {
-                let direction = if k.descending { " desc" } else { "" };
-                let nulls = if k.nulls_first == k.descending {
-                    ""
-                } else if k.nulls_first {
-                    " nulls first"
-                } else {
-                    " nulls last"
-                };
-                format!("{}{direction}{nulls}", column(k.column))
-            });
-            let by = if partition.is_empty() {
-                String::new()
-            } else {
-                format!(" by ({})", names(&node.schema, partition))
-            };
+            let by = partitions(&node.schema, partition);
             let limit = limit.map_or("all".to_owned(), |limit| limit.to_string());
-            format!("TopN{by}: order ({}), limit {limit}, offset {offset}", list(keys))
+            let order = sort_keys(&node.schema, order);
+            format!("TopN{by}: order ({order}), limit {limit}, offset {offset}")
+        }
+        Op::Ranked { partition, order, limit, ties, .. } => {
+            let by = partitions(&node.schema, partition);
+            let rank = match ties {
+                Ties::Cut => "row_number",
+                Ties::Stay => "rank",
+                Ties::Groups => "dense_rank",
+            };
+            format!("TopN{by}: order ({}), {rank} <= {limit}", sort_keys(&node.schema, order))
+        }
+        Op::Window { partition, order, calls, .. } => {
+            let by = partitions(&node.schema, partition);
+            let calls = list(calls.iter().map(|call| spelled(call, &node.schema)));
+            format!("Window{by}: order ({}), {calls}", sort_keys(&node.schema, order))
         }
     }
+}
+
+fn partitions(schema: &Schema, columns: &[usize]) -> String {
+    match columns.is_empty() {
+        true => String::new(),
+        false => format!(" by ({})", names(schema, columns)),
+    }
+}
+
+fn sort_keys(schema: &Schema, keys: &[SortKey]) -> String {
+    list(keys.iter().map(|key| {
+        let direction = if key.descending { " desc" } else { "" };
+        let nulls = match (key.nulls_first == key.descending, key.nulls_first) {
+            (true, _) => "",
+            (false, true) => " nulls first",
+            (false, false) => " nulls last",
+        };
+        format!("{}{direction}{nulls}", schema.field(key.column).name())
+    }))
+}
+
+/// A window call with its frame and what a change makes it compute again.
+fn spelled(call: &WindowCall, schema: &Schema) -> String {
+    let args = names(schema, &call.args);
+    let filter = call.filter.map(|column| format!(" filter {}", schema.field(column).name()));
+    let frame = call.spelled_frame().map(|frame| format!(" {frame}")).unwrap_or_default();
+    let recomputes = call.recomputes();
+    let filter = filter.unwrap_or_default();
+    format!("{}({args}){filter}{frame} recomputes {recomputes}", call.name())
 }
 
 /// Whether a call keeps the values it has seen, and not just what they came to.
@@ -101,6 +129,13 @@ fn keeps_values(call: &AggregateCall, append_only: bool) -> bool {
         | AggregateFunction::Avg
         | AggregateFunction::BoolAnd
         | AggregateFunction::BoolOr => call.distinct,
+    }
+}
+
+fn import_name(node: &Node) -> &str {
+    match &node.op {
+        Op::Import { name, .. } => name,
+        _ => "",
     }
 }
 
@@ -123,7 +158,34 @@ fn state_of(node: &Node) -> Option<String> {
             };
             Some(what.to_owned())
         }
-        Op::Join { .. } => Some("both inputs".to_owned()),
+        Op::Join { left_keys, right_keys, .. } => {
+            let side = |side: usize, keys: &[usize]| {
+                let input = &node.inputs[side];
+                input.looked_up(keys).map_or_else(
+                    || format!("the {} input", ["left", "right"][side]),
+                    |_| {
+                        format!(
+                            "{} by ({}), shared",
+                            import_name(input),
+                            names(&input.schema, keys)
+                        )
+                    },
+                )
+            };
+            let (left, right) = (side(0, left_keys), side(1, right_keys));
+            Some(match (left.as_str(), right.as_str()) {
+                ("the left input", "the right input") => "both inputs".to_owned(),
+                _ => format!("{left}; {right}"),
+            })
+        }
+        Op::Ranked { limit, ties, .. } => Some(match (append_only, ties) {
+            (true, Ties::Cut) => format!("at most {limit} rows per partition"),
+            (true, Ties::Stay | Ties::Groups) => {
+                format!("the rows of the first {limit} ranks per partition")
+            }
+            (false, _) => "the whole input in order".to_owned(),
+        }),
+        Op::Window { .. } => Some("the whole input in order".to_owned()),
         Op::TopN { limit, offset, .. } => Some(match (append_only, limit) {
             (true, Some(limit)) => format!("at most {} rows per partition", limit + offset),
             _ => "the whole input in order".to_owned(),

@@ -17,8 +17,8 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 
-use super::properties;
 use super::stream_plan::{JoinKind, Node, Op, Properties, SortKey};
+use super::{properties, windows};
 use crate::catalog::ObjectId;
 use crate::error::{Error, Result};
 use crate::operators::aggregate::{
@@ -34,6 +34,8 @@ pub struct ObjectFacts {
     pub name: String,
     pub schema: SchemaRef,
     pub properties: Properties,
+    /// Whether its rows are kept, so that they can be kept by other columns, too.
+    pub stored: bool,
 }
 
 /// An object in a logical plan that is to be lowered: it cannot be scanned, only imported.
@@ -59,6 +61,9 @@ pub fn lower(props: &ExecutionProps, plan: &LogicalPlan) -> Result<Node> {
     match plan {
         LogicalPlan::Projection(p) => projection(props, p),
         LogicalPlan::Filter(f) => {
+            if let Some(first) = windows::first_of_each(props, f)? {
+                return Ok(first);
+            }
             let input = lower(props, &f.input)?;
             let predicate = compile_with(props, &f.predicate, f.input.schema())?;
             Ok(filter(input, predicate))
@@ -66,7 +71,7 @@ pub fn lower(props: &ExecutionProps, plan: &LogicalPlan) -> Result<Node> {
         LogicalPlan::Aggregate(a) => aggregate(props, a),
         LogicalPlan::Distinct(Distinct::All(input)) => Ok(distinct(lower(props, input)?)),
         LogicalPlan::Distinct(Distinct::On(_)) => {
-            Err(not_maintained("DISTINCT ON", "Use GROUP BY with min or max, or a plain view."))
+            Err(Error::internal("DISTINCT ON has become a filter of row numbers"))
         }
         LogicalPlan::Join(j) => join(props, j),
         LogicalPlan::Union(u) => union(props, &u.inputs, arrow_schema(&u.schema)),
@@ -82,10 +87,7 @@ pub fn lower(props: &ExecutionProps, plan: &LogicalPlan) -> Result<Node> {
             None => lower(props, &s.input),
         },
         LogicalPlan::Repartition(r) => lower(props, &r.input),
-        LogicalPlan::Window(_) => Err(not_maintained(
-            "a window function",
-            "Use GROUP BY, or ORDER BY with LIMIT, or compute it when reading the view.",
-        )),
+        LogicalPlan::Window(w) => windows::window(props, w),
         LogicalPlan::Unnest(_) => Err(not_maintained("UNNEST", "Unnest when reading the view.")),
         LogicalPlan::RecursiveQuery(_) => {
             Err(not_maintained("WITH RECURSIVE", "Compute it when reading the view."))
@@ -104,14 +106,14 @@ pub fn lower(props: &ExecutionProps, plan: &LogicalPlan) -> Result<Node> {
 }
 
 /// The refusal of a construct that has no incremental operator yet.
-fn not_maintained(construct: &str, instead: &str) -> Error {
+pub(super) fn not_maintained(construct: &str, instead: &str) -> Error {
     Error::unsupported(format!("{construct} is not maintained in a materialized view"))
         .with_hint(instead)
 }
 
 /// The columns of a computed node. Only tables promise that a column has no NULLs: of anything else it would have to hold
 /// for every operator on the way, and a batch that broke the promise could not be built.
-fn arrow_schema(schema: &DFSchema) -> SchemaRef {
+pub(super) fn arrow_schema(schema: &DFSchema) -> SchemaRef {
     nullable(schema.inner())
 }
 
@@ -123,16 +125,16 @@ fn nullable(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn column(name: &str, index: usize) -> Arc<dyn PhysicalExpr> {
+pub(super) fn column(name: &str, index: usize) -> Arc<dyn PhysicalExpr> {
     Arc::new(Column::new(name, index))
 }
 
-fn filter(input: Node, predicate: Arc<dyn PhysicalExpr>) -> Node {
+pub(super) fn filter(input: Node, predicate: Arc<dyn PhysicalExpr>) -> Node {
     let (schema, properties) = (input.schema.clone(), input.properties.clone());
     Node { op: Op::Filter { predicate }, inputs: vec![input], schema, properties }
 }
 
-fn project(input: Node, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Node {
+pub(super) fn project(input: Node, exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef) -> Node {
     let identity = exprs.len() == input.schema.fields().len()
         && exprs
             .iter()
@@ -239,7 +241,7 @@ fn table_scan(props: &ExecutionProps, scan: &datafusion::logical_expr::TableScan
     let keys = object.properties.keys.iter();
     let keys = keys.filter_map(|k| k.iter().map(position).collect::<Option<Vec<_>>>()).collect();
     let properties = Properties { append_only: object.properties.append_only, keys };
-    let op = Op::Import { object: object.id, name: object.name, columns };
+    let op = Op::Import { object: object.id, name: object.name, columns, stored: object.stored };
     let mut node = Node { op, inputs: vec![], schema, properties };
     let df_schema = scan.projected_schema.as_ref();
     for predicate in &scan.filters {
@@ -312,7 +314,7 @@ fn top_n(
         descending: !s.asc,
         nulls_first: s.nulls_first,
     };
-    let order = without_ties(order.iter().zip(&columns).map(key).collect(), width);
+    let order = without_ties(order.iter().zip(&columns).map(key).collect(), width, &[]);
     let properties = Properties { append_only: false, keys: node.properties.keys.clone() };
     let schema = node.schema.clone();
     let op = Op::TopN { partition: vec![], order, limit, offset };
@@ -320,10 +322,12 @@ fn top_n(
     Ok(only_first(sorted, width, arrow_schema(input.schema())))
 }
 
-/// The keys without those at the end that only break ties by the whole row, as top-N does by itself.
-fn without_ties(mut keys: Vec<SortKey>, width: usize) -> Vec<SortKey> {
+/// The keys without those at the end that only break ties by the whole row, as top-N does by itself. The columns `fixed` are
+/// the same in all rows that are compared.
+pub(super) fn without_ties(mut keys: Vec<SortKey>, width: usize, fixed: &[usize]) -> Vec<SortKey> {
     let breaks_ties = |written: &[SortKey], rest: &[SortKey]| {
-        let missing = (0..width).filter(|c| !written.iter().any(|k| k.column == *c));
+        let is_key = |c: &usize| fixed.contains(c) || written.iter().any(|k| k.column == *c);
+        let missing = (0..width).filter(|c| !is_key(c));
         let plain = |k: &SortKey| !k.descending && !k.nulls_first;
         rest.iter().all(plain) && missing.eq(rest.iter().map(|k| k.column))
     };
@@ -334,7 +338,7 @@ fn without_ties(mut keys: Vec<SortKey>, width: usize) -> Vec<SortKey> {
 
 /// The node with a column for each expression: an existing one where the expression is a plain column, else a new one
 /// at the end.
-fn with_columns(
+pub(super) fn with_columns(
     props: &ExecutionProps,
     input: Node,
     exprs: &[&Expr],
@@ -359,7 +363,7 @@ fn with_columns(
 }
 
 /// Drops the columns that `with_columns` added.
-fn only_first(node: Node, width: usize, schema: SchemaRef) -> Node {
+pub(super) fn only_first(node: Node, width: usize, schema: SchemaRef) -> Node {
     if node.schema.fields().len() == width {
         return node;
     }
@@ -422,7 +426,7 @@ fn aggregate(props: &ExecutionProps, a: &Aggregate) -> Result<Node> {
 
 /// Which accumulator a call needs; places its arguments. Functions without one of ours are computed anew from the
 /// group's rows.
-fn aggregate_function(
+pub(super) fn aggregate_function(
     call: &datafusion::logical_expr::expr::AggregateFunction,
     args: &mut Vec<usize>,
     place: &mut impl FnMut(Expr) -> usize,
@@ -490,10 +494,11 @@ fn join(props: &ExecutionProps, j: &Join) -> Result<Node> {
     let pairs = j.on.iter().map(|(l, r)| if swapped { (r, l) } else { (l, r) });
     let (left_exprs, right_exprs): (Vec<&Expr>, Vec<&Expr>) = pairs.unzip();
     let (left_width, right_width) = (left.schema().fields().len(), right.schema().fields().len());
-    let (left_node, left_keys) =
+    let (left_node, mut left_keys) =
         with_columns(props, lower(props, left)?, &left_exprs, left.schema())?;
-    let (right_node, right_keys) =
+    let (right_node, mut right_keys) =
         with_columns(props, lower(props, right)?, &right_exprs, right.schema())?;
+    order_keys((&left_node, &mut left_keys), (&right_node, &mut right_keys));
     for (l, r) in left_keys.iter().zip(&right_keys) {
         let (l, r) =
             (left_node.schema.field(*l).data_type(), right_node.schema.field(*r).data_type());
@@ -522,6 +527,17 @@ fn join(props: &ExecutionProps, j: &Join) -> Result<Node> {
         },
         arrow_schema(&j.schema),
     )
+}
+
+/// Puts the pairs of keys into the order of the columns of one side's object, which is mostly that of its primary key: joins
+/// that look up the same columns then share an arrangement, whatever order they were written in.
+fn order_keys(left: (&Node, &mut Vec<usize>), right: (&Node, &mut Vec<usize>)) {
+    let by_left = left.0.looked_up(left.1);
+    let Some((_, columns)) = by_left.or_else(|| right.0.looked_up(right.1)) else { return };
+    let mut order: Vec<usize> = (0..columns.len()).collect();
+    order.sort_by_key(|&pair| columns[pair]);
+    *left.1 = order.iter().map(|&pair| left.1[pair]).collect();
+    *right.1 = order.iter().map(|&pair| right.1[pair]).collect();
 }
 
 struct JoinParts {

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod lower;
 mod properties;
 pub mod stream_plan;
+mod windows;
 
 pub use lower::lower;
 pub use stream_plan::{JoinKind, Node, Op, Properties, SortKey};

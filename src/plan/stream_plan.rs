@@ -1,5 +1,6 @@
 //! The streaming plan: what the dataflow renders, one operator a node.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -9,7 +10,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::catalog::ObjectId;
 use crate::operators::aggregate::AggregateCall;
 pub use crate::operators::join::JoinKind;
-pub use crate::operators::top_n::SortKey;
+pub use crate::operators::top_n::{SortKey, Ties};
+pub use crate::operators::window::WindowCall;
 
 /// An operator with its inputs.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub enum Op {
         object: ObjectId,
         name: String,
         columns: Vec<usize>,
+        /// Whether the object's rows are kept, so that they can also be kept by other columns.
+        stored: bool,
     },
     /// Constant rows, inserted in the first epoch.
     Values {
@@ -74,6 +78,21 @@ pub enum Op {
         limit: Option<usize>,
         offset: usize,
     },
+    /// The rows of each partition whose rank is at most `limit`: their number by `order`, then `tie_keys`, or what `ties` says.
+    Ranked {
+        partition: Vec<usize>,
+        order: Vec<SortKey>,
+        tie_keys: Vec<SortKey>,
+        limit: usize,
+        ties: Ties,
+    },
+    /// Every row with the results of calls over its partition, in the order of `order`, then `tie_keys`, then the whole row.
+    Window {
+        partition: Vec<usize>,
+        order: Vec<SortKey>,
+        tie_keys: Vec<SortKey>,
+        calls: Vec<WindowCall>,
+    },
 }
 
 impl Node {
@@ -85,6 +104,29 @@ impl Node {
                 && !out.contains(object)
             {
                 out.push(*object);
+            }
+        });
+        out
+    }
+
+    /// What a join by the columns `key` looks up when this is its input: the object and its columns, if its rows as they are
+    /// can be shared with others.
+    pub fn looked_up(&self, key: &[usize]) -> Option<(ObjectId, Vec<usize>)> {
+        let Op::Import { object, columns, stored: true, .. } = &self.op else { return None };
+        let repeats = key.iter().enumerate().any(|(i, column)| key[..i].contains(column));
+        if key.is_empty() || repeats {
+            return None;
+        }
+        Some((*object, key.iter().map(|&column| columns[column]).collect()))
+    }
+
+    /// All that joins look up and can share, each once.
+    pub fn arrangements(&self) -> BTreeSet<(ObjectId, Vec<usize>)> {
+        let mut out = BTreeSet::new();
+        self.visit(&mut |node| {
+            if let Op::Join { left_keys, right_keys, .. } = &node.op {
+                out.extend(node.inputs[0].looked_up(left_keys));
+                out.extend(node.inputs[1].looked_up(right_keys));
             }
         });
         out

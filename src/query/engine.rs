@@ -44,6 +44,7 @@ use super::pushdown::PushDown;
 use super::reading::Reading;
 use super::sql_types::PgTypes;
 use super::total_order::{TotalOrder, keep_inner_order};
+use super::windows::{self, Runner};
 use super::{cast, fallible, functions, merged_columns, spelling};
 use crate::error::{Error, Result, SqlState};
 
@@ -104,6 +105,7 @@ impl Engine {
                 .with_type_planner(Arc::new(PgTypes))
                 .with_scalar_functions(functions::scalar())
                 .with_aggregate_functions(functions::aggregate())
+                .with_window_functions(functions::windows::all())
                 .with_analyzer_rules(vec![
                     Arc::new(ResolveGroupingFunction::new()),
                     Arc::new(UntypedLiterals),
@@ -236,6 +238,7 @@ impl Engine {
     /// Types and checks a plan: its columns then have their final types.
     pub fn analyze(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let state = self.state();
+        let plan = windows::without_odd_ranges(plan).map_err(from_datafusion)?;
         state
             .analyzer()
             .execute_and_check(plan, state.config_options(), |_, _| {})
@@ -245,7 +248,7 @@ impl Engine {
     /// Types, checks and optimizes a SELECT's plan for execution.
     pub fn optimize_batch(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let plan = keep_inner_order(plan).map_err(from_datafusion)?;
-        optimize(&self.batch, plan).map_err(from_datafusion)
+        optimize(&self.batch, plan, Runner::Batch).map_err(from_datafusion)
     }
 
     /// Types, checks and optimizes a view's plan into the nodes a streaming plan is made of: Projection, Filter,
@@ -253,18 +256,20 @@ impl Engine {
     /// Subqueries have become joins. What cannot be kept is 0A000.
     pub fn optimize_streaming(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         refuse_multirow_subqueries(&plan)?;
-        let plan = optimize(&self.streaming, plan).map_err(from_datafusion)?;
+        let plan = optimize(&self.streaming, plan, Runner::Streaming).map_err(from_datafusion)?;
         refuse_foreign_nodes(&plan)?;
         Ok(plan)
     }
 }
 
-fn optimize(state: &SessionState, plan: LogicalPlan) -> DfResult<LogicalPlan> {
+fn optimize(state: &SessionState, plan: LogicalPlan, runner: Runner) -> DfResult<LogicalPlan> {
     let mut state = state.clone();
     state.mark_start_execution();
+    let plan = windows::without_odd_ranges(plan)?;
     let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {})?;
     // Only now a union's columns have their types: what came canonical may have changed.
     let plan = canonicalise(plan).map_err(to_datafusion)?;
+    let plan = windows::determine(plan, runner)?;
     let plan = fallible::guard_plan(plan)?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
     fallible::seal_plan(plan)

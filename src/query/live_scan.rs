@@ -1,4 +1,5 @@
-//! Live tables as DataFusion tables: a scan of every shard as of one epoch, or a lookup when the filters fix the key.
+//! Live tables as DataFusion tables: a scan of every shard as of one epoch, or a lookup when the filters fix the key or an
+//! index's columns.
 //!
 //! A plan is made before its epoch is chosen: the providers of one statement share a [`ReadAt`], which the session sets
 //! between planning and execution. Readers never visit the workers; they read the published versions.
@@ -21,7 +22,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::errors::to_datafusion;
 use crate::arrangement::Snapshot;
-use crate::arrangement::live::{LiveTable, Pin, Version};
+use crate::arrangement::live::{Index, LiveTable, Pin, Version};
 use crate::change::batch_of;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
@@ -56,33 +57,60 @@ pub struct LiveScan {
     pub live: Arc<LiveTable>,
     /// As the statement sees it, with the catalog's field metadata.
     schema: SchemaRef,
+    /// The same rows by other columns.
+    indexes: Vec<Index>,
     read_at: ReadAt,
 }
 
 impl LiveScan {
-    pub fn new(live: Arc<LiveTable>, schema: SchemaRef, read_at: ReadAt) -> LiveScan {
-        LiveScan { live, schema, read_at }
+    pub fn new(
+        live: Arc<LiveTable>,
+        schema: SchemaRef,
+        indexes: Vec<Index>,
+        read_at: ReadAt,
+    ) -> LiveScan {
+        LiveScan { live, schema, indexes, read_at }
     }
 
-    /// The value of each key column where the filters fix them all.
-    fn key_values(&self, filters: &[Expr]) -> Option<Vec<ScalarValue>> {
-        if self.live.key.is_empty() {
+    /// The value of each column of a key where the filters fix them all.
+    fn key_values(&self, key: &[usize], filters: &[Expr]) -> Option<Vec<ScalarValue>> {
+        if key.is_empty() {
             return None;
         }
-        let mut values: Vec<Option<ScalarValue>> = vec![None; self.live.key.len()];
+        let mut values: Vec<Option<ScalarValue>> = vec![None; key.len()];
         for filter in filters {
             let Some((column, value)) = equality(filter) else { continue };
-            let position =
-                self.live.key.iter().position(|&k| self.schema.field(k).name() == column);
+            let position = key.iter().position(|&k| self.schema.field(k).name() == column);
             if let Some(position) = position
-                && value.data_type() == *self.schema.field(self.live.key[position]).data_type()
+                && value.data_type() == *self.schema.field(key[position]).data_type()
             {
                 values[position] = Some(value.clone());
             }
         }
         values.into_iter().collect()
     }
+
+    /// Whose versions to read as of `epoch`, and by which key where the filters fix one: the table's own before an index's,
+    /// and of these the one that fixes most.
+    async fn way(&self, epoch: Epoch, filters: &[Expr]) -> Result<(Vec<Version>, Option<Key>)> {
+        if let Some(key) = self.key_values(&self.live.key, filters) {
+            return Ok((self.live.versions(epoch), Some(key)));
+        }
+        let usable = self.indexes.iter().filter(|index| index.serves(epoch));
+        let fixed =
+            usable.filter_map(|index| Some((index, self.key_values(&index.live.key, filters)?)));
+        if let Some((index, key)) = fixed.max_by_key(|(_, key)| key.len())
+            // It is behind the table by a few wake-ups; should it fail meanwhile, the table still has everything.
+            && index.live.wait_for(epoch).await.is_ok()
+        {
+            return Ok((index.live.versions(epoch), Some(key)));
+        }
+        Ok((self.live.versions(epoch), None))
+    }
 }
+
+/// A value for each column of a key.
+type Key = Vec<ScalarValue>;
 
 impl fmt::Debug for LiveScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,8 +166,9 @@ impl TableProvider for LiveScan {
         &self,
         filters: &[&Expr],
     ) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        let key =
-            |column: &str| self.live.key.iter().any(|&k| self.schema.field(k).name() == column);
+        let keys = self.indexes.iter().map(|index| &index.live.key).chain([&self.live.key]);
+        let keys: Vec<usize> = keys.flatten().copied().collect();
+        let key = |column: &str| keys.iter().any(|&k| self.schema.field(k).name() == column);
         let support = |filter: &&Expr| match equality(filter) {
             Some((column, _)) if key(column) => TableProviderFilterPushDown::Inexact,
             _ => TableProviderFilterPushDown::Unsupported,
@@ -155,12 +184,11 @@ impl TableProvider for LiveScan {
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let epoch = self.read_at.epoch().map_err(to_datafusion)?;
-        let versions = self.live.versions(epoch);
+        let (versions, key) = self.way(epoch, filters).await.map_err(to_datafusion)?;
         check_poison(&self.live.name, &versions).map_err(to_datafusion)?;
         let columns =
             projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);
-        let key = self.key_values(filters);
         let shards = versions.into_iter().filter_map(|version| version.rows);
         let mut partitions: Vec<Arc<dyn PartitionStream>> = vec![];
         for snapshot in shards {

@@ -268,10 +268,15 @@ fn typed_number(expr: &Expr) -> Option<String> {
 
 /// The text of a number that was typed as numeric here.
 fn open_numeric_text(expr: &Expr) -> Option<String> {
-    let Expr::Function(function) = expr else {
-        return None;
-    };
-    if function.name.0.first()?.as_ident()?.value != format!("{CAST_PREFIX}numeric") {
+    match expr {
+        Expr::Function(function) => cast_text(function, "numeric"),
+        _ => None,
+    }
+}
+
+/// The text that is cast to the type.
+pub(super) fn cast_text(function: &Function, sql_type: &str) -> Option<String> {
+    if function.name.0.first()?.as_ident()?.value != format!("{CAST_PREFIX}{sql_type}") {
         return None;
     }
     let FunctionArguments::List(list) = &function.args else {
@@ -309,7 +314,7 @@ fn cast(sql_type: &str, value: Expr) -> Expr {
     call(&format!("{CAST_PREFIX}{sql_type}"), vec![value])
 }
 
-fn string(text: impl Into<String>) -> Expr {
+pub(super) fn string(text: impl Into<String>) -> Expr {
     Expr::Value(Value::SingleQuotedString(text.into()).into())
 }
 
@@ -657,6 +662,7 @@ fn respell_function(function: &mut Function) {
             | WindowFrameBound::Following(Some(expr)) = bound
             {
                 keep_position(expr);
+                super::windows::respell_bound(expr);
             }
         }
     }

@@ -32,13 +32,13 @@ use crate::types::field_of_sql_type;
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a definition comes to, before it has a number.
-struct Definition {
-    name: ObjectName,
-    columns: SchemaRef,
-    kind: ObjectKind,
-    depends_on: Vec<ObjectId>,
-    create_sql: String,
-    runtime: Runtime,
+pub(super) struct Definition {
+    pub name: ObjectName,
+    pub columns: SchemaRef,
+    pub kind: ObjectKind,
+    pub depends_on: Vec<ObjectId>,
+    pub create_sql: String,
+    pub runtime: Runtime,
 }
 
 /// A connector opened and asked for its splits.
@@ -51,7 +51,7 @@ struct Opened {
 
 impl Session {
     /// DDL takes effect at once and could not be rolled back.
-    fn outside_of_block(&self, what: &str) -> Result<()> {
+    pub(super) fn outside_of_block(&self, what: &str) -> Result<()> {
         if self.status == TransactionStatus::Idle {
             return Ok(());
         }
@@ -61,7 +61,11 @@ impl Session {
     }
 
     /// IF NOT EXISTS: true, with a notice, when the name is taken.
-    fn exists_already(&mut self, name: &ObjectName, if_not_exists: bool) -> Result<bool> {
+    pub(super) fn exists_already(
+        &mut self,
+        name: &ObjectName,
+        if_not_exists: bool,
+    ) -> Result<bool> {
         let snapshot = self.server.catalog.snapshot();
         let schema = snapshot.creation_schema(&self.settings.search_path(), name)?;
         match snapshot.check_creatable(&schema, &name.name) {
@@ -74,9 +78,15 @@ impl Session {
         }
     }
 
-    async fn define(&mut self, definition: Definition) -> Result<(ObjectId, crate::epoch::Epoch)> {
+    pub(super) async fn define(
+        &mut self,
+        definition: Definition,
+    ) -> Result<(ObjectId, crate::epoch::Epoch)> {
         let snapshot = self.server.catalog.snapshot();
         let schema = snapshot.creation_schema(&self.settings.search_path(), &definition.name)?;
+        // Before its own number: nothing may depend on what comes after it.
+        let allocate = |_| self.server.catalog.allocate().0;
+        let spare_ids = definition.runtime.arrangements().iter().map(allocate).collect();
         let (id, oid): (ObjectId, Oid) = self.server.catalog.allocate();
         let name = definition.name.name.clone();
         let object = Object {
@@ -92,9 +102,9 @@ impl Session {
             owner: catalog::OWNER.to_owned(),
             comments: BTreeMap::new(),
         };
-        let change = CatalogChange::Create(Arc::new(object));
-        let create =
-            Create { change, id, name, schema: definition.columns, runtime: definition.runtime };
+        let change = Some(CatalogChange::Create(Arc::new(object)));
+        let (schema, runtime) = (definition.columns, definition.runtime);
+        let create = Create { change, id, name, schema, runtime, spare_ids };
         let epoch = self.server.coordinator.create(create).await?;
         Ok((id, epoch))
     }
@@ -609,7 +619,7 @@ fn declared_columns(columns: &[sql::ColumnDef]) -> Result<Vec<Field>> {
     Ok(fields)
 }
 
-fn key_columns(columns: &Schema, names: &[String]) -> Result<Vec<usize>> {
+pub(super) fn key_columns(columns: &Schema, names: &[String]) -> Result<Vec<usize>> {
     let find = |name: &String| {
         columns.index_of(name).map_err(|_| {
             let message = format!("column \"{name}\" named in key does not exist");
@@ -654,7 +664,7 @@ fn view_columns(
     Ok(Arc::new(Schema::new(fields)))
 }
 
-fn create_sql(statement: &Statement, redacted: &[(String, String)]) -> String {
+pub(super) fn create_sql(statement: &Statement, redacted: &[(String, String)]) -> String {
     let options = sql::RedactedOptions { with: redacted, encode: &[] };
     sql::create_sql(statement, options).unwrap_or_default()
 }

@@ -8,6 +8,7 @@ mod create_as;
 mod ddl;
 mod dml;
 mod functions;
+mod index;
 mod resolver;
 mod rules;
 mod select;
@@ -285,17 +286,14 @@ impl Session {
             Statement::Delete(delete) => self.delete(delete, prepared, params, cancel).await,
             Statement::Truncate(truncate) => self.truncate(truncate, cancel).await,
             Statement::Copy(copy) => self.copy(copy, cancel).await,
-            Statement::CreateTable(table) => self.create_table(table, statement, cancel).await,
-            Statement::CreateSource(source) => self.create_source(source, statement, cancel).await,
-            Statement::CreateView(view) => self.create_view(view, statement).await,
-            Statement::CreateMaterializedView(view) => {
-                self.create_materialized_view(view, statement, cancel).await
-            }
-            Statement::CreateSchema { name, if_not_exists } => {
-                self.create_schema(name, *if_not_exists).await
-            }
-            Statement::Drop(drop) => self.drop_objects(drop).await,
-            Statement::Comment(comment) => self.comment(comment).await,
+            Statement::CreateTable(_)
+            | Statement::CreateSource(_)
+            | Statement::CreateView(_)
+            | Statement::CreateMaterializedView(_)
+            | Statement::CreateIndex(_)
+            | Statement::CreateSchema { .. }
+            | Statement::Drop(_)
+            | Statement::Comment(_) => self.change_catalog(statement, cancel).await,
             Statement::Show(show) => self.show(show),
             Statement::Explain(explain) => self.explain(explain, cancel).await,
             Statement::Set(set) => self.set(set),
@@ -332,6 +330,28 @@ impl Session {
             | Statement::Declare { .. }
             | Statement::Fetch(_)
             | Statement::Close { .. } => Err(unsupported(&prepared.parsed.sql)),
+        }
+    }
+
+    async fn change_catalog(
+        &mut self,
+        statement: &Statement,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        match statement {
+            Statement::CreateTable(table) => self.create_table(table, statement, cancel).await,
+            Statement::CreateSource(source) => self.create_source(source, statement, cancel).await,
+            Statement::CreateView(view) => self.create_view(view, statement).await,
+            Statement::CreateMaterializedView(view) => {
+                self.create_materialized_view(view, statement, cancel).await
+            }
+            Statement::CreateIndex(index) => self.create_index(index, statement, cancel).await,
+            Statement::CreateSchema { name, if_not_exists } => {
+                self.create_schema(name, *if_not_exists).await
+            }
+            Statement::Drop(drop) => self.drop_objects(drop).await,
+            Statement::Comment(comment) => self.comment(comment).await,
+            _ => Err(Error::internal("not a change of the catalog")),
         }
     }
 

@@ -113,7 +113,17 @@ impl<'a> Names<'a> {
                     ObjectKind::Source { .. } | ObjectKind::MaterializedView { .. } => {
                         live.append_only
                     }
-                    ObjectKind::View { .. } | ObjectKind::Sink { .. } => false,
+                    ObjectKind::View { .. }
+                    | ObjectKind::Sink { .. }
+                    | ObjectKind::Index { .. } => false,
+                };
+                // Of a source only where its messages replace rows.
+                let stored = match &object.kind {
+                    ObjectKind::Source { primary_key, .. } => !primary_key.is_empty(),
+                    ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } => true,
+                    ObjectKind::View { .. }
+                    | ObjectKind::Sink { .. }
+                    | ObjectKind::Index { .. } => false,
                 };
                 let keys = if live.key_is_unique { vec![live.key.clone()] } else { vec![] };
                 let facts = ObjectFacts {
@@ -121,6 +131,7 @@ impl<'a> Names<'a> {
                     name: object.name.clone(),
                     schema: object.columns.clone(),
                     properties: Properties { append_only, keys },
+                    stored,
                 };
                 Ok(Arc::new(ObjectSource::new(facts)))
             }
@@ -141,6 +152,11 @@ impl<'a> Names<'a> {
             ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } => {
                 self.live_scan(object)
             }
+            ObjectKind::Index { .. } => {
+                let message = format!("\"{}\" is an index", object.name);
+                Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message)
+                    .with_hint("Read the table: lookups by the index's columns use it."))
+            }
             ObjectKind::Sink { .. } => {
                 let message = format!("cannot read from sink \"{}\"", object.name);
                 Err(Error::new(crate::error::SqlState::WRONG_OBJECT_TYPE, message))
@@ -152,7 +168,8 @@ impl<'a> Names<'a> {
     fn live_scan(&self, object: &Object) -> Result<Arc<dyn TableSource>> {
         let live = self.live(object)?;
         self.scanned.borrow_mut().push(live.clone());
-        let scan = LiveScan::new(live, object.columns.clone(), self.read_at.clone());
+        let indexes = self.server.coordinator.indexes(object.id);
+        let scan = LiveScan::new(live, object.columns.clone(), indexes, self.read_at.clone());
         Ok(provider_as_source(Arc::new(scan)))
     }
 

@@ -42,6 +42,10 @@ pub fn create_sql(statement: &Statement, options: RedactedOptions<'_>) -> Option
             let format = format_clause(sink.format.as_ref(), options.encode);
             format!("CREATE SINK {} {input}{emit}{with}{format}", sink.name)
         }
+        Statement::CreateIndex(index) => {
+            let name = index.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+            format!("CREATE INDEX{name} ON {}{}", index.table, name_list(&index.columns))
+        }
         Statement::CreateSchema { name, .. } => format!("CREATE SCHEMA {}", quote_identifier(name)),
         _ => return None,
     })

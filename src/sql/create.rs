@@ -63,6 +63,12 @@ impl Cursor {
         if self.eat(&["CREATE", "SINK"]) {
             return self.create_sink().map(Some);
         }
+        if self.eat(&["CREATE", "INDEX"]) {
+            return self.create_index(false).map(Some);
+        }
+        if self.eat(&["CREATE", "UNIQUE", "INDEX"]) {
+            return self.create_index(true).map(Some);
+        }
         if self.eat(&["CREATE", "SCHEMA"]) {
             let if_not_exists = self.if_not_exists();
             let name = self.ident()?;

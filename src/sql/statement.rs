@@ -24,6 +24,7 @@ pub enum Statement {
     CreateView(Box<CreateView>),
     CreateMaterializedView(Box<CreateMaterializedView>),
     CreateSink(Box<CreateSink>),
+    CreateIndex(Box<CreateIndex>),
     CreateSchema {
         name: String,
         if_not_exists: bool,
@@ -320,6 +321,15 @@ pub struct CreateMaterializedView {
     pub query: Box<ast::Query>,
     pub options: Options,
     pub emit_on_window_close: bool,
+}
+
+/// CREATE INDEX [name] ON table (columns).
+#[derive(Clone, Debug)]
+pub struct CreateIndex {
+    pub name: Option<ObjectName>,
+    pub if_not_exists: bool,
+    pub table: ObjectName,
+    pub columns: Vec<String>,
 }
 
 #[derive(Clone, Debug)]

@@ -441,9 +441,25 @@ fn settings_fold_their_names_and_words() {
 }
 
 #[test]
+fn an_index_is_its_columns_whatever_a_b_tree_would_be_told() {
+    let sql = "create index concurrently if not exists i on only s.t using btree \
+               (a desc nulls last, \"B\" collate \"C\" text_ops asc) include (c) with (fillfactor = 70)";
+    let Statement::CreateIndex(index) = one(sql) else { panic!() };
+    assert_eq!(index.name.as_ref().unwrap().name, "i");
+    assert!(index.if_not_exists);
+    assert_eq!(index.table.to_string(), "s.t");
+    assert_eq!(index.columns, ["a", "B"]);
+    let Statement::CreateIndex(index) = one("create index on t(a)") else { panic!() };
+    assert!(index.name.is_none());
+}
+
+#[test]
 fn statements_that_are_not_ours_are_named() {
     for (sql, message) in [
-        ("create index i on t (a)", "CREATE INDEX is not supported"),
+        ("create unique index i on t (a)", "CREATE UNIQUE INDEX is not supported"),
+        ("create index i on t (lower(a))", "an index on an expression is not supported"),
+        ("create index on t ((a + 1))", "an index on an expression is not supported"),
+        ("create index on t (a) where b", "an index with WHERE is not supported"),
         (
             "create function f() returns int language sql as 'select 1'",
             "CREATE FUNCTION is not supported",

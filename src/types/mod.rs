@@ -27,6 +27,7 @@ pub use binary_in::{column_from_binary, parse_binary, utf8_text};
 pub use calendar::{civil_of_days, days_in_month, days_of_civil};
 pub use column::ColumnWriter;
 pub use date_order::{DateOrder, depends_on_order};
+pub use interval::parse_interval;
 pub use json::{jsonb_of_text, validate_json};
 pub use pg_type::{
     PgType, TYPE_KEY, TYPMOD_KEY, field_of_oid, field_of_pg_type, format_type, marked, pg_type_of,

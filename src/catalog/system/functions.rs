@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 };
 
 use super::cells::{self, Cell};
-use super::relations;
+use super::relations::{self, Index};
 use super::{SystemContext, cluster, columns, fixed};
 use crate::catalog::DATABASE;
 use crate::catalog::object::{Object, Oid};
@@ -208,9 +208,8 @@ fn object_of(context: &SystemContext, oid: i64) -> Option<&Object> {
     context.snapshot.get_by_oid(oid).map(|object| &**object)
 }
 
-/// The object whose primary key index has this OID.
-fn indexed_object(context: &SystemContext, oid: i64) -> Option<&Object> {
-    relations::keyed(context).find(|o| i64::from(o.oid.primary_key_index().0) == oid)
+fn index_of(context: &SystemContext, oid: i64) -> Option<Index<'_>> {
+    relations::indexes(context).find(|index| i64::from(index.oid.0) == oid)
 }
 
 /// (schema, name) of a relation, index or system relation.
@@ -218,8 +217,8 @@ fn class_of(context: &SystemContext, oid: i64) -> Option<(String, String)> {
     if let Some(object) = object_of(context, oid) {
         return Some((object.schema.clone(), object.name.clone()));
     }
-    if let Some(object) = indexed_object(context, oid) {
-        return Some((object.schema.clone(), object.primary_key_name()));
+    if let Some(index) = index_of(context, oid) {
+        return Some((index.schema.to_owned(), index.name));
     }
     let system = columns::all().iter().find(|t| t.oid == oid)?;
     Some((system.schema.clone(), system.name.clone()))
@@ -300,12 +299,12 @@ fn relation<'a>(context: &'a SystemContext, args: &[Cell]) -> Result<Option<&'a 
 
 /// The whole index, or the name of its nth column.
 fn index_definition(context: &SystemContext, args: &[Cell]) -> Option<String> {
-    let object = indexed_object(context, int(args, 0)?)?;
+    let index = index_of(context, int(args, 0)?)?;
     match int(args, 1) {
-        None | Some(0) => Some(relations::index_definition(object)),
+        None | Some(0) => Some(relations::index_definition(&index)),
         Some(n) => {
-            let key = object.kind.primary_key().get(usize::try_from(n).ok()?.checked_sub(1)?)?;
-            Some(quote_identifier(object.columns.field(*key).name()))
+            let key = index.key.get(usize::try_from(n).ok()?.checked_sub(1)?)?;
+            Some(quote_identifier(index.table.columns.field(*key).name()))
         }
     }
 }
@@ -315,7 +314,7 @@ fn constraint_definition(context: &SystemContext, args: &[Cell]) -> Option<Strin
     if let Some((_, _, check)) = relations::checks(context).find(|(_, other, _)| *other == oid) {
         return Some(format!("CHECK ({})", check.sql));
     }
-    let object = indexed_object(context, oid)?;
+    let object = index_of(context, oid).filter(|index| index.is_primary)?.table;
     Some(format!("PRIMARY KEY ({})", relations::key_columns(object)))
 }
 

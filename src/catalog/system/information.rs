@@ -51,6 +51,7 @@ fn table_type(object: &Object) -> &'static str {
         ObjectKind::View { .. } => "VIEW",
         ObjectKind::MaterializedView { .. } => "MATERIALIZED VIEW",
         ObjectKind::Sink { .. } => "SINK",
+        ObjectKind::Index { .. } => "INDEX",
     }
 }
 

@@ -11,7 +11,7 @@ use super::SystemContext;
 use super::cells::{Cell, Row, row};
 use super::columns::{self, SystemTable};
 use super::fixed;
-use crate::catalog::object::{Object, ObjectKind};
+use crate::catalog::object::{Object, ObjectKind, Oid};
 use crate::catalog::rules::{Check, Generation};
 use crate::types::{PgType, pg_type_of, type_modifier};
 
@@ -37,7 +37,7 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
     Some(match table.name.as_str() {
         "pg_class" => pg_class(context),
         "pg_attribute" => pg_attribute(context),
-        "pg_index" => keyed(context).map(pg_index).collect(),
+        "pg_index" => indexes(context).map(|index| pg_index(&index)).collect(),
         "pg_constraint" => {
             let keys = keyed(context).map(|o| pg_constraint(context, o));
             let checks = checks(context).map(|(o, oid, check)| pg_check(context, o, oid, check));
@@ -63,7 +63,41 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
 
 /// The objects that are relations to PostgreSQL's clients.
 pub(super) fn relations(context: &SystemContext) -> impl Iterator<Item = &Object> {
-    context.snapshot.objects().map(|o| &**o).filter(|o| !matches!(o.kind, ObjectKind::Sink { .. }))
+    let objects = context.snapshot.objects().map(|o| &**o);
+    objects.filter(|o| !matches!(o.kind, ObjectKind::Sink { .. } | ObjectKind::Index { .. }))
+}
+
+/// An index as clients see it: that of a primary key, or one made by CREATE INDEX.
+pub(super) struct Index<'a> {
+    pub oid: Oid,
+    pub name: String,
+    pub schema: &'a str,
+    pub table: &'a Object,
+    pub key: &'a [usize],
+    pub is_primary: bool,
+}
+
+pub(super) fn indexes(context: &SystemContext) -> impl Iterator<Item = Index<'_>> {
+    let primary = keyed(context).map(|table| Index {
+        oid: table.oid.primary_key_index(),
+        name: table.primary_key_name(),
+        schema: &table.schema,
+        table,
+        key: table.kind.primary_key(),
+        is_primary: true,
+    });
+    let named = context.snapshot.objects().filter_map(|index| {
+        let ObjectKind::Index { on, key } = &index.kind else { return None };
+        let table = context.snapshot.get(*on)?;
+        let (oid, name) = (index.oid, index.name.clone());
+        Some(Index { oid, name, schema: &index.schema, table, key, is_primary: false })
+    });
+    primary.chain(named)
+}
+
+/// Whether an object has an index.
+fn is_indexed(context: &SystemContext, object: &Object) -> bool {
+    indexes(context).any(|index| index.table.id == object.id)
 }
 
 /// Tables and materialized views.
@@ -87,6 +121,7 @@ pub(super) fn relkind(object: &Object) -> &'static str {
         ObjectKind::View { .. } => "v",
         ObjectKind::MaterializedView { .. } => "m",
         ObjectKind::Sink { .. } => "",
+        ObjectKind::Index { .. } => "i",
     }
 }
 
@@ -108,17 +143,16 @@ fn pg_class(context: &SystemContext) -> Vec<Row> {
         row! {
             oid: object.oid, relname: &object.name, relnamespace: schema_oid(context, &object.schema),
             relowner: OWNER_OID, relkind: relkind(object), relpersistence: "p", relispopulated: true,
-            relreplident: if is_keyed { "d" } else { "n" }, relhasindex: is_keyed, reltuples: Cell::Float(-1.0),
+            relreplident: if is_keyed { "d" } else { "n" }, relhasindex: is_indexed(context, object), reltuples: Cell::Float(-1.0),
             relnatts: object.columns.fields().len() as i64, relam: if stored { HEAP } else { 0 },
             relchecks: object.rules().map_or(0, |rules| rules.checks.len() as i64),
         }
     });
-    let indexes = keyed(context).map(|object| {
+    let indexes = indexes(context).map(|index| {
         row! {
-            oid: object.oid.primary_key_index(), relname: object.primary_key_name(),
-            relnamespace: schema_oid(context, &object.schema), relowner: OWNER_OID, relkind: "i", relpersistence: "p",
-            relreplident: "n", relispopulated: true, reltuples: Cell::Float(-1.0), relam: BTREE,
-            relnatts: object.kind.primary_key().len() as i64,
+            oid: index.oid, relname: &index.name, relnamespace: schema_oid(context, index.schema), relowner: OWNER_OID,
+            relkind: "i", relpersistence: "p", relreplident: "n", relispopulated: true, reltuples: Cell::Float(-1.0),
+            relam: BTREE, relnatts: index.key.len() as i64,
         }
     });
     system.chain(objects).chain(indexes).collect()
@@ -144,12 +178,11 @@ fn pg_attribute(context: &SystemContext) -> Vec<Row> {
             row
         }));
     }
-    for object in keyed(context) {
-        let index = i64::from(object.oid.primary_key_index().0);
-        let keys = object.kind.primary_key().iter().enumerate();
-        rows.extend(
-            keys.map(|(i, key)| attribute(index, i, object.columns.field(*key), false, false)),
-        );
+    for index in indexes(context) {
+        let keys = index.key.iter().enumerate();
+        rows.extend(keys.map(|(i, key)| {
+            attribute(i64::from(index.oid.0), i, index.table.columns.field(*key), false, false)
+        }));
     }
     rows
 }
@@ -232,14 +265,15 @@ fn alignment(pg_type: &PgType) -> &'static str {
     }
 }
 
-fn pg_index(object: &Object) -> Row {
-    let keys: Vec<i64> = object.kind.primary_key().iter().map(|k| *k as i64 + 1).collect();
+fn pg_index(index: &Index<'_>) -> Row {
+    let keys: Vec<i64> = index.key.iter().map(|k| *k as i64 + 1).collect();
     let count = keys.len() as i64;
     let zeros = || vec![0i64; keys.len()];
     row! {
-        indexrelid: object.oid.primary_key_index(), indrelid: object.oid, indnatts: count, indnkeyatts: count,
-        indisunique: true, indisprimary: true, indimmediate: true, indisvalid: true, indisready: true,
-        indislive: true, indcollation: zeros(), indclass: zeros(), indoption: zeros(), indkey: keys.clone(),
+        indexrelid: index.oid, indrelid: index.table.oid, indnatts: count, indnkeyatts: count,
+        indisunique: index.is_primary, indisprimary: index.is_primary, indimmediate: true, indisvalid: true,
+        indisready: true, indislive: true, indcollation: zeros(), indclass: zeros(), indoption: zeros(),
+        indkey: keys.clone(),
     }
 }
 
@@ -292,7 +326,8 @@ fn connector(object: &Object) -> Option<String> {
         ObjectKind::Table { .. }
         | ObjectKind::View { .. }
         | ObjectKind::MaterializedView { .. }
-        | ObjectKind::Sink { .. } => None,
+        | ObjectKind::Sink { .. }
+        | ObjectKind::Index { .. } => None,
     }
 }
 
@@ -321,7 +356,7 @@ fn pg_tables(context: &SystemContext) -> Vec<Row> {
     });
     let tables = relations(context).filter(|o| matches!(o.kind, ObjectKind::Table { .. })).map(|o| {
         row! {schemaname: &o.schema, tablename: &o.name, tableowner: &o.owner, hasrules: false, hastriggers: false,
-              hasindexes: !o.kind.primary_key().is_empty(), rowsecurity: false}
+              hasindexes: is_indexed(context, o), rowsecurity: false}
     });
     system.chain(tables).collect()
 }
@@ -332,7 +367,10 @@ pub(super) fn definition(object: &Object) -> Option<String> {
         ObjectKind::View { sql, .. } | ObjectKind::MaterializedView { sql, .. } => {
             Some(format!(" {sql};"))
         }
-        ObjectKind::Table { .. } | ObjectKind::Source { .. } | ObjectKind::Sink { .. } => None,
+        ObjectKind::Table { .. }
+        | ObjectKind::Source { .. }
+        | ObjectKind::Sink { .. }
+        | ObjectKind::Index { .. } => None,
     }
 }
 
@@ -351,35 +389,40 @@ fn pg_matviews(context: &SystemContext) -> Vec<Row> {
     views
         .map(|o| {
             row! {schemaname: &o.schema, matviewname: &o.name, matviewowner: &o.owner, definition: definition(o),
-                  hasindexes: false, ispopulated: true}
+                  hasindexes: is_indexed(context, o), ispopulated: true}
         })
         .collect()
 }
 
 fn pg_indexes(context: &SystemContext) -> Vec<Row> {
-    keyed(context)
-        .map(|o| {
-            row! {schemaname: &o.schema, tablename: &o.name, indexname: o.primary_key_name(),
-            indexdef: index_definition(o)}
+    indexes(context)
+        .map(|index| {
+            row! {schemaname: index.schema, tablename: &index.table.name, indexname: &index.name,
+            indexdef: index_definition(&index)}
         })
         .collect()
 }
 
 /// `CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)`.
-pub(super) fn index_definition(object: &Object) -> String {
+pub(super) fn index_definition(index: &Index<'_>) -> String {
     let quote = crate::sql::quote_identifier;
     format!(
-        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
-        quote(&object.primary_key_name()),
-        quote(&object.schema),
-        quote(&object.name),
-        key_columns(object)
+        "CREATE {}INDEX {} ON {}.{} USING btree ({})",
+        if index.is_primary { "UNIQUE " } else { "" },
+        quote(&index.name),
+        quote(index.schema),
+        quote(&index.table.name),
+        columns_list(index.table, index.key)
     )
 }
 
-/// The key's columns as SQL: `id, "order"`.
+/// The primary key's columns as SQL: `id, "order"`.
 pub(super) fn key_columns(object: &Object) -> String {
-    let names = object.kind.primary_key().iter().map(|key| object.columns.field(*key).name());
+    columns_list(object, object.kind.primary_key())
+}
+
+fn columns_list(object: &Object, columns: &[usize]) -> String {
+    let names = columns.iter().map(|column| object.columns.field(*column).name());
     names.map(|name| crate::sql::quote_identifier(name)).collect::<Vec<_>>().join(", ")
 }
 

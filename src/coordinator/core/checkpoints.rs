@@ -152,12 +152,15 @@ impl Core {
                 settled.insert(*id, ObjectState::Failed(error.clone()));
                 continue;
             }
-            let Runtime::View { plan, .. } = &create.runtime else { continue };
+            let inputs = self.inputs(create);
+            if inputs.is_empty() {
+                continue;
+            }
             let unfilled =
                 |(view, installed): &(ObjectId, Epoch)| view == id && live.complete() < *installed;
             let reads = |input| matches!(settled.get(&input), Some(ObjectState::StartAgain));
             let behind = !live.is_attached() || self.filling.iter().any(unfilled);
-            if behind || plan.imports().into_iter().any(reads) {
+            if behind || inputs.into_iter().any(reads) {
                 settled.insert(*id, ObjectState::StartAgain);
             }
         }
@@ -190,7 +193,8 @@ impl Core {
                 None if create.runtime.is_running() => Some(dropped(&create.name)),
                 None => None,
             };
-            if let Some(error) = error.or_else(|| create.runtime.inherited_failure(&failed)) {
+            let mut inputs = self.inputs(create).into_iter();
+            if let Some(error) = error.or_else(|| inputs.find_map(|id| failed.get(&id)).cloned()) {
                 failed.insert(create.id, error);
             }
         }
@@ -219,6 +223,7 @@ impl Core {
         for create in objects {
             self.definitions.insert(create.id, create.clone());
             if !create.runtime.is_running() {
+                self.start(&create, None);
                 continue;
             }
             let position = checkpoint.sources.remove(&create.id);
@@ -226,6 +231,12 @@ impl Core {
                 None => {
                     let message = format!("the checkpoint lacks \"{}\"", create.name);
                     return Err(Error::new(SqlState::DATA_CORRUPTED, message));
+                }
+                // Whoever shared it has failed with it.
+                Some(ObjectState::Failed(_))
+                    if matches!(create.runtime, Runtime::Arrangement { .. }) =>
+                {
+                    self.definitions.remove(&create.id);
                 }
                 Some(ObjectState::Failed(error)) => self.start_failed(&create, position, error),
                 Some(ObjectState::StartAgain) => self.start(&create, None),
@@ -235,6 +246,7 @@ impl Core {
                 }
             }
         }
+        self.end_unused();
         // Keys are judged by what tables have published: nobody may write before they have.
         self.workers.sync();
         for id in restored {
@@ -249,9 +261,13 @@ impl Core {
     fn start_failed(&mut self, create: &Create, position: Option<Position>, error: Error) {
         let key = match &create.runtime {
             Runtime::Table { key, .. } => key.clone(),
-            Runtime::None | Runtime::Source(_) | Runtime::View { .. } => None,
+            Runtime::None
+            | Runtime::Source(_)
+            | Runtime::View { .. }
+            | Runtime::Index { .. }
+            | Runtime::Arrangement { .. } => None,
         };
-        let live = self.new_live(create, key, false);
+        let live = Arc::new(self.new_live(create, key, false));
         if let Runtime::Table { stream: Some(stream), .. } | Runtime::Source(stream) =
             &create.runtime
         {
@@ -271,18 +287,11 @@ fn dropped(name: &str) -> Error {
 impl Runtime {
     fn is_running(&self) -> bool {
         match self {
-            Runtime::None => false,
-            Runtime::Table { .. } | Runtime::Source(_) | Runtime::View { .. } => true,
-        }
-    }
-
-    /// The failure of something that it reads.
-    fn inherited_failure(&self, failed: &BTreeMap<ObjectId, Error>) -> Option<Error> {
-        match self {
-            Runtime::View { plan, .. } => {
-                plan.imports().iter().find_map(|id| failed.get(id)).cloned()
-            }
-            Runtime::None | Runtime::Table { .. } | Runtime::Source(_) => None,
+            Runtime::None | Runtime::Index { .. } => false,
+            Runtime::Table { .. }
+            | Runtime::Source(_)
+            | Runtime::View { .. }
+            | Runtime::Arrangement { .. } => true,
         }
     }
 }

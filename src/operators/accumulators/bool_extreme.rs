@@ -63,6 +63,21 @@ impl Accumulator for BoolExtreme {
         self.tallies.capacity() * size_of::<Tally>()
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
+    fn merge(&mut self, from: usize, into: usize, times: i64) {
+        let Tally { yes, no } = self.tallies[from];
+        self.tallies[into].yes += times * yes;
+        self.tallies[into].no += times * no;
+    }
+
+    fn is_zero(&self, group: usize) -> bool {
+        let Tally { yes, no } = self.tallies[group];
+        yes == 0 && no == 0
+    }
+
     fn save(&self, group: usize, into: &mut Vec<u8>) {
         into.extend_from_slice(&self.tallies[group].yes.to_le_bytes());
         into.extend_from_slice(&self.tallies[group].no.to_le_bytes());

@@ -69,6 +69,18 @@ impl Accumulator for Count {
         self.counts.capacity() * 8
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
+    fn merge(&mut self, from: usize, into: usize, times: i64) {
+        self.counts[into] += times * self.counts[from];
+    }
+
+    fn is_zero(&self, group: usize) -> bool {
+        self.counts[group] == 0
+    }
+
     fn save(&self, group: usize, into: &mut Vec<u8>) {
         into.extend_from_slice(&self.counts[group].to_le_bytes());
     }

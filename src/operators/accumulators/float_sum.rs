@@ -133,6 +133,22 @@ impl Accumulator for FloatSums {
         self.states.capacity() * size_of::<State>()
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
+    fn merge(&mut self, from: usize, into: usize, times: i64) {
+        let State { sum, count } = self.states[from].clone();
+        let state = &mut self.states[into];
+        state.sum.merge(&sum, times);
+        state.count += times * count;
+    }
+
+    fn is_zero(&self, group: usize) -> bool {
+        let State { sum, count } = &self.states[group];
+        *count == 0 && sum.is_zero()
+    }
+
     fn save(&self, group: usize, into: &mut Vec<u8>) {
         into.extend_from_slice(&self.states[group].count.to_le_bytes());
         self.states[group].sum.save(into);

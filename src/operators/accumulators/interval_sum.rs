@@ -77,6 +77,25 @@ impl Accumulator for IntervalSums {
         self.states.capacity() * size_of::<State>()
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
+    fn merge(&mut self, from: usize, into: usize, times: i64) {
+        let (State { months, days, nanoseconds, count }, wide) =
+            (self.states[from], i128::from(times));
+        let state = &mut self.states[into];
+        state.months += wide * months;
+        state.days += wide * days;
+        state.nanoseconds += wide * nanoseconds;
+        state.count += times * count;
+    }
+
+    fn is_zero(&self, group: usize) -> bool {
+        let State { months, days, nanoseconds, count } = self.states[group];
+        (months, days, nanoseconds, count) == (0, 0, 0, 0)
+    }
+
     fn save(&self, group: usize, into: &mut Vec<u8>) {
         let State { months, days, nanoseconds, count } = self.states[group];
         [months, days, nanoseconds].iter().for_each(|v| into.extend_from_slice(&v.to_le_bytes()));

@@ -140,6 +140,19 @@ pub trait Accumulator: Send {
     /// Appends the group's state to `into`.
     fn save(&self, _group: usize, _into: &mut Vec<u8>) {}
 
+    /// Whether states can be added up: [`Accumulator::merge`] and [`Accumulator::is_zero`] may be called.
+    fn is_additive(&self) -> bool {
+        false
+    }
+
+    /// Adds the state of one group to another's, or takes it off where `times` is -1.
+    fn merge(&mut self, _from: usize, _into: usize, _times: i64) {}
+
+    /// Whether the group's state is that of no input at all.
+    fn is_zero(&self, _group: usize) -> bool {
+        false
+    }
+
     /// Takes the group's state back.
     fn load(&mut self, _group: usize, _from: &[u8]) -> Result<()> {
         Ok(())

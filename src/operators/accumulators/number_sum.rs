@@ -259,6 +259,26 @@ impl Accumulator for NumberSums {
         self.states.capacity() * size_of::<State>()
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
+    fn merge(&mut self, from: usize, into: usize, times: i64) {
+        let State { low, high, count } = self.states[from];
+        let state = &mut self.states[into];
+        state.count += times * count;
+        match times {
+            1 => state.add(low, high),
+            // Two's complement of both words together.
+            _ => state.add((!low).wrapping_add(1), !high + i64::from(low == 0)),
+        }
+    }
+
+    fn is_zero(&self, group: usize) -> bool {
+        let State { low, high, count } = self.states[group];
+        (low, high, count) == (0, 0, 0)
+    }
+
     fn save(&self, group: usize, into: &mut Vec<u8>) {
         let State { low, high, count } = self.states[group];
         into.extend_from_slice(&low.to_le_bytes());

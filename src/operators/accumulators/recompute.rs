@@ -162,7 +162,7 @@ impl Accumulator for Recompute {
         let (bags, results, entry_bytes) =
             (&mut self.bags, &mut self.results, &mut self.entry_bytes);
         input.for_each(None, |row, group, weight| {
-            let key: Box<[u8]> = rows.row(row).data().into();
+            let key: Box<[u8]> = rows.row(row).into();
             let bytes = key.len() + 32;
             results[group] = None;
             match bags[group].add(key, weight) {

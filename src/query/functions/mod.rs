@@ -26,7 +26,9 @@ mod moment_reader;
 mod number_pattern;
 mod patterns;
 pub(super) mod similar;
+pub(super) mod sliding;
 mod values;
+pub(super) mod windows;
 
 /// Every scalar function, ours last so that they win over DataFusion's.
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
