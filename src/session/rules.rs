@@ -70,6 +70,8 @@ impl Session {
             let name = check_name(name, check, &planned, &checks)?;
             checks.push(Check { name, sql: check.expr.to_string() });
         }
+        // The first that a row violates is told: by name, as in PostgreSQL.
+        checks.sort_by(|a, b| a.name.cmp(&b.name));
         let key_name = table.primary_key_name.clone();
         Ok(TableRules { checks, generated, key_name })
     }
