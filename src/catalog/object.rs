@@ -12,7 +12,12 @@ use arrow_schema::SchemaRef;
 use sqlparser::ast;
 use tidewater_connectors::contract::SplitStart;
 
+use super::rules::{Generation, TableRules};
 use crate::sql::{FormatEncode, IncludeColumn, Options};
+
+/// Functions that give a column's next number are called so, with the table's and the column's numbers behind: no name that
+/// a user can write without quotes.
+pub const NEXT_NUMBER: &str = "#next";
 
 /// Names an object for ever: never used again, not even after a drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +89,35 @@ pub struct Object {
 impl Object {
     /// What the constraint of its primary key is called, and the index behind it.
     pub fn primary_key_name(&self) -> String {
-        format!("{}_pkey", self.name)
+        let given = self.rules().and_then(|rules| rules.key_name.clone());
+        given.unwrap_or_else(|| format!("{}_pkey", self.name))
+    }
+
+    /// What a table demands of its rows; `None` for everything else.
+    pub fn rules(&self) -> Option<&TableRules> {
+        match &self.kind {
+            ObjectKind::Table { rules, .. } => Some(rules),
+            ObjectKind::Source { .. }
+            | ObjectKind::View { .. }
+            | ObjectKind::MaterializedView { .. }
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => None,
+        }
+    }
+
+    /// Where a column's values come from, if not from statements.
+    pub fn generation(&self, column: usize) -> Option<&Generation> {
+        self.rules()?.generated.get(column)?.as_ref()
+    }
+
+    /// What DEFAULT stands for in a column, as SQL; `None` is NULL.
+    pub fn default_sql(&self, column: usize) -> Option<String> {
+        let ObjectKind::Table { defaults, .. } = &self.kind else { return None };
+        let numbers = self.generation(column).and_then(Generation::numbers);
+        match numbers {
+            Some(_) => Some(format!("\"{NEXT_NUMBER}{}.{column}\"()", self.id)),
+            None => defaults.get(column)?.clone(),
+        }
     }
 }
 
@@ -102,6 +135,7 @@ pub enum ObjectKind {
         primary_key: Vec<usize>,
         /// SQL text of each column's default.
         defaults: Vec<Option<String>>,
+        rules: TableRules,
         append_only: bool,
         /// What feeds the table; `None` for tables changed by DML.
         connector: Option<ConnectorSpec>,

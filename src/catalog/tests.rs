@@ -42,6 +42,7 @@ fn table() -> ObjectKind {
     ObjectKind::Table {
         primary_key: vec![0],
         defaults: vec![None, Some("'a'".into())],
+        rules: Default::default(),
         append_only: false,
         connector: None,
     }

@@ -380,7 +380,11 @@ impl Core {
             let bytes = write.inserts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
             self.shared.memory.admit(Purpose::Write, &live.name, bytes as u64)?;
         }
-        self.sequencer.accept(table, &live, write, self.open)
+        let key_name = || match self.definitions.get(&table).map(|create| &create.change) {
+            Some(Some(CatalogChange::Create(object))) => object.primary_key_name(),
+            _ => format!("{}_pkey", live.name),
+        };
+        self.sequencer.accept(table, &live, write, self.open, &key_name)
     }
 
     fn take_sources(&mut self) {

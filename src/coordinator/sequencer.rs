@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use arrow::row::{Row, RowConverter, Rows, SortField};
 use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::Schema;
 use hashbrown::HashTable;
 
 use crate::arrangement::live::LiveTable;
@@ -157,17 +158,18 @@ pub struct Sequencer {
 
 impl Sequencer {
     /// Checks a write that is to be part of `epoch`; returns the change and the number of rows inserted, or deleted
-    /// where none are.
+    /// where none are. `key_name` tells what the key's constraint is called.
     pub fn accept(
         &mut self,
         table: ObjectId,
         live: &LiveTable,
         mut write: Write,
         epoch: Epoch,
+        key_name: &dyn Fn() -> String,
     ) -> Result<(Vec<ChangeBatch>, usize)> {
-        write.inserts.iter().try_for_each(|rows| check_not_null(live, rows))?;
+        write.inserts.iter().try_for_each(|rows| check_not_null(&live.name, &live.schema, rows))?;
         if live.key_is_unique && !live.key.is_empty() {
-            self.check_keys(table, live, &mut write, epoch)?;
+            self.check_keys(table, live, &mut write, epoch, key_name)?;
         }
         let rows = write.rows();
         let deletes = write.deletes.into_iter().map(ChangeBatch::deletes);
@@ -245,6 +247,7 @@ impl Sequencer {
         live: &LiveTable,
         write: &mut Write,
         epoch: Epoch,
+        key_name: &dyn Fn() -> String,
     ) -> Result<()> {
         if !self.overlays.contains_key(&table) {
             self.overlays.insert(table, Overlay::new(live)?);
@@ -270,7 +273,7 @@ impl Sequencer {
                     accepted.set(hash, key, true);
                     fresh.push(row as u32);
                 } else if !write.skip_conflicts {
-                    return Err(duplicate(live, rows, row));
+                    return Err(duplicate(live, rows, row, &key_name()));
                 }
             }
             if fresh.len() < rows.num_rows() {
@@ -321,10 +324,10 @@ fn identities(live: &LiveTable, rows: &RecordBatch) -> Vec<u64> {
 }
 
 /// 23505 for a row whose key is taken.
-pub fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize) -> Error {
+pub fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize, key_name: &str) -> Error {
     let names: Vec<&str> = live.key.iter().map(|&k| live.schema.field(k).name().as_str()).collect();
     let values = rows.project(&live.key).map(|key| row_values(&key, row));
-    let message = format!("duplicate key value violates unique constraint \"{}_pkey\"", live.name);
+    let message = format!("duplicate key value violates unique constraint \"{key_name}\"");
     let error = Error::new(SqlState::UNIQUE_VIOLATION, message);
     match values {
         Ok(values) => error.with_detail(format!(
@@ -337,8 +340,8 @@ pub fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize) -> Error {
 }
 
 /// Refuses a NULL where the table has none: 23502.
-pub fn check_not_null(live: &LiveTable, rows: &RecordBatch) -> Result<()> {
-    for (field, column) in live.schema.fields().iter().zip(rows.columns()) {
+pub fn check_not_null(table: &str, columns: &Schema, rows: &RecordBatch) -> Result<()> {
+    for (field, column) in columns.fields().iter().zip(rows.columns()) {
         if field.is_nullable() || column.null_count() == 0 {
             continue;
         }
@@ -346,7 +349,7 @@ pub fn check_not_null(live: &LiveTable, rows: &RecordBatch) -> Result<()> {
         let message = format!(
             "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
             field.name(),
-            live.name
+            table
         );
         let detail = format!("Failing row contains ({}).", row_values(rows, row).join(", "));
         return Err(Error::new(SqlState::NOT_NULL_VIOLATION, message).with_detail(detail));

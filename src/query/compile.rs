@@ -38,17 +38,29 @@ pub fn volatile_function(plan: &LogicalPlan) -> Option<String> {
     let mut found = None;
     let visited = plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
-            expr.apply(|e| {
-                if let Expr::ScalarFunction(call) = e
-                    && call.func.signature().volatility != Volatility::Immutable
-                    && super::fallible::guarded(e).is_none()
-                {
-                    found = Some(call.func.name().to_owned());
-                    return Ok(TreeNodeRecursion::Stop);
-                }
-                Ok(TreeNodeRecursion::Continue)
+            found = volatile_in(expr);
+            Ok(match found {
+                Some(_) => TreeNodeRecursion::Stop,
+                None => TreeNodeRecursion::Continue,
             })
         })
+    });
+    visited.ok()?;
+    found
+}
+
+/// As [`volatile_function`], in one expression.
+pub fn volatile_in(expr: &Expr) -> Option<String> {
+    let mut found = None;
+    let visited = expr.apply(|e| {
+        if let Expr::ScalarFunction(call) = e
+            && call.func.signature().volatility != Volatility::Immutable
+            && super::fallible::guarded(e).is_none()
+        {
+            found = Some(call.func.name().to_owned());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
     });
     visited.ok()?;
     found

@@ -16,6 +16,7 @@ use super::select::named;
 use super::{Outcome, Session, TransactionStatus, command};
 use crate::catalog::{
     self, CatalogChange, ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid,
+    TableRules,
 };
 use crate::coordinator::{Create, Runtime, Stream};
 use crate::error::{Error, Result, SqlState};
@@ -118,10 +119,26 @@ impl Session {
         if self.exists_already(&table.name, table.if_not_exists)? {
             return command("CREATE TABLE");
         }
-        if table.query.is_some() {
-            return Err(Error::unsupported("CREATE TABLE AS is not supported yet")
-                .with_hint("CREATE TABLE, then INSERT INTO ... SELECT."));
+        if let Some(query) = &table.query {
+            return self.create_table_as(table, query, cancel).await;
         }
+        if !table.like.is_empty() {
+            let table = self.like_others(table)?;
+            let statement = Statement::CreateTable(Box::new(table.clone()));
+            self.define_table(&table, &statement, cancel).await?;
+        } else {
+            self.define_table(table, statement, cancel).await?;
+        }
+        command("CREATE TABLE")
+    }
+
+    /// Creates a table of declared columns; returns its number.
+    pub(super) async fn define_table(
+        &mut self,
+        table: &sql::CreateTable,
+        statement: &Statement,
+        cancel: &CancellationToken,
+    ) -> Result<ObjectId> {
         let fields = declared_columns(&table.columns)?;
         let mut columns = Arc::new(Schema::new(fields));
         let declared = Declared::from(table);
@@ -145,6 +162,10 @@ impl Session {
         let defaults: Vec<Option<String>> =
             table.columns.iter().map(|c| c.default.as_ref().map(ToString::to_string)).collect();
         self.check_defaults(&columns, &defaults)?;
+        let rules = match table.options.is_empty() {
+            true => self.table_rules(table, &columns)?,
+            false => TableRules::default(),
+        };
         let redacted = opened.as_ref().map(|o| o.redacted.clone()).unwrap_or_default();
         let key = (!primary_key.is_empty()).then(|| primary_key.clone());
         let definition = Definition {
@@ -153,6 +174,7 @@ impl Session {
             kind: ObjectKind::Table {
                 primary_key,
                 defaults,
+                rules,
                 append_only: table.append_only,
                 connector: opened.as_ref().map(|o| o.spec.clone()),
             },
@@ -160,8 +182,7 @@ impl Session {
             create_sql: create_sql(statement, &redacted),
             runtime: Runtime::Table { key, stream },
         };
-        self.define(definition).await?;
-        command("CREATE TABLE")
+        Ok(self.define(definition).await?.0)
     }
 
     /// A default that cannot be computed is refused now, not at the first INSERT.
@@ -551,6 +572,14 @@ fn refuse_in_fed_table(table: &sql::CreateTable) -> Result<()> {
         return Err(Error::unsupported(message)
             .with_detail("A connector feeds the table, and sets every column.")
             .with_hint("Leave the default out, and use coalesce() where the table is read."));
+    }
+    let generated = table.columns.iter().any(|column| column.generated.is_some());
+    if generated || !table.checks.is_empty() {
+        let message =
+            "CHECK constraints and generated columns are not supported in a table with a connector";
+        return Err(Error::unsupported(message).with_hint(
+            "A materialized view over the table can leave rows out and compute columns.",
+        ));
     }
     if table.append_only && !table.primary_key.is_empty() {
         let message = "a table with a connector is either APPEND ONLY or has a PRIMARY KEY";

@@ -1,14 +1,16 @@
 //! One client's session: settings, what its statements mean, the transaction's state. Independent of the wire.
 //!
 //! The wire parses and binds through [`Session`] and streams what comes back; it never sees plans or the catalog. Statements by
-//! kind: [`select`], [`dml`], [`ddl`], [`show`]; [`resolver`] tells planning what names stand for; [`settings`] are
+//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
 //! SET's.
 
+mod create_as;
 mod ddl;
 mod dml;
 mod functions;
 mod index;
 mod resolver;
+mod rules;
 mod select;
 mod settings;
 mod show;
@@ -205,7 +207,9 @@ impl Session {
         self.check_transaction(statement)?;
         Ok(match statement {
             Statement::Query(query) => self.describe_query(query, param_types)?,
-            Statement::Insert(insert) => self.describe_insert(insert, param_types)?,
+            Statement::Insert(insert, overriding) => {
+                self.describe_insert(insert, *overriding, param_types)?
+            }
             Statement::Update(update) => self.describe_update(update, param_types)?,
             Statement::Delete(delete) => self.describe_delete(delete, param_types)?,
             Statement::Show(show) => (vec![], Some(show::columns(show))),
@@ -264,7 +268,9 @@ impl Session {
         }
         match statement {
             Statement::Query(query) => self.select(query, prepared, params, cancel).await,
-            Statement::Insert(insert) => self.insert(insert, prepared, params, cancel).await,
+            Statement::Insert(insert, overriding) => {
+                self.insert(insert, *overriding, prepared, params, cancel).await
+            }
             Statement::Update(update) => self.update(update, prepared, params, cancel).await,
             Statement::Delete(delete) => self.delete(delete, prepared, params, cancel).await,
             Statement::Truncate(truncate) => self.truncate(truncate, cancel).await,

@@ -260,6 +260,10 @@ impl Resolver for Names<'_> {
         if name.contains(':') {
             return None;
         }
+        let object = |id| self.catalog.get(ObjectId(id)).cloned();
+        if let Some(function) = super::rules::next_number(name, object) {
+            return Some(function);
+        }
         if let Some(function) = session_function(name, self.settings, &self.server.backends) {
             return Some(function);
         }

@@ -179,7 +179,9 @@ impl Session {
                     let plan = self.engine.optimize_batch(canonicalise(planned.plan)?)?;
                     plan.display_indent().to_string()
                 }
-                Statement::Insert(insert) => self.explain_insert(insert)?,
+                Statement::Insert(insert, overriding) => {
+                    self.explain_insert(insert, *overriding)?
+                }
                 Statement::Update(update) => self.explain_update(update)?,
                 Statement::Delete(delete) => self.explain_delete(delete)?,
                 Statement::CreateMaterializedView(view) => {

@@ -310,7 +310,10 @@ impl Session {
         let live = self.server.coordinator.live(table.id).ok_or_else(|| {
             Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
         })?;
-        write.inserts.iter().try_for_each(|rows| sequencer::check_not_null(&live, rows))?;
+        write
+            .inserts
+            .iter()
+            .try_for_each(|rows| sequencer::check_not_null(&live.name, &live.schema, rows))?;
         let pin = self.pin(std::slice::from_ref(&live)).await?;
         let rows = write.rows();
         let before = self.block.own.get(&table.id);
@@ -324,7 +327,7 @@ impl Session {
             of_before.chain(deletes).chain(inserts).filter(|change| !change.is_empty()).collect();
         let own = OwnRows::new(&live, &consolidate(&changes)?)?;
         if live.key_is_unique && !live.key.is_empty() {
-            check_unique(&live, &own, &write.inserts, &pin)?;
+            check_unique(&live, &own, &write.inserts, &pin, &table.primary_key_name())?;
         }
         self.block.own.insert(table.id, Arc::new(own));
         Ok(rows)
@@ -349,7 +352,7 @@ impl Session {
         }
         match statement {
             S::Begin { .. } | S::Rollback { .. } | S::Set(_) | S::Show(_) => false,
-            S::Query(_) | S::Insert(_) | S::Update(_) | S::Delete(_) | S::Truncate(_) => {
+            S::Query(_) | S::Insert(..) | S::Update(_) | S::Delete(_) | S::Truncate(_) => {
                 let catalog = self.server.catalog.snapshot();
                 let objects = self.objects_read(&catalog, statement);
                 objects.iter().any(|object| shows_committed(&catalog, object))
@@ -367,7 +370,7 @@ impl Session {
         use sql::Statement as S;
         let names: Vec<ObjectName> = match statement {
             S::Query(query) => sql::referenced_relations(query.as_ref()),
-            S::Insert(insert) => {
+            S::Insert(insert, _) => {
                 let mut names = sql::referenced_relations(insert.as_ref());
                 // What is done about conflicts may depend on the rows that are stored.
                 if let (Some(_), ast::TableObject::TableName(name)) = (&insert.on, &insert.table) {
@@ -415,6 +418,7 @@ fn check_unique(
     own: &OwnRows,
     inserted: &[RecordBatch],
     pin: &Pin,
+    key_name: &str,
 ) -> Result<()> {
     let key = |rows: &RecordBatch| -> Vec<ArrayRef> {
         live.key.iter().map(|&column| rows.column(column).clone()).collect()
@@ -426,7 +430,7 @@ fn check_unique(
         let keys = converter.convert_columns(&key(rows)).map_err(from_arrow)?;
         for (row, key) in keys.iter().enumerate() {
             if !seen.insert(key.data().to_vec()) {
-                return Err(sequencer::duplicate(live, rows, row));
+                return Err(sequencer::duplicate(live, rows, row, key_name));
             }
         }
     }
@@ -443,7 +447,7 @@ fn check_unique(
         let gone = own.has_deleted(rows)?;
         let taken = stored.iter().zip(gone).position(|(stored, gone)| *stored && !gone);
         if let Some(row) = taken {
-            return Err(sequencer::duplicate(live, rows, row));
+            return Err(sequencer::duplicate(live, rows, row, key_name));
         }
     }
     Ok(())
@@ -453,7 +457,7 @@ fn check_unique(
 fn written_by(statement: &sql::Statement) -> Option<&'static str> {
     use sql::Statement as S;
     Some(match statement {
-        S::Insert(_) => "INSERT",
+        S::Insert(..) => "INSERT",
         S::Update(_) => "UPDATE",
         S::Delete(_) => "DELETE",
         S::Truncate(_) => "TRUNCATE TABLE",

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use sqlparser::ast;
+
 use super::statement::*;
 
 /// Option pairs as they may be shown.
@@ -51,9 +53,9 @@ pub fn create_sql(statement: &Statement, options: RedactedOptions<'_>) -> Option
 
 fn create_table(table: &CreateTable, options: RedactedOptions<'_>) -> String {
     let mut sql = format!("CREATE TABLE {}", table.name);
-    match table.columns.is_empty() {
+    match table.columns.is_empty() && table.like.is_empty() {
         true => sql.push_str(&name_list(&table.column_names)),
-        false => sql.push_str(&body(&table.columns, &table.primary_key, table.watermark.as_ref())),
+        false => sql.push_str(&items(table)),
     }
     if table.append_only {
         sql.push_str(" APPEND ONLY");
@@ -74,31 +76,88 @@ fn create_source(source: &CreateSource, options: RedactedOptions<'_>) -> String 
     sql
 }
 
+fn items(table: &CreateTable) -> String {
+    let likes = table.like.iter().map(|like| {
+        let mut item = format!("LIKE {}", like.table);
+        for (name, option) in [
+            ("DEFAULTS", like.defaults),
+            ("CONSTRAINTS", like.constraints),
+            ("GENERATED", like.generated),
+            ("IDENTITY", like.identity),
+            ("INDEXES", like.indexes),
+        ] {
+            if option {
+                item.push_str(" INCLUDING ");
+                item.push_str(name);
+            }
+        }
+        item
+    });
+    let columns = table.columns.iter().map(|column| column_item(column, &table.primary_key));
+    let mut items: Vec<String> = likes.chain(columns).collect();
+    let named = |name: &Option<String>, constraint: String| match name {
+        Some(name) => format!("CONSTRAINT {} {constraint}", quote_identifier(name)),
+        None => constraint,
+    };
+    if !table.primary_key.is_empty() {
+        let key = format!("PRIMARY KEY{}", name_list(&table.primary_key));
+        items.push(named(&table.primary_key_name, key));
+    }
+    items.extend(table.checks.iter().map(|c| named(&c.name, format!("CHECK ({})", c.expr))));
+    items.extend(table.watermark.as_ref().map(watermark_item));
+    format!(" ({})", items.join(", "))
+}
+
 fn body(columns: &[ColumnDef], primary_key: &[String], watermark: Option<&Watermark>) -> String {
-    let mut items: Vec<String> = columns
-        .iter()
-        .map(|column| {
-            let mut item = format!("{} {}", quote_identifier(&column.name), column.data_type);
-            if !column.nullable && !primary_key.contains(&column.name) {
-                item.push_str(" NOT NULL");
-            }
-            if let Some(default) = &column.default {
-                write!(item, " DEFAULT {default}").expect("writing to a string cannot fail");
-            }
-            item
-        })
-        .collect();
+    let mut items: Vec<String> =
+        columns.iter().map(|column| column_item(column, primary_key)).collect();
     if !primary_key.is_empty() {
         items.push(format!("PRIMARY KEY{}", name_list(primary_key)));
     }
-    if let Some(watermark) = watermark {
-        items.push(format!(
-            "WATERMARK FOR {} AS {}",
-            quote_identifier(&watermark.column),
-            watermark.expr
-        ));
-    }
+    items.extend(watermark.map(watermark_item));
     format!(" ({})", items.join(", "))
+}
+
+fn watermark_item(watermark: &Watermark) -> String {
+    format!("WATERMARK FOR {} AS {}", quote_identifier(&watermark.column), watermark.expr)
+}
+
+fn column_item(column: &ColumnDef, primary_key: &[String]) -> String {
+    let name = quote_identifier(&column.name);
+    let mut item = match &column.generated {
+        Some(Generated::Serial) => {
+            let serial = match column.data_type {
+                ast::DataType::BigInt(_) => "bigserial",
+                ast::DataType::SmallInt(_) => "smallserial",
+                _ => "serial",
+            };
+            return format!("{name} {serial}");
+        }
+        _ => format!("{name} {}", column.data_type),
+    };
+    let implied = matches!(column.generated, Some(Generated::Identity { .. }));
+    if !column.nullable && !implied && !primary_key.contains(&column.name) {
+        item.push_str(" NOT NULL");
+    }
+    if let Some(default) = &column.default {
+        write!(item, " DEFAULT {default}").expect("writing to a string cannot fail");
+    }
+    match &column.generated {
+        Some(Generated::Stored(expr)) => {
+            write!(item, " GENERATED ALWAYS AS ({expr}) STORED")
+                .expect("writing to a string cannot fail");
+        }
+        Some(Generated::Identity { always, start, increment }) => {
+            let when = if *always { "ALWAYS" } else { "BY DEFAULT" };
+            write!(item, " GENERATED {when} AS IDENTITY").expect("writing to a string cannot fail");
+            if (*start, *increment) != (1, 1) {
+                write!(item, " (START WITH {start} INCREMENT BY {increment})")
+                    .expect("writing to a string cannot fail");
+            }
+        }
+        Some(Generated::Serial) | None => {}
+    }
+    item
 }
 
 fn push_connector(

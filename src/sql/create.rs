@@ -17,6 +17,9 @@ use crate::error::{Error, SqlState};
 struct Body {
     columns: Vec<ColumnDef>,
     primary_key: Vec<String>,
+    primary_key_name: Option<String>,
+    checks: Vec<CheckConstraint>,
+    like: Vec<Like>,
     watermark: Option<Watermark>,
 }
 
@@ -78,6 +81,8 @@ impl Cursor {
     }
 
     fn create_table(&mut self) -> Parse<Statement> {
+        let no_data = self.take_suffix(&["WITH", "NO", "DATA"]);
+        self.take_suffix(&["WITH", "DATA"]);
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
         let named_only = self.at_token(&Token::LParen) && self.at_bare_name_list();
@@ -109,12 +114,16 @@ impl Cursor {
             if_not_exists,
             columns: body.columns,
             primary_key: body.primary_key,
+            primary_key_name: body.primary_key_name,
+            checks: body.checks,
+            like: body.like,
             append_only: clauses.append_only,
             watermark: body.watermark,
             include: clauses.include,
             options: clauses.options.unwrap_or_default(),
             format: clauses.format,
             query,
+            no_data,
             column_names,
         })))
     }
@@ -136,6 +145,17 @@ impl Cursor {
         let name = self.name()?;
         let body = self.body()?;
         let clauses = self.clauses()?;
+        let refused = match () {
+            () if !body.checks.is_empty() => Some("CHECK constraints are"),
+            () if !body.like.is_empty() => Some("LIKE is"),
+            () if body.columns.iter().any(|c| c.generated.is_some()) => {
+                Some("generated columns are")
+            }
+            () => None,
+        };
+        if let Some(what) = refused {
+            return Err(Error::unsupported(format!("{what} not supported in CREATE SOURCE")).into());
+        }
         if body.columns.iter().any(|c| c.default.is_some()) {
             return Err(Error::unsupported("DEFAULT is not supported for columns of a source")
                 .with_hint("Use coalesce() in a view over the source, or CREATE TABLE.")
@@ -273,11 +293,11 @@ impl Cursor {
 
     fn body_item(&mut self, body: &mut Body) -> Parse<()> {
         if self.eat(&["CONSTRAINT"]) {
-            self.ident()?;
-            return self.table_constraint(body);
+            let name = self.ident()?;
+            return self.table_constraint(body, Some(name));
         }
         if self.at_table_constraint() {
-            return self.table_constraint(body);
+            return self.table_constraint(body, None);
         }
         if self.eat(&["WATERMARK", "FOR"]) {
             if body.watermark.is_some() {
@@ -289,9 +309,7 @@ impl Cursor {
             body.watermark = Some(Watermark { column, expr });
             return Ok(());
         }
-        let column = self.column_def(&mut body.primary_key)?;
-        body.columns.push(column);
-        Ok(())
+        self.column_def(body)
     }
 
     fn at_table_constraint(&self) -> bool {
@@ -304,75 +322,184 @@ impl Cursor {
                 && (self.at(&["UNIQUE"]) || self.at(&["CHECK"]) || self.at(&["EXCLUDE"])))
     }
 
-    fn table_constraint(&mut self, body: &mut Body) -> Parse<()> {
+    fn table_constraint(&mut self, body: &mut Body, name: Option<String>) -> Parse<()> {
         if self.eat(&["PRIMARY", "KEY"]) {
             if !body.primary_key.is_empty() {
                 return Err(second_primary_key().into());
             }
             body.primary_key = self.parenthesized(Self::ident)?;
+            body.primary_key_name = name;
             return Ok(());
         }
-        for (word, name) in [
-            ("UNIQUE", "UNIQUE"),
-            ("CHECK", "CHECK"),
-            ("FOREIGN", "FOREIGN KEY"),
-            ("EXCLUDE", "EXCLUDE"),
-        ] {
+        if self.eat(&["CHECK"]) {
+            self.expect_token(&Token::LParen)?;
+            let expr = self.expr()?;
+            self.expect_token(&Token::RParen)?;
+            body.checks.push(CheckConstraint { name, expr });
+            return Ok(());
+        }
+        for (word, name) in
+            [("UNIQUE", "UNIQUE"), ("FOREIGN", "FOREIGN KEY"), ("EXCLUDE", "EXCLUDE")]
+        {
             if self.at(&[word]) {
                 return Err(refused_constraint(name).into());
             }
         }
-        if self.at(&["LIKE"]) {
-            return Err(Error::unsupported("LIKE in CREATE TABLE is not supported").into());
+        if self.eat(&["LIKE"]) {
+            let before = body.columns.len();
+            let like = Like { before, ..self.like_table()? };
+            body.like.push(like);
+            return Ok(());
         }
         self.expected("a constraint")
     }
 
-    fn column_def(&mut self, primary_key: &mut Vec<String>) -> Parse<ColumnDef> {
-        let name = self.ident()?;
-        let data_type = self.data_type()?;
-        let mut column = ColumnDef { name, data_type, nullable: true, default: None };
-        loop {
-            if self.eat(&["CONSTRAINT"]) {
-                self.ident()?;
+    /// The table behind LIKE, and what is taken of it besides names, types and NOT NULL.
+    fn like_table(&mut self) -> Parse<Like> {
+        const KINDS: &[&str] = &[
+            "ALL",
+            "DEFAULTS",
+            "CONSTRAINTS",
+            "GENERATED",
+            "IDENTITY",
+            "INDEXES",
+            "COMMENTS",
+            "COMPRESSION",
+            "STATISTICS",
+            "STORAGE",
+        ];
+        let table = self.name()?;
+        let mut like = Like {
+            table,
+            before: 0,
+            defaults: false,
+            constraints: false,
+            generated: false,
+            identity: false,
+            indexes: false,
+        };
+        while let Some(word) = self.eat_one(&["INCLUDING", "EXCLUDING"]) {
+            let including = word == "INCLUDING";
+            let Some(kind) = self.eat_one(KINDS) else { return self.expected("a kind of option") };
+            let all = kind == "ALL";
+            for (name, option) in [
+                ("DEFAULTS", &mut like.defaults),
+                ("CONSTRAINTS", &mut like.constraints),
+                ("GENERATED", &mut like.generated),
+                ("IDENTITY", &mut like.identity),
+                ("INDEXES", &mut like.indexes),
+            ] {
+                if all || kind == name {
+                    *option = including;
+                }
             }
+        }
+        Ok(like)
+    }
+
+    fn column_def(&mut self, body: &mut Body) -> Parse<()> {
+        let name = self.ident()?;
+        let (data_type, serial) = base_of_serial(self.data_type()?);
+        let generated = serial.then_some(Generated::Serial);
+        let mut column = ColumnDef { name, data_type, nullable: !serial, default: None, generated };
+        loop {
+            let name = if self.eat(&["CONSTRAINT"]) { Some(self.ident()?) } else { None };
             if self.at(&["AS"]) {
-                return Err(Error::unsupported("generated columns are not supported")
-                    .with_hint("Compute the column in a view.")
+                return Err(Error::unsupported("AS (expression) is not supported")
+                    .with_hint("Write GENERATED ALWAYS AS (expression) STORED.")
                     .into());
+            }
+            if let Some(identity) = self.identity()? {
+                column.generated = Some(identity);
+                column.nullable = false;
+                continue;
             }
             let Some(option) = self.parser.parse_optional_column_option()? else { break };
-            match option {
-                ColumnOption::Null => {}
-                ColumnOption::NotNull => column.nullable = false,
-                ColumnOption::Default(expr) => column.default = Some(expr),
-                ColumnOption::PrimaryKey(_) if !primary_key.is_empty() => {
-                    return Err(second_primary_key().into());
-                }
-                ColumnOption::PrimaryKey(_) => primary_key.push(column.name.clone()),
-                ColumnOption::Unique(_) => return Err(refused_constraint("UNIQUE").into()),
-                ColumnOption::Check(_) => return Err(refused_constraint("CHECK").into()),
-                ColumnOption::ForeignKey(_) => return Err(refused_constraint("FOREIGN KEY").into()),
-                ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
+            self.column_option(body, &mut column, name, option)?;
+        }
+        check_generated(&column)?;
+        body.columns.push(column);
+        Ok(())
+    }
+
+    /// GENERATED ... AS IDENTITY, with its options in any order.
+    fn identity(&mut self) -> Parse<Option<Generated>> {
+        let always = self.eat(&["GENERATED", "ALWAYS", "AS", "IDENTITY"]);
+        if !always && !self.eat(&["GENERATED", "BY", "DEFAULT", "AS", "IDENTITY"]) {
+            return Ok(None);
+        }
+        let (mut start, mut increment) = (None, 1);
+        if self.eat_token(&Token::LParen) {
+            while !self.eat_token(&Token::RParen) {
+                if self.eat(&["START"]) {
+                    self.eat(&["WITH"]);
+                    start = Some(self.whole_number()?);
+                } else if self.eat(&["INCREMENT"]) {
+                    self.eat(&["BY"]);
+                    increment = self.whole_number()?;
+                } else {
                     return Err(Error::unsupported(
-                        "generated and identity columns are not supported",
+                        "options of an identity column other than START and INCREMENT are not supported",
                     )
-                    .into());
-                }
-                ColumnOption::Collation(_) => {
-                    return Err(Error::unsupported("COLLATE of columns is not supported")
-                        .with_hint("Text is compared byte by byte, as with collation \"C\".")
-                        .into());
-                }
-                other => {
-                    return Err(Error::unsupported(format!(
-                        "column option {other} is not supported"
-                    ))
                     .into());
                 }
             }
         }
-        Ok(column)
+        if increment == 0 {
+            let message = "INCREMENT must not be zero";
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).into());
+        }
+        Ok(Some(Generated::Identity { always, start: start.unwrap_or(1), increment }))
+    }
+
+    fn whole_number(&mut self) -> Parse<i64> {
+        let sign = if self.eat_token(&Token::Minus) { "-" } else { "" };
+        let number = match self.rest().first().map(|t| t.token.clone()) {
+            Some(Token::Number(digits, _)) => format!("{sign}{digits}").parse().ok(),
+            _ => None,
+        };
+        let Some(number) = number else { return self.expected("a number") };
+        self.parser.advance_token();
+        Ok(number)
+    }
+
+    fn column_option(
+        &self,
+        body: &mut Body,
+        column: &mut ColumnDef,
+        name: Option<String>,
+        option: ColumnOption,
+    ) -> Parse<()> {
+        match option {
+            ColumnOption::Null => {}
+            ColumnOption::NotNull => column.nullable = false,
+            ColumnOption::Default(expr) => column.default = Some(expr),
+            ColumnOption::PrimaryKey(_) if !body.primary_key.is_empty() => {
+                return Err(second_primary_key().into());
+            }
+            ColumnOption::PrimaryKey(_) => {
+                body.primary_key.push(column.name.clone());
+                body.primary_key_name = name;
+            }
+            ColumnOption::Check(check) => {
+                body.checks.push(CheckConstraint { name, expr: *check.expr });
+            }
+            ColumnOption::Unique(_) => return Err(refused_constraint("UNIQUE").into()),
+            ColumnOption::ForeignKey(_) => return Err(refused_constraint("FOREIGN KEY").into()),
+            ColumnOption::Generated { generation_expr: Some(expr), .. } => {
+                column.generated = Some(Generated::Stored(expr));
+            }
+            ColumnOption::Collation(_) => {
+                return Err(Error::unsupported("COLLATE of columns is not supported")
+                    .with_hint("Text is compared byte by byte, as with collation \"C\".")
+                    .into());
+            }
+            other => {
+                let message = format!("column option {other} is not supported");
+                return Err(Error::unsupported(message).into());
+            }
+        }
+        Ok(())
     }
 
     /// A type in a column definition: sqlparser's, and `STRUCT<a INT, b VARCHAR>` nested at will.
@@ -580,6 +707,31 @@ fn check_columns(body: &mut Body) -> Parse<()> {
         }
     }
     Ok(())
+}
+
+/// The integer type behind serial and its kin.
+fn base_of_serial(data_type: DataType) -> (DataType, bool) {
+    let name = match &data_type {
+        DataType::Custom(name, modifiers) if modifiers.is_empty() => name.to_string(),
+        _ => return (data_type, false),
+    };
+    match name.to_lowercase().as_str() {
+        "serial" | "serial4" => (DataType::Integer(None), true),
+        "bigserial" | "serial8" => (DataType::BigInt(None), true),
+        "smallserial" | "serial2" => (DataType::SmallInt(None), true),
+        _ => (data_type, false),
+    }
+}
+
+/// A column has one source of values.
+fn check_generated(column: &ColumnDef) -> Parse<()> {
+    let (Some(generated), Some(_)) = (&column.generated, &column.default) else { return Ok(()) };
+    let what = match generated {
+        Generated::Stored(_) => "both default and generation expression",
+        Generated::Identity { .. } => "both default and identity",
+        Generated::Serial => "multiple default values",
+    };
+    Err(Error::syntax(format!("{what} specified for column \"{}\"", column.name)).into())
 }
 
 fn second_primary_key() -> Error {

@@ -63,6 +63,27 @@ impl Cursor {
         Cursor::new(tail)
     }
 
+    /// Leaves out these keywords, all in a row, outside of parentheses.
+    pub fn take_words(&mut self, words: &[&str]) -> bool {
+        let mut depth = 0usize;
+        let rest = self.rest();
+        let found = (0..rest.len()).find(|&at| {
+            match rest[at].token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            depth == 0
+                && rest.len() >= at + words.len()
+                && words.iter().zip(&rest[at..]).all(|(word, t)| is_keyword(&t.token, word))
+        });
+        let Some(at) = found else { return false };
+        let mut rest = rest.to_vec();
+        rest.drain(at..at + words.len());
+        *self = Cursor::new(rest);
+        true
+    }
+
     /// Where the next token starts; `None` at the end.
     pub fn next_location(&self) -> Option<Location> {
         self.rest().first().map(|t| t.span.start)

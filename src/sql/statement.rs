@@ -15,7 +15,7 @@ use crate::sql::{fold_identifier, quote_identifier};
 #[derive(Clone, Debug)]
 pub enum Statement {
     Query(Box<ast::Query>),
-    Insert(Box<ast::Insert>),
+    Insert(Box<ast::Insert>, Overriding),
     Update(Box<ast::Update>),
     Delete(Box<ast::Delete>),
     Truncate(Truncate),
@@ -172,6 +172,49 @@ pub struct ColumnDef {
     pub data_type: ast::DataType,
     pub nullable: bool,
     pub default: Option<ast::Expr>,
+    pub generated: Option<Generated>,
+}
+
+/// How a column's values come about by themselves.
+#[derive(Clone, Debug)]
+pub enum Generated {
+    /// GENERATED ALWAYS AS (expression) STORED.
+    Stored(ast::Expr),
+    /// GENERATED ALWAYS or BY DEFAULT AS IDENTITY.
+    Identity { always: bool, start: i64, increment: i64 },
+    /// SERIAL, BIGSERIAL, SMALLSERIAL.
+    Serial,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug)]
+pub struct CheckConstraint {
+    pub name: Option<String>,
+    pub expr: ast::Expr,
+}
+
+/// OVERRIDING ... VALUE of INSERT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overriding {
+    #[default]
+    No,
+    /// Values given for identity columns are taken.
+    System,
+    /// Values given for identity columns are left out.
+    User,
+}
+
+/// LIKE table INCLUDING ...: columns as in another table.
+#[derive(Clone, Debug)]
+pub struct Like {
+    pub table: ObjectName,
+    /// Columns declared before it.
+    pub before: usize,
+    pub defaults: bool,
+    pub constraints: bool,
+    pub generated: bool,
+    pub identity: bool,
+    pub indexes: bool,
 }
 
 /// CREATE TABLE, with or without a connector.
@@ -182,6 +225,10 @@ pub struct CreateTable {
     pub columns: Vec<ColumnDef>,
     /// Names of columns in key order; empty without a primary key.
     pub primary_key: Vec<String>,
+    pub primary_key_name: Option<String>,
+    pub checks: Vec<CheckConstraint>,
+    /// LIKE other tables, in their order, before the columns declared here.
+    pub like: Vec<Like>,
     pub append_only: bool,
     pub watermark: Option<Watermark>,
     pub include: Vec<IncludeColumn>,
@@ -189,6 +236,8 @@ pub struct CreateTable {
     pub format: Option<FormatEncode>,
     /// CREATE TABLE ... AS; `columns` is then empty and `column_names` may rename.
     pub query: Option<Box<ast::Query>>,
+    /// CREATE TABLE ... AS ... WITH NO DATA.
+    pub no_data: bool,
     pub column_names: Vec<String>,
 }
 

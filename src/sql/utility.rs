@@ -66,10 +66,11 @@ impl Cursor {
         }
         let words: Vec<String> =
             self.rest().iter().take(3).map(|t| t.token.to_string().to_uppercase()).collect();
+        let overriding = self.take_overriding();
         let statement = self.parser.parse_statement()?;
         Ok(match statement {
-            ast::Statement::Query(query) => query_statement(query)?,
-            ast::Statement::Insert(insert) => Statement::Insert(Box::new(insert)),
+            ast::Statement::Query(query) => query_statement(query, overriding)?,
+            ast::Statement::Insert(insert) => Statement::Insert(Box::new(insert), overriding),
             ast::Statement::Update(update) => Statement::Update(Box::new(update)),
             ast::Statement::Delete(delete) => Statement::Delete(Box::new(delete)),
             ast::Statement::Truncate(truncate) => Statement::Truncate(truncate_of(&truncate)?),
@@ -80,6 +81,20 @@ impl Cursor {
             statement @ ast::Statement::Comment { .. } => Statement::Comment(Box::new(statement)),
             _ => return Err(unsupported_statement(&words).into()),
         })
+    }
+
+    /// Cuts OVERRIDING ... VALUE out of an INSERT, which sqlparser does not know.
+    fn take_overriding(&mut self) -> Overriding {
+        if !self.at(&["INSERT"]) && !self.at(&["WITH"]) {
+            return Overriding::No;
+        }
+        if self.take_words(&["OVERRIDING", "SYSTEM", "VALUE"]) {
+            return Overriding::System;
+        }
+        match self.take_words(&["OVERRIDING", "USER", "VALUE"]) {
+            true => Overriding::User,
+            false => Overriding::No,
+        }
     }
 
     fn transaction(&mut self) -> Parse<Option<Statement>> {
@@ -486,7 +501,7 @@ impl Cursor {
         let statement = self.statement()?;
         match statement {
             Statement::Query(_)
-            | Statement::Insert(_)
+            | Statement::Insert(..)
             | Statement::Update(_)
             | Statement::Delete(_) => {
                 Ok(Statement::Prepare { name, types, statement: Box::new(statement) })
@@ -572,7 +587,7 @@ impl Cursor {
 }
 
 /// A query as a statement; `WITH ... INSERT` becomes an INSERT whose source has the WITH clause.
-fn query_statement(mut query: Box<ast::Query>) -> Parse<Statement> {
+fn query_statement(mut query: Box<ast::Query>, overriding: Overriding) -> Parse<Statement> {
     match &mut *query.body {
         ast::SetExpr::Insert(ast::Statement::Insert(insert)) => {
             if let (Some(source), Some(with)) = (&mut insert.source, query.with.take()) {
@@ -584,7 +599,7 @@ fn query_statement(mut query: Box<ast::Query>) -> Parse<Statement> {
                 }
                 source.with = Some(with);
             }
-            Ok(Statement::Insert(Box::new(insert.clone())))
+            Ok(Statement::Insert(Box::new(insert.clone()), overriding))
         }
         ast::SetExpr::Insert(_)
         | ast::SetExpr::Update(_)

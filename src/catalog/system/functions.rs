@@ -310,7 +310,11 @@ fn index_definition(context: &SystemContext, args: &[Cell]) -> Option<String> {
 }
 
 fn constraint_definition(context: &SystemContext, args: &[Cell]) -> Option<String> {
-    let object = index_of(context, int(args, 0)?).filter(|index| index.is_primary)?.table;
+    let oid = int(args, 0)?;
+    if let Some((_, _, check)) = relations::checks(context).find(|(_, other, _)| *other == oid) {
+        return Some(format!("CHECK ({})", check.sql));
+    }
+    let object = index_of(context, oid).filter(|index| index.is_primary)?.table;
     Some(format!("PRIMARY KEY ({})", relations::key_columns(object)))
 }
 

@@ -12,6 +12,7 @@ use super::relations::{
     self, default_of, definition, is_not_null, relations as objects, type_words,
 };
 use crate::catalog::object::{Object, ObjectKind};
+use crate::catalog::rules::Generation;
 use crate::catalog::{DATABASE, OWNER};
 use crate::types::{pg_type_of, type_modifier};
 
@@ -29,7 +30,13 @@ pub(super) fn rows(context: &SystemContext, name: &str) -> Option<Vec<Row>> {
             let views = objects(context).filter(|o| matches!(o.kind, ObjectKind::View { .. }));
             views.map(view).collect()
         }
-        "table_constraints" => relations::keyed(context).map(constraint).collect(),
+        "table_constraints" => {
+            let keys = relations::keyed(context)
+                .map(|o| constraint(o, &o.primary_key_name(), "PRIMARY KEY"));
+            let checks =
+                relations::checks(context).map(|(o, _, check)| constraint(o, &check.name, "CHECK"));
+            keys.chain(checks).collect()
+        }
         "key_column_usage" | "constraint_column_usage" => {
             key_columns(context, name == "key_column_usage")
         }
@@ -84,8 +91,11 @@ fn columns_rows(context: &SystemContext) -> Vec<Row> {
     for object in objects(context) {
         let updatable = matches!(&object.kind, ObjectKind::Table { connector: None, .. });
         for (i, field) in object.columns.fields().iter().enumerate() {
-            let (not_null, default) = (is_not_null(object, i), default_of(object, i).cloned());
-            rows.push(column(&object.schema, &object.name, i, field, not_null, default, updatable));
+            let (not_null, default) = (is_not_null(object, i), default_of(object, i));
+            let mut row =
+                column(&object.schema, &object.name, i, field, not_null, default, updatable);
+            generated(&mut row, object.generation(i));
+            rows.push(row);
         }
     }
     rows
@@ -114,6 +124,26 @@ fn column(
         numeric_precision_radix: radix, numeric_scale: scale, datetime_precision: datetime, udt_catalog: DATABASE,
         udt_schema: "pg_catalog", udt_name: pg_type.name, dtd_identifier: (index + 1).to_string(), is_identity: "NO",
         is_self_referencing: "NO", is_generated: "NEVER", is_updatable: yes_or_no(updatable),
+    }
+}
+
+/// What a row of `columns` says of a column whose values come about by themselves.
+fn generated(row: &mut Row, generation: Option<&Generation>) {
+    let mut set = |name: &'static str, text: &str| {
+        row.retain(|(other, _)| *other != name);
+        row.push((name, Cell::Text(text.to_owned())));
+    };
+    match generation {
+        Some(Generation::Stored(text)) => {
+            set("is_generated", "ALWAYS");
+            set("generation_expression", text);
+            row.retain(|(name, _)| *name != "column_default");
+        }
+        Some(Generation::Identity { always, .. }) => {
+            set("is_identity", "YES");
+            set("identity_generation", if *always { "ALWAYS" } else { "BY DEFAULT" });
+        }
+        Some(Generation::Serial(_)) | None => {}
     }
 }
 
@@ -146,10 +176,10 @@ fn view(object: &Object) -> Row {
     }
 }
 
-fn constraint(object: &Object) -> Row {
+fn constraint(object: &Object, name: &str, kind: &str) -> Row {
     row! {
-        constraint_catalog: DATABASE, constraint_schema: &object.schema, constraint_name: object.primary_key_name(),
-        table_catalog: DATABASE, table_schema: &object.schema, table_name: &object.name, constraint_type: "PRIMARY KEY",
+        constraint_catalog: DATABASE, constraint_schema: &object.schema, constraint_name: name,
+        table_catalog: DATABASE, table_schema: &object.schema, table_name: &object.name, constraint_type: kind,
         is_deferrable: "NO", initially_deferred: "NO", enforced: "YES",
     }
 }

@@ -12,6 +12,7 @@ use super::cells::{Cell, Row, row};
 use super::columns::{self, SystemTable};
 use super::fixed;
 use crate::catalog::object::{Object, ObjectKind, Oid};
+use crate::catalog::rules::{Check, Generation};
 use crate::types::{PgType, pg_type_of, type_modifier};
 
 const PG_CLASS_OID: i64 = 1259;
@@ -37,7 +38,11 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
         "pg_class" => pg_class(context),
         "pg_attribute" => pg_attribute(context),
         "pg_index" => indexes(context).map(|index| pg_index(&index)).collect(),
-        "pg_constraint" => keyed(context).map(|o| pg_constraint(context, o)).collect(),
+        "pg_constraint" => {
+            let keys = keyed(context).map(|o| pg_constraint(context, o));
+            let checks = checks(context).map(|(o, oid, check)| pg_check(context, o, oid, check));
+            keys.chain(checks).collect()
+        }
         "pg_attrdef" => pg_attrdef(context),
         "pg_description" => pg_description(context),
         "pg_foreign_table" => pg_foreign_table(context),
@@ -140,6 +145,7 @@ fn pg_class(context: &SystemContext) -> Vec<Row> {
             relowner: OWNER_OID, relkind: relkind(object), relpersistence: "p", relispopulated: true,
             relreplident: if is_keyed { "d" } else { "n" }, relhasindex: is_indexed(context, object), reltuples: Cell::Float(-1.0),
             relnatts: object.columns.fields().len() as i64, relam: if stored { HEAP } else { 0 },
+            relchecks: object.rules().map_or(0, |rules| rules.checks.len() as i64),
         }
     });
     let indexes = indexes(context).map(|index| {
@@ -164,7 +170,12 @@ fn pg_attribute(context: &SystemContext) -> Vec<Row> {
         let fields = object.columns.fields().iter().enumerate();
         rows.extend(fields.map(|(i, field)| {
             let has_default = default_of(object, i).is_some();
-            attribute(i64::from(object.oid.0), i, field, is_not_null(object, i), has_default)
+            let mut row =
+                attribute(i64::from(object.oid.0), i, field, is_not_null(object, i), has_default);
+            let (identity, generated) = generation_codes(object, i);
+            row.push(("attidentity", Cell::Text(identity.to_owned())));
+            row.push(("attgenerated", Cell::Text(generated.to_owned())));
+            row
         }));
     }
     for index in indexes(context) {
@@ -184,14 +195,47 @@ pub(super) fn is_not_null(object: &Object, column: usize) -> bool {
             || object.kind.primary_key().contains(&column))
 }
 
-pub(super) fn default_of(object: &Object, column: usize) -> Option<&String> {
-    match &object.kind {
-        ObjectKind::Table { defaults, .. } => defaults.get(column)?.as_ref(),
-        ObjectKind::Source { .. }
-        | ObjectKind::View { .. }
-        | ObjectKind::MaterializedView { .. }
-        | ObjectKind::Sink { .. }
-        | ObjectKind::Index { .. } => None,
+/// The text of a column's default, or of the expression that generates it; an identity column has neither.
+pub(super) fn default_of(object: &Object, column: usize) -> Option<String> {
+    match object.generation(column) {
+        None => object.default_sql(column),
+        Some(Generation::Stored(text)) => Some(text.clone()),
+        Some(Generation::Identity { .. }) => None,
+        Some(Generation::Serial(numbers)) => {
+            let name = crate::sql::quote_literal(&crate::sql::quote_identifier(&numbers.name));
+            Some(format!("nextval({name}::regclass)"))
+        }
+    }
+}
+
+/// attidentity and attgenerated.
+fn generation_codes(object: &Object, column: usize) -> (&'static str, &'static str) {
+    match object.generation(column) {
+        Some(Generation::Identity { always: true, .. }) => ("a", ""),
+        Some(Generation::Identity { always: false, .. }) => ("d", ""),
+        Some(Generation::Stored(_)) => ("", "s"),
+        Some(Generation::Serial(_)) | None => ("", ""),
+    }
+}
+
+/// CHECK constraints are numbered from here, so many an object.
+const FIRST_CHECK_OID: i64 = 1 << 31;
+const CHECKS_PER_OBJECT: i64 = 64;
+
+/// All CHECK constraints with their tables and numbers.
+pub(super) fn checks(context: &SystemContext) -> impl Iterator<Item = (&Object, i64, &Check)> {
+    relations(context).flat_map(|object| {
+        let first = FIRST_CHECK_OID + i64::from(object.oid.0) / 4 * CHECKS_PER_OBJECT;
+        let checks = object.rules().map_or(&[][..], |rules| &rules.checks);
+        checks.iter().zip(first..).map(move |(check, oid)| (object, oid, check))
+    })
+}
+
+fn pg_check(context: &SystemContext, object: &Object, oid: i64, check: &Check) -> Row {
+    row! {
+        oid: oid, conname: &check.name, connamespace: schema_oid(context, &object.schema), contype: "c",
+        convalidated: true, conrelid: object.oid, confupdtype: " ", confdeltype: " ", confmatchtype: " ",
+        conislocal: true, conbin: &check.sql,
     }
 }
 

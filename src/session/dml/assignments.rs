@@ -6,7 +6,7 @@
 use sqlparser::ast::{self, Assignment, AssignmentTarget, Expr, SelectItem, SetExpr};
 
 use super::{Target, default_ast, is_default};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::session::Session;
 use crate::sql::{self, ObjectName, fold_identifier};
 
@@ -26,14 +26,19 @@ impl Session {
                 }
             };
             for (name, value) in pairs {
-                let column = self.column(&target.table, &ObjectName::try_from(name)?.name)?;
+                let name = ObjectName::try_from(name)?.name;
+                let column = self.column(&target.table, &name)?;
                 if assigned.iter().any(|(other, _)| *other == column) {
-                    let name = target.table.columns.field(column).name();
                     let message = format!("multiple assignments to same column \"{name}\"");
                     return Err(Error::syntax(message));
                 }
-                let value =
-                    if is_default(&value) { default_ast(&target.table, column)? } else { value };
+                let given = !is_default(&value);
+                let generation = target.table.generation(column).filter(|_| given);
+                if let Some(detail) = generation.and_then(|g| g.refuses_values(&name)) {
+                    let message = format!("column \"{name}\" can only be updated to DEFAULT");
+                    return Err(Error::new(SqlState::GENERATED_ALWAYS, message).with_detail(detail));
+                }
+                let value = if given { value } else { default_ast(&target.table, column)? };
                 assigned.push((column, value));
             }
         }

@@ -163,7 +163,7 @@ impl Session {
         let live = self.server.coordinator.live(target.table.id).ok_or_else(|| {
             Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
         })?;
-        crate::coordinator::sequencer::check_not_null(&live, &rows)?;
+        crate::coordinator::sequencer::check_not_null(&live.name, &live.schema, &rows)?;
         if live.key.is_empty() {
             let inserts = vec![rows.clone()];
             return Ok((Write { inserts, ..Write::default() }, rows));
@@ -294,8 +294,9 @@ impl Session {
             columns[*column] = result.column(i + 1).clone();
         }
         let new = batch_of(nullable(&target.table.columns), columns, kept.len());
+        let new = self.settled(&target.table, new.map_err(from_arrow)?)?;
         let places = kept.iter().map(|&i| stored.places[i as usize]).collect();
-        Ok(Updated { places, old, new: new.map_err(from_arrow)? })
+        Ok(Updated { places, old, new })
     }
 }
 

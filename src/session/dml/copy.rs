@@ -11,11 +11,11 @@ use futures::stream::BoxStream;
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::Object;
+use crate::catalog::{Generation, Object};
 use crate::coordinator::Write;
 use crate::coordinator::locks::Access;
 use crate::copy::{CopyReader, CopyWriter};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::memory::{self, Holder, Reservation};
 use crate::session::select::{at_leisure, named};
 use crate::session::{Outcome, Session, command};
@@ -70,10 +70,7 @@ impl Session {
             return Err(Error::internal("COPY FROM has a table"));
         };
         let table = self.writable(&written_name(name))?;
-        let columns = match columns.is_empty() {
-            true => (0..table.columns.fields().len()).collect(),
-            false => self.columns_named(&table, columns)?,
-        };
+        let columns = self.copied_columns(&table, columns)?;
         let fields: Vec<Field> =
             columns.iter().map(|&i| table.columns.field(i).clone().with_nullable(true)).collect();
         let reader =
@@ -82,6 +79,24 @@ impl Session {
         let rows = vec![];
         let copy = CopyIn { table, columns, reader, rows, held, reading: 0 };
         Ok(Outcome::CopyIn(Box::new(copy)))
+    }
+
+    /// The columns named, or all but the generated ones, which no COPY has.
+    fn copied_columns(&self, table: &Object, names: &[String]) -> Result<Vec<usize>> {
+        let stored = |i: &usize| matches!(table.generation(*i), Some(Generation::Stored(_)));
+        if names.is_empty() {
+            return Ok((0..table.columns.fields().len()).filter(|i| !stored(i)).collect());
+        }
+        let columns = self.columns_named(table, names)?;
+        match columns.iter().find(|i| stored(i)) {
+            None => Ok(columns),
+            Some(i) => {
+                let name = table.columns.field(*i).name();
+                let message = format!("column \"{name}\" is a generated column");
+                Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+                    .with_detail("Generated columns cannot be used in COPY."))
+            }
+        }
     }
 
     /// Takes the next bytes of a COPY FROM.
@@ -133,6 +148,9 @@ impl Session {
             let given = copy.columns.iter().copied().zip(batch.columns().iter().cloned());
             let rows =
                 self.completed(&copy.table, given.collect(), batch.num_rows(), cancel).await?;
+            let rows = self
+                .settled(&copy.table, rows)
+                .map_err(|error| error.with_context(format!("COPY {}", copy.table.name)))?;
             copy.held.try_grow(memory::Purpose::Write, rows.get_array_memory_size() as u64)?;
             copy.rows.push(rows);
         }
@@ -143,8 +161,16 @@ impl Session {
         let query = match &copy.subject {
             CopySubject::Query(query) => query.clone(),
             CopySubject::Relation { name, columns } => {
-                let columns: Vec<String> = columns.iter().map(|c| quote_identifier(c)).collect();
-                let list = if columns.is_empty() { "*".to_owned() } else { columns.join(", ") };
+                let catalog = self.server.catalog.snapshot();
+                let list: Vec<String> = match catalog.resolve(&self.settings.search_path(), name) {
+                    Ok(table) if table.rules().is_some() => {
+                        let columns = self.copied_columns(&table, columns)?.into_iter();
+                        columns.map(|i| quote_identifier(table.columns.field(i).name())).collect()
+                    }
+                    _ if columns.is_empty() => vec!["*".to_owned()],
+                    _ => columns.iter().map(|c| quote_identifier(c)).collect(),
+                };
+                let list = list.join(", ");
                 sql::parse_query(&format!("SELECT {list} FROM {name}"))?
             }
         };

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::conflict::Conflict;
 use super::{Change, Target, Types, default_ast, is_default, note_placeholder, project};
-use crate::catalog::{Object, ObjectKind};
+use crate::catalog::{Generation, Object};
 use crate::coordinator::Write;
 use crate::coordinator::locks::Access;
 use crate::error::{Error, Result, SqlState};
@@ -25,19 +25,20 @@ use crate::query::{assign, assignable_column};
 use crate::session::resolver::{Names, Purpose};
 use crate::session::select::{Planned, at_leisure, columns_of, nullable};
 use crate::session::{Outcome, Prepared, Session};
-use crate::sql::{self, ObjectName, fold_identifier};
+use crate::sql::{self, ObjectName, Overriding, fold_identifier};
 
 impl Session {
     pub(in crate::session) async fn insert(
         &mut self,
         insert: &ast::Insert,
+        overriding: Overriding,
         prepared: &Prepared,
         params: Vec<ScalarValue>,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         let target = self.insert_target(insert)?;
         let conflict = self.conflict(insert, &target)?;
-        let query = self.insert_query(insert, &target.table)?;
+        let query = self.insert_query(insert, overriding, &target.table)?;
         let at_hand = target.at_hand();
         let returning = insert.returning.as_deref();
         let reads = returning.map(|items| at_hand.query(items.to_vec(), None)).transpose()?;
@@ -53,6 +54,7 @@ impl Session {
         let guards = self.lock(&target.table, &reads, access, cancel).await?;
         let (rows, _held) =
             self.proposed_rows(insert, &query, &target.table, prepared, &params, cancel).await?;
+        let rows = self.settled(&target.table, rows)?;
         let (write, written) = match access {
             Access::Shared => {
                 let skip_conflicts = matches!(conflict, Conflict::Skip);
@@ -107,7 +109,12 @@ impl Session {
     }
 
     /// The rows to insert as a query, DEFAULTs in VALUES replaced by what they stand for.
-    fn insert_query(&self, insert: &ast::Insert, table: &Object) -> Result<ast::Query> {
+    fn insert_query(
+        &self,
+        insert: &ast::Insert,
+        overriding: Overriding,
+        table: &Object,
+    ) -> Result<ast::Query> {
         let Some(source) = &insert.source else {
             // INSERT ... DEFAULT VALUES: one row without a value given.
             return sql::parse_query("SELECT").map(|query| *query);
@@ -116,13 +123,23 @@ impl Session {
         let columns = self.insert_columns(insert, table)?;
         if let ast::SetExpr::Values(values) = query.body.as_mut() {
             for row in &mut values.rows {
-                for (position, value) in row.iter_mut().enumerate() {
-                    if is_default(value)
-                        && let Some(&column) = columns.get(position)
-                    {
+                for (value, &column) in row.iter_mut().zip(&columns) {
+                    if is_default(value) || !takes_value(table, column, overriding)? {
                         *value = default_ast(table, column)?;
                     }
                 }
+            }
+            return Ok(query);
+        }
+        // How many columns a query has is not known yet; those behind its last get their defaults.
+        let given = sql::output_names(&query);
+        let wild = given.contains(&sql::OutputName::Wildcard);
+        let count = if wild { columns.len() } else { given.len().min(columns.len()) };
+        for &column in &columns[..count] {
+            if !takes_value(table, column, overriding)? {
+                let message = "OVERRIDING USER VALUE of a query is not supported";
+                return Err(Error::unsupported(message)
+                    .with_hint("Leave the identity column out of the columns."));
             }
         }
         Ok(query)
@@ -231,21 +248,22 @@ impl Session {
         index: usize,
         field: &FieldRef,
     ) -> Result<Expr> {
-        let ObjectKind::Table { defaults, .. } = &table.kind else {
-            return Err(Error::internal("not a table"));
-        };
-        let Some(Some(text)) = defaults.get(index) else {
+        let Some(text) = table.default_sql(index) else {
             let null = ScalarValue::try_from(field.data_type()).map_err(from_datafusion)?;
             return Ok(lit(null));
         };
         let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
         let schema = DFSchema::empty();
-        assign(self.engine.plan_expr(&sql::parse_expr(text)?, &schema, &names)?, &schema, field)
+        assign(self.engine.plan_expr(&sql::parse_expr(&text)?, &schema, &names)?, &schema, field)
     }
 
-    pub(in crate::session) fn explain_insert(&self, insert: &ast::Insert) -> Result<String> {
+    pub(in crate::session) fn explain_insert(
+        &self,
+        insert: &ast::Insert,
+        overriding: Overriding,
+    ) -> Result<String> {
         let target = self.insert_target(insert)?;
-        let query = self.insert_query(insert, &target.table)?;
+        let query = self.insert_query(insert, overriding, &target.table)?;
         let planned = self.plan_insert(insert, &target.table, &query, &[])?;
         self.explain_change("Insert", &target.table, planned)
     }
@@ -254,13 +272,14 @@ impl Session {
     pub(in crate::session) fn describe_insert(
         &self,
         insert: &ast::Insert,
+        overriding: Overriding,
         given: &Types,
     ) -> Result<(Vec<FieldRef>, Option<Vec<FieldRef>>)> {
         let target = self.insert_target(insert)?;
         let table = &target.table;
         let conflict = self.conflict(insert, &target)?;
         let columns = self.insert_columns(insert, table)?;
-        let query = self.insert_query(insert, table)?;
+        let query = self.insert_query(insert, overriding, table)?;
         let mut known = given.to_vec();
         note_placeholders(&query, &columns, table, &mut known);
         conflict.note_placeholders(table, &mut known);
@@ -319,6 +338,25 @@ fn note_placeholders(
             }
         }
         _ => {}
+    }
+}
+
+/// Whether a value given for a column is taken; 428C9 where none may be given, false where it gives way to the default.
+fn takes_value(table: &Object, column: usize, overriding: Overriding) -> Result<bool> {
+    let Some(generation) = table.generation(column) else { return Ok(true) };
+    let name = table.columns.field(column).name();
+    let identity = matches!(generation, Generation::Identity { .. });
+    match generation.refuses_values(name) {
+        _ if identity && overriding == Overriding::User => Ok(false),
+        Some(detail) if !(identity && overriding == Overriding::System) => {
+            let message = format!("cannot insert a non-DEFAULT value into column \"{name}\"");
+            let error = Error::new(SqlState::GENERATED_ALWAYS, message).with_detail(detail);
+            Err(match identity {
+                true => error.with_hint("Use OVERRIDING SYSTEM VALUE to override."),
+                false => error,
+            })
+        }
+        _ => Ok(true),
     }
 }
 

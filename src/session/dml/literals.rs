@@ -16,7 +16,7 @@ use sqlparser::ast::{self, UnaryOperator, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::{placeholder, project};
-use crate::catalog::{Object, ObjectKind};
+use crate::catalog::Object;
 use crate::change::batch_of;
 use crate::error::Result;
 use crate::memory;
@@ -69,10 +69,7 @@ impl Session {
     ) -> Result<RecordBatch> {
         let schema = nullable(&table.columns);
         let missing = |i: usize| given.iter().all(|(column, _)| *column != i);
-        let default = |i: usize| match &table.kind {
-            ObjectKind::Table { defaults, .. } => defaults.get(i).is_some_and(Option::is_some),
-            _ => false,
-        };
+        let default = |i: usize| table.default_sql(i).is_some();
         let width = schema.fields().len();
         if !(0..width).any(|i| missing(i) && default(i)) {
             let column = |(i, field): (usize, &FieldRef)| match given.iter().find(|(c, _)| *c == i)

@@ -106,7 +106,7 @@ impl Session {
     }
 
     /// Locks the table and, alone, every table that the queries read.
-    async fn lock(
+    pub(super) async fn lock(
         &self,
         table: &Object,
         queries: &[&ast::Query],
@@ -155,7 +155,12 @@ impl Session {
     }
 
     /// Applies a write now, or at COMMIT in a transaction block.
-    async fn write(&mut self, table: &Object, write: Write, guards: Vec<Guard>) -> Result<usize> {
+    pub(super) async fn write(
+        &mut self,
+        table: &Object,
+        write: Write,
+        guards: Vec<Guard>,
+    ) -> Result<usize> {
         if self.is_in_block() {
             return self.write_in_block(table, write).await;
         }
@@ -199,16 +204,14 @@ fn is_default(value: &ast::Expr) -> bool {
 
 /// What DEFAULT stands for, as an expression.
 fn default_ast(table: &Object, column: usize) -> Result<ast::Expr> {
-    let ObjectKind::Table { defaults, .. } = &table.kind else {
-        return Err(Error::internal("not a table"));
-    };
-    match defaults.get(column) {
-        Some(Some(text)) => sql::parse_expr(text),
-        _ => Ok(ast::Expr::Value(ast::Value::Null.into())),
+    match table.default_sql(column) {
+        Some(text) => sql::parse_expr(&text),
+        None => Ok(ast::Expr::Value(ast::Value::Null.into())),
     }
 }
 
-fn project(plan: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
+/// The plan with another select list.
+pub(super) fn project(plan: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(plan)
         .project(exprs)
         .and_then(LogicalPlanBuilder::build)

@@ -77,8 +77,13 @@ impl Session {
             [Some(&search.query), reads.as_ref()].into_iter().flatten().collect();
         let guards = self.lock(&search.target.table, &reads, Access::Alone, cancel).await?;
         let found = self.find(&search, prepared, &params, cancel).await?;
-        let new = first_columns(&found.result, &search.target.table)?;
-        let result = std::slice::from_ref(&found.result);
+        let table = &search.target.table;
+        let new = self.settled(table, first_columns(&found.result, table)?)?;
+        let mut columns = new.columns().to_vec();
+        columns.extend_from_slice(&found.result.columns()[columns.len()..]);
+        let result =
+            batch_of(found.result.schema(), columns, new.num_rows()).map_err(from_arrow)?;
+        let result = std::slice::from_ref(&result);
         let returned =
             self.returned(returning, &found.at_hand, result, prepared, &params, cancel).await?;
         let write = Write { deletes: vec![found.old], inserts: vec![new], skip_conflicts: false };
