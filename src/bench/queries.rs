@@ -59,10 +59,36 @@ pub const QUERIES: &[Query] = &[
           group by category",
     ),
     needs("q5", "windows (HOP)"),
-    needs("q6", "window functions (ROWS BETWEEN)"),
+    // Average of the winning prices of each seller's last ten closed auctions.
+    query(
+        "q6",
+        &["auction", "bid"],
+        "select seller, avg(final) over (partition by seller order by date_time
+                                         rows between 10 preceding and current row) as average
+           from (select a.seller, b.price as final, b.date_time,
+                        row_number() over (partition by a.id, a.seller
+                                           order by b.price desc, b.date_time) as rank
+                   from auction a join bid b on a.id = b.auction
+                  where b.date_time between a.date_time and a.expires) as bids
+          where rank <= 1",
+    ),
     needs("q7", "windows (TUMBLE)"),
     needs("q8", "windows (TUMBLE)"),
-    needs("q9", "window functions (row_number)"),
+    // The winning bid of each auction.
+    query(
+        "q9",
+        &["auction", "bid"],
+        "select id, item_name, description, initial_bid, reserve, date_time, expires, seller,
+                category, extra, auction, bidder, price, bid_date_time, bid_extra
+           from (select a.id, a.item_name, a.description, a.initial_bid, a.reserve, a.date_time,
+                        a.expires, a.seller, a.category, a.extra, b.auction, b.bidder, b.price,
+                        b.date_time as bid_date_time, b.extra as bid_extra,
+                        row_number() over (partition by a.id
+                                           order by b.price desc, b.date_time) as rank
+                   from auction a join bid b on a.id = b.auction
+                  where b.date_time between a.date_time and a.expires) as bids
+          where rank <= 1",
+    ),
     needs("q10", "the lake sink"),
     needs("q11", "session windows"),
     needs("q12", "processing time"),
@@ -133,8 +159,27 @@ pub const QUERIES: &[Query] = &[
                 avg(price) as avg_price, sum(price) as sum_price
            from bid group by auction, to_char(date_time, 'YYYY-MM-DD')",
     ),
-    needs("q18", "window functions (row_number)"),
-    needs("q19", "window functions (row_number)"),
+    // The last bid of each bidder on each auction.
+    query(
+        "q18",
+        &["bid"],
+        "select auction, bidder, price, channel, url, date_time, extra
+           from (select auction, bidder, price, channel, url, date_time, extra,
+                        row_number() over (partition by bidder, auction
+                                           order by date_time desc) as rank
+                   from bid) as bids
+          where rank <= 1",
+    ),
+    // The ten highest bids on each auction.
+    query(
+        "q19",
+        &["bid"],
+        "select auction, bidder, price, channel, url, date_time, extra, rank
+           from (select auction, bidder, price, channel, url, date_time, extra,
+                        row_number() over (partition by auction order by price desc) as rank
+                   from bid) as bids
+          where rank <= 10",
+    ),
     // Bids with their auction, where it is of category 10.
     query(
         "q20",

@@ -23,7 +23,7 @@ use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
 use super::sequencer::{Sequencer, Write};
 use super::sources::{Backfill, SharedSource, Step};
-use super::{Create, Reply, Request, Runtime, Shared, Stream};
+use super::{Create, Reply, Request, Runtime, Shared, Snapshot, Stream, Writes};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
@@ -45,7 +45,7 @@ const PARK: Duration = Duration::from_millis(50);
 
 /// A write that waits for its epoch.
 struct Pending {
-    writes: Vec<(ObjectId, Write)>,
+    writes: Writes,
     reply: Reply<(Epoch, usize)>,
 }
 
@@ -277,7 +277,7 @@ impl Core {
         let mut lag: HashMap<ObjectId, u64> = HashMap::new();
         for (n, write) in pending.into_iter().enumerate() {
             let mut behind = false;
-            for (table, _) in &write.writes {
+            for (table, _) in &write.writes.writes {
                 let lag = lag
                     .entry(*table)
                     .or_insert_with(|| self.open.prev().0 - self.complete_behind(*table).0);
@@ -306,7 +306,10 @@ impl Core {
     }
 
     /// All of the writes or none; returns the rows of the last one.
-    fn accept_writes(&mut self, writes: Vec<(ObjectId, Write)>) -> Result<usize> {
+    fn accept_writes(&mut self, Writes { writes, transaction }: Writes) -> Result<usize> {
+        if let Some(snapshot) = transaction {
+            self.check_unchanged(&writes, &snapshot)?;
+        }
         let mut accepted = vec![];
         let mut rows = 0;
         for (table, write) in writes {
@@ -326,7 +329,11 @@ impl Core {
                 }
             }
         }
+        let oldest = self.shared.clock.oldest();
         for (table, changes) in accepted {
+            if let Some(live) = self.live(table) {
+                self.sequencer.note(table, &live, &changes, self.open, oldest);
+            }
             self.record.writes.extend(changes.iter().map(|change| (table, change.clone())));
             if !changes.is_empty() {
                 self.fed(&changes);
@@ -335,6 +342,25 @@ impl Core {
         }
         self.dirty = true;
         Ok(rows)
+    }
+
+    /// A transaction's rows must be as it has seen them: 40001 otherwise.
+    fn check_unchanged(&self, writes: &[(ObjectId, Write)], snapshot: &Snapshot) -> Result<()> {
+        let touched = writes.iter().any(|(table, write)| {
+            self.live(*table).is_some_and(|live| {
+                self.sequencer.is_touched(*table, &live, &write.deletes, snapshot.epoch)
+            })
+        });
+        let changed = |table: &ObjectId| self.sequencer.is_changed(*table, snapshot.epoch);
+        let message = if touched {
+            "could not serialize access due to concurrent update"
+        } else if snapshot.tables.iter().any(changed) {
+            "could not serialize access due to read/write dependencies among transactions"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(SqlState::SERIALIZATION_FAILURE, message)
+            .with_hint("The transaction might succeed if retried."))
     }
 
     /// Changes go to the workers.

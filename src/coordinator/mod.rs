@@ -97,12 +97,28 @@ pub struct Create {
     pub spare_ids: Vec<ObjectId>,
 }
 
+/// Writes that are applied together.
+#[derive(Default)]
+pub struct Writes {
+    pub writes: Vec<(ObjectId, Write)>,
+    /// Of a transaction; single statements hold the locks of what they have read.
+    pub transaction: Option<Snapshot>,
+}
+
+/// What a transaction has seen: nothing of it that matters may have changed since.
+pub struct Snapshot {
+    /// What it has read is as of this epoch. Somebody keeps it pinned.
+    pub epoch: Epoch,
+    /// Tables of which not a single row may have changed since.
+    pub tables: BTreeSet<ObjectId>,
+}
+
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// What sessions ask of the coordinator.
 pub(crate) enum Request {
     /// Applied together or not at all.
-    Write(Vec<(ObjectId, Write)>, Reply<(Epoch, usize)>),
+    Write(Writes, Reply<(Epoch, usize)>),
     Create(Box<Create>, Reply<Epoch>),
     /// Ids in an order in which nothing depends on what is already dropped.
     Drop(CatalogChange, Vec<ObjectId>, Reply<Epoch>),
@@ -176,7 +192,13 @@ impl Coordinator {
 
     /// Applies writes in one epoch, theirs alone or with others'; returns once it is acknowledged: the number of rows.
     pub async fn write(&self, writes: Vec<(ObjectId, Write)>) -> Result<usize> {
+        let writes = Writes { writes, transaction: None };
         self.ask(|reply| Request::Write(writes, reply)).await.map(|(_, rows)| rows)
+    }
+
+    /// Applies all that a transaction has written, or fails with 40001 where others have changed what it rests on.
+    pub async fn commit(&self, writes: Writes) -> Result<()> {
+        self.ask(|reply| Request::Write(writes, reply)).await.map(drop)
     }
 
     /// Creates an object; for views returns when they are installed, not when they have caught up: see [`Self::hydrated`].

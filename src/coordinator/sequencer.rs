@@ -1,9 +1,10 @@
 //! The DML sequencer: folds each write against its table's state plus what is accepted and not yet applied.
 //!
 //! Whatever may be refused (a duplicate key, a NULL in a NOT NULL column) is refused here, so nothing downstream ever is.
-//! A table with a primary key has an overlay: the keys written in epochs that the table has not applied yet.
+//! A table with a primary key has an overlay: the keys written in epochs that the table has not applied yet. Of every table
+//! [`Recent`] knows what was written since the oldest epoch that a transaction may have read.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use arrow::row::{Row, RowConverter, Rows, SortField};
 use arrow_array::{ArrayRef, RecordBatch};
@@ -122,10 +123,37 @@ impl Overlay {
     }
 }
 
-/// The overlays of all tables with a primary key.
+/// What was written to a table in each of the last epochs: hashes of its rows' keys, or of whole rows without a key. Two rows
+/// of one hash are taken for one, which costs a transaction a needless repetition once in a lifetime.
+#[derive(Default)]
+struct Recent(VecDeque<(Epoch, HashSet<u64>)>);
+
+impl Recent {
+    fn note(&mut self, epoch: Epoch, hashes: &[u64]) {
+        if self.0.back().is_none_or(|(last, _)| *last != epoch) {
+            self.0.push_back((epoch, HashSet::new()));
+        }
+        self.0.back_mut().expect("pushed where there was none").1.extend(hashes);
+    }
+
+    fn since(&self, epoch: Epoch) -> impl Iterator<Item = &HashSet<u64>> {
+        self.0.iter().filter(move |(written, _)| *written > epoch).map(|(_, hashes)| hashes)
+    }
+
+    /// Forgets what nobody asks about any more.
+    fn forget(&mut self, oldest: Epoch) {
+        while self.0.front().is_some_and(|(epoch, _)| *epoch <= oldest) {
+            self.0.pop_front();
+        }
+    }
+}
+
+/// What is accepted and not everywhere known.
 #[derive(Default)]
 pub struct Sequencer {
+    /// Of tables with a primary key.
     overlays: HashMap<ObjectId, Overlay>,
+    recent: HashMap<ObjectId, Recent>,
 }
 
 impl Sequencer {
@@ -147,6 +175,43 @@ impl Sequencer {
         let deletes = write.deletes.into_iter().map(ChangeBatch::deletes);
         let changes = deletes.chain(write.inserts.into_iter().map(ChangeBatch::inserts));
         Ok((changes.filter(|c| !c.is_empty()).collect(), rows))
+    }
+
+    /// Notes for later transactions what an accepted change touches; nobody asks about epochs up to `oldest`.
+    pub fn note(
+        &mut self,
+        table: ObjectId,
+        live: &LiveTable,
+        changes: &[ChangeBatch],
+        epoch: Epoch,
+        oldest: Epoch,
+    ) {
+        let recent = self.recent.entry(table).or_default();
+        recent.forget(oldest);
+        for change in changes {
+            recent.note(epoch, &identities(live, change.rows()));
+        }
+    }
+
+    /// Whether somebody has written to one of these rows after `epoch`.
+    pub fn is_touched(
+        &self,
+        table: ObjectId,
+        live: &LiveTable,
+        rows: &[RecordBatch],
+        epoch: Epoch,
+    ) -> bool {
+        let Some(recent) = self.recent.get(&table) else { return false };
+        if recent.since(epoch).next().is_none() {
+            return false;
+        }
+        let touched = |hash: &u64| recent.since(epoch).any(|hashes| hashes.contains(hash));
+        rows.iter().any(|rows| identities(live, rows).iter().any(touched))
+    }
+
+    /// Whether anything was written to a table after `epoch`.
+    pub fn is_changed(&self, table: ObjectId, epoch: Epoch) -> bool {
+        self.recent.get(&table).is_some_and(|recent| recent.since(epoch).next().is_some())
     }
 
     /// Takes back what `accept` noted of a write that is not applied after all.
@@ -172,6 +237,7 @@ impl Sequencer {
 
     pub fn forget(&mut self, table: ObjectId) {
         self.overlays.remove(&table);
+        self.recent.remove(&table);
     }
 
     /// Finds the keys that are taken: they are refused, or their rows left out of the write.
@@ -248,7 +314,17 @@ fn stored_keys(live: &LiveTable, keys: &Keys) -> Vec<bool> {
     stored
 }
 
-fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize, key_name: &str) -> Error {
+/// What tells rows apart: a hash of the key, or of the whole row.
+fn identities(live: &LiveTable, rows: &RecordBatch) -> Vec<u64> {
+    let keyed = live.key_is_unique && !live.key.is_empty();
+    let columns = if keyed { key_columns(live, rows) } else { rows.columns().to_vec() };
+    let mut hashes = vec![];
+    hash_columns(&columns, rows.num_rows(), &mut hashes);
+    hashes
+}
+
+/// 23505 for a row whose key is taken.
+pub fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize, key_name: &str) -> Error {
     let names: Vec<&str> = live.key.iter().map(|&k| live.schema.field(k).name().as_str()).collect();
     let values = rows.project(&live.key).map(|key| row_values(&key, row));
     let message = format!("duplicate key value violates unique constraint \"{key_name}\"");

@@ -418,3 +418,93 @@ fn push_difference(before: Window, after: Window, rows: &mut Vec<(Box<[u8]>, i64
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+    use arrow_array::{Int64Array, RecordBatch};
+    use arrow_schema::{Field, Schema};
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    fn ranked(ties: Ties, append_only: bool) -> TopN {
+        let column = |name| Field::new(name, DataType::Int64, true);
+        let schema = Arc::new(Schema::new(vec![column("p"), column("k"), column("v")]));
+        let key = SortKey { column: 1, descending: false, nulls_first: false };
+        TopN::ranked(schema, vec![0], (vec![key], vec![]), 3, ties, append_only).unwrap()
+    }
+
+    fn run(top: &mut TopN, rows: &[[i64; 3]], found: &mut BTreeMap<[i64; 3], i64>) {
+        let column = |c: usize| -> ArrayRef {
+            Arc::new(rows.iter().map(|row| Some(row[c])).collect::<Int64Array>())
+        };
+        let columns = (0..3).map(column).collect();
+        let batch = RecordBatch::try_new(top.schema.clone(), columns).unwrap();
+        let mut out = Output::default();
+        top.apply(0, ChangeBatch::inserts(batch), &mut out).unwrap();
+        top.emit(Epoch(1), &mut out).unwrap();
+        for change in &out.batches {
+            let value =
+                |row, c: usize| change.rows().column(c).as_primitive::<Int64Type>().value(row);
+            for (row, weight) in change.weights.iter().enumerate() {
+                let row = [value(row, 0), value(row, 1), value(row, 2)];
+                *found.entry(row).or_default() += weight;
+            }
+        }
+        found.retain(|_, weight| *weight != 0);
+    }
+
+    /// The rows whose rank in their partition is at most three.
+    fn expected(rows: &[[i64; 3]], ties: Ties) -> BTreeMap<[i64; 3], i64> {
+        let mut kept = BTreeMap::new();
+        for row in rows {
+            let before = rows.iter().filter(|other| other[0] == row[0]);
+            let rank = match ties {
+                Ties::Cut => continue,
+                Ties::Stay => before.filter(|other| other[1] < row[1]).count(),
+                Ties::Groups => {
+                    let smaller = before.filter(|other| other[1] < row[1]);
+                    smaller.map(|other| other[1]).collect::<std::collections::BTreeSet<_>>().len()
+                }
+            };
+            if rank < 3 {
+                *kept.entry(*row).or_default() += 1;
+            }
+        }
+        kept
+    }
+
+    #[test]
+    fn appended_rows_behind_the_first_ranks_are_forgotten_and_peers_kept() {
+        let random = &mut StdRng::seed_from_u64(5);
+        for round in 0..40 {
+            let many = if round % 4 == 0 { 300 } else { 12 };
+            for ties in [Ties::Stay, Ties::Groups] {
+                let (mut appended, mut updated) = (ranked(ties, true), ranked(ties, false));
+                let (mut rows, mut left, mut right) = (vec![], BTreeMap::new(), BTreeMap::new());
+                for _ in 0..12 {
+                    let count = random.random_range(1..=many);
+                    let new: Vec<[i64; 3]> = (0..count)
+                        .map(|_| {
+                            let key = random.random_range(0..30);
+                            [random.random_range(0..2), key, random.random_range(0..5)]
+                        })
+                        .collect();
+                    rows.extend_from_slice(&new);
+                    run(&mut appended, &new, &mut left);
+                    run(&mut updated, &new, &mut right);
+                    let wanted = expected(&rows, ties);
+                    assert_eq!((&left, &right), (&wanted, &wanted), "{ties:?}");
+                    assert_eq!(appended.state_rows(), wanted.len());
+                }
+            }
+        }
+    }
+}

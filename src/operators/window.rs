@@ -16,6 +16,7 @@ mod slices;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, UInt32Array};
@@ -41,6 +42,10 @@ const ROWS: &str = "rows";
 
 /// Rows that are evaluated together, unless one partition alone has more.
 const EVALUATED_ROWS: usize = 65_536;
+
+/// Blocks of one partition whose results are computed together, where nobody needs all its rows for that: what is kept
+/// beside them meanwhile is bounded. Tests have small blocks and few.
+const PIECE_BLOCKS: usize = if cfg!(test) { 3 } else { EVALUATED_ROWS / blocks::BLOCK_ROWS_MAX };
 
 /// Groups of the accumulators: those that blocks have, and scratch.
 #[derive(Default)]
@@ -224,10 +229,22 @@ impl Window {
         [View { before, hull: &hull.old, after }, View { before, hull: new, after }]
     }
 
-    /// What is read to evaluate one side of a change.
-    fn cut(&self, view: &View, changed: &Changed, sign: i64) -> Option<Cut> {
+    /// The blocks to emit, from the first one on, in pieces that are evaluated for themselves.
+    fn pieces(&self, changed: &Changed) -> Vec<Range<usize>> {
+        let hull = changed.hull.old.len().max(changed.hull.new_len);
+        let blocks = changed.hull.start - changed.start + hull + changed.behind;
+        let Reach { back, ahead, front, tail, .. } = self.reach;
+        if back.all || ahead.all || front || tail {
+            return vec![0..blocks];
+        }
+        (0..blocks).step_by(PIECE_BLOCKS).map(|start| start..start + PIECE_BLOCKS).collect()
+    }
+
+    /// What is read to evaluate a piece of one side of a change.
+    fn cut(&self, view: &View, changed: &Changed, piece: &Range<usize>, sign: i64) -> Option<Cut> {
         let hull = if sign < 0 { changed.hull.old.len() } else { changed.hull.new_len };
-        let emit = changed.start..changed.hull.start + hull + changed.behind;
+        let end = changed.hull.start + hull + changed.behind;
+        let emit = changed.start + piece.start..end.min(changed.start + piece.end);
         if emit.is_empty() {
             return None;
         }
@@ -271,12 +288,16 @@ impl Window {
     }
 
     /// Evaluates the partitions, as they were and as they are, and emits what is different.
-    fn emit_changed(&mut self, changed: &[Changed], out: &mut Output) -> Result<()> {
+    fn emit_changed(
+        &mut self,
+        changed: &[(&Changed, Range<usize>)],
+        out: &mut Output,
+    ) -> Result<()> {
         let (mut slices, mut carries) = (Slices::default(), vec![]);
-        for one in changed {
+        for (one, piece) in changed {
             for (side, sign) in [(0, -1), (1, 1)] {
                 let view = self.views(one.partition, &one.hull)[side];
-                let Some(mut cut) = self.cut(&view, one, sign) else { continue };
+                let Some(mut cut) = self.cut(&view, one, piece, sign) else { continue };
                 if cut.context.start > 0 {
                     let before: Vec<_> = view.blocks(0..cut.context.start).cloned().collect();
                     cut.carry = self.carry(&before)?;
@@ -377,16 +398,16 @@ impl Operator for Window {
             .map(|(at, (partition, hull))| self.concerned(partition, hull, slots.get(at).copied()))
             .collect();
         self.slots.give_back(&mut self.calls, slots);
-        let rows = |one: &Changed| {
-            let blocks = one.hull.old.len() + one.hull.new_len + 2 * one.behind;
-            blocks * blocks::BLOCK_ROWS_MAX
-        };
-        let mut rest = &changed[..];
+        let pieces = changed
+            .iter()
+            .flat_map(|one| self.pieces(one).into_iter().map(move |piece| (one, piece)));
+        let pieces: Vec<(&Changed, Range<usize>)> = pieces.collect();
+        let mut rest = &pieces[..];
         while !rest.is_empty() {
-            let mut total = 0;
-            let fits = rest.iter().take_while(|one| {
-                total += rows(one);
-                total <= EVALUATED_ROWS
+            let mut rows = 0;
+            let fits = rest.iter().take_while(|(_, piece)| {
+                rows += 2 * piece.len() * blocks::BLOCK_ROWS_MAX;
+                rows <= EVALUATED_ROWS
             });
             let (now, later) = rest.split_at(fits.count().max(1));
             self.emit_changed(now, out)?;

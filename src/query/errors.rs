@@ -469,7 +469,54 @@ fn of_case_message(message: &str) -> Option<Error> {
     Some(Error::new(SqlState::DATATYPE_MISMATCH, text))
 }
 
+/// What DataFusion says of a window, with PostgreSQL's code and words.
+const OF_WINDOWS: &[(&str, SqlState, &str)] = &[
+    (
+        "SELECT DISTINCT ON expressions must match",
+        SqlState::INVALID_COLUMN_REFERENCE,
+        "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+    ),
+    (
+        "RANGE requires exactly one ORDER BY",
+        SqlState::WINDOWING_ERROR,
+        "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
+    ),
+    (
+        "GROUPS requires an ORDER BY",
+        SqlState::WINDOWING_ERROR,
+        "GROUPS mode requires an ORDER BY clause",
+    ),
+    (
+        "start bound cannot be UNBOUNDED FOLLOWING",
+        SqlState::WINDOWING_ERROR,
+        "frame start cannot be UNBOUNDED FOLLOWING",
+    ),
+    (
+        "end bound cannot be UNBOUNDED PRECEDING",
+        SqlState::WINDOWING_ERROR,
+        "frame end cannot be UNBOUNDED PRECEDING",
+    ),
+    (
+        "Window function calls cannot be nested",
+        SqlState::WINDOWING_ERROR,
+        "window function calls cannot be nested",
+    ),
+    (
+        "FILTER clause can only be used with aggregate window functions",
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "FILTER is not implemented for non-aggregate window functions",
+    ),
+];
+
 fn of_clause_message(message: &str) -> Option<Error> {
+    if let Some((_, code, text)) = OF_WINDOWS.iter().find(|(said, ..)| message.contains(said)) {
+        return Some(Error::new(*code, *text));
+    }
+    static WINDOW: LazyLock<Regex> = LazyLock::new(|| pattern(r"The window (\S+) is not defined"));
+    if let Some(found) = WINDOW.captures(message) {
+        let text = format!("window \"{}\" does not exist", found[1].trim_matches('"'));
+        return Some(Error::new(SqlState::UNDEFINED_OBJECT, text));
+    }
     let grouping = |text: &str| Some(Error::new(SqlState::GROUPING_ERROR, text));
     if message.contains("Aggregate function calls cannot be nested") {
         return grouping("aggregate function calls cannot be nested");

@@ -21,6 +21,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::scalar::ScalarValue;
 
 use super::errors::to_datafusion;
+use super::own_rows::{LeftOver, OwnRows};
 use crate::arrangement::Snapshot;
 use crate::arrangement::live::{Index, LiveTable, Pin, Version};
 use crate::change::batch_of;
@@ -30,11 +31,11 @@ use crate::hash::hash_columns;
 
 /// The epoch that a statement reads at, once it is chosen.
 #[derive(Clone, Default)]
-pub struct ReadAt(Arc<OnceLock<Pin>>);
+pub struct ReadAt(Arc<OnceLock<Arc<Pin>>>);
 
 impl ReadAt {
     /// Sets the epoch; it stays readable while any scan of the statement lives.
-    pub fn set(&self, pin: Pin) {
+    pub fn set(&self, pin: Arc<Pin>) {
         let _ = self.0.set(pin);
     }
 
@@ -59,6 +60,8 @@ pub struct LiveScan {
     schema: SchemaRef,
     /// The same rows by other columns.
     indexes: Vec<Index>,
+    /// What the statement's transaction has changed of it.
+    own: Option<Arc<OwnRows>>,
     read_at: ReadAt,
 }
 
@@ -69,7 +72,12 @@ impl LiveScan {
         indexes: Vec<Index>,
         read_at: ReadAt,
     ) -> LiveScan {
-        LiveScan { live, schema, indexes, read_at }
+        LiveScan { live, schema, indexes, own: None, read_at }
+    }
+
+    /// As the transaction sees it that has made these changes.
+    pub fn with_own_rows(self, own: Option<Arc<OwnRows>>) -> LiveScan {
+        LiveScan { own, ..self }
     }
 
     /// The value of each column of a key where the filters fix them all.
@@ -191,16 +199,26 @@ impl TableProvider for LiveScan {
         let schema = Arc::new(self.schema.project(&columns)?);
         let shards = versions.into_iter().filter_map(|version| version.rows);
         let mut partitions: Vec<Arc<dyn PartitionStream>> = vec![];
+        // What the transaction has deleted is told by columns that the query may not want.
+        let told_by = self.own.as_ref().map_or(&[][..], |own| own.identity());
+        let extra = told_by.iter().copied().filter(|column| !columns.contains(column));
+        let read: Vec<usize> = columns.iter().copied().chain(extra).collect();
         for snapshot in shards {
-            let (columns, schema, read_at) =
-                (columns.clone(), schema.clone(), self.read_at.clone());
+            let (columns, schema, read_at) = (read.clone(), schema.clone(), self.read_at.clone());
+            let own = self.own.clone();
             partitions.push(match &key {
-                None => Arc::new(ShardScan { snapshot, columns, schema, read_at }),
+                None => Arc::new(ShardScan { snapshot, columns, schema, own, read_at }),
                 Some(key) => {
-                    let found = lookup(&snapshot, key, &columns, &schema).map_err(to_datafusion)?;
+                    let found = lookup(&snapshot, key, &read).map_err(to_datafusion)?;
+                    let mut left = self.own.as_ref().map(|own| own.left_over(&read));
+                    let found = finished(found, &schema, &mut left).map_err(to_datafusion)?;
                     Arc::new(Rows { batches: vec![found], schema })
                 }
             });
+        }
+        if let Some(own) = &self.own {
+            let batches = own.inserted(&columns, &schema).map_err(to_datafusion)?;
+            partitions.push(Arc::new(Rows { batches, schema: schema.clone() }));
         }
         if partitions.is_empty() {
             partitions.push(Arc::new(Rows { batches: vec![], schema: schema.clone() }));
@@ -209,12 +227,7 @@ impl TableProvider for LiveScan {
     }
 }
 
-fn lookup(
-    snapshot: &Snapshot,
-    key: &[ScalarValue],
-    columns: &[usize],
-    schema: &SchemaRef,
-) -> Result<RecordBatch> {
+fn lookup(snapshot: &Snapshot, key: &[ScalarValue], columns: &[usize]) -> Result<RecordBatch> {
     let keys =
         key.iter().map(|value| value.to_array_of_size(1)).collect::<DfResult<Vec<ArrayRef>>>();
     let keys = keys.map_err(super::errors::from_datafusion)?;
@@ -223,14 +236,31 @@ fn lookup(
     let (mut probe, mut stored) = (vec![], vec![]);
     snapshot.probe(&keys, &hashes, &mut probe, &mut stored);
     let found = snapshot.gather_columns(&stored, columns)?;
-    batch_of(schema.clone(), found, stored.len()).map_err(super::errors::from_arrow)
+    let schema = Arc::new(snapshot.schema().project(columns).map_err(super::errors::from_arrow)?);
+    batch_of(schema, found, stored.len()).map_err(super::errors::from_arrow)
+}
+
+/// Rows without those that the transaction has deleted, and without the columns behind those of `schema`.
+fn finished(
+    rows: RecordBatch,
+    schema: &SchemaRef,
+    left: &mut Option<LeftOver>,
+) -> Result<RecordBatch> {
+    let rows = match left {
+        Some(left) => left.of(&rows)?,
+        None => rows,
+    };
+    let columns = rows.columns()[..schema.fields().len()].to_vec();
+    batch_of(schema.clone(), columns, rows.num_rows()).map_err(super::errors::from_arrow)
 }
 
 /// One shard, a chunk at a time.
 struct ShardScan {
     snapshot: Snapshot,
+    /// Those of the schema, then those that deleted rows are told by.
     columns: Vec<usize>,
     schema: SchemaRef,
+    own: Option<Arc<OwnRows>>,
     /// Keeps the epoch pinned while the scan runs.
     read_at: ReadAt,
 }
@@ -250,11 +280,11 @@ impl PartitionStream for ShardScan {
         let (snapshot, columns, schema) =
             (self.snapshot.clone(), self.columns.clone(), self.schema.clone());
         let (pinned, batch_schema) = (self.read_at.clone(), self.schema.clone());
+        let mut left = self.own.as_ref().map(|own| own.left_over(&columns));
         let chunks = (0..snapshot.chunks()).filter_map(move |chunk| {
             let _ = &pinned;
             let batch = snapshot.scan_chunk(chunk, Some(&columns))?;
-            let rows = batch.num_rows();
-            Some(batch_of(batch_schema.clone(), batch.columns().to_vec(), rows).map_err(Into::into))
+            Some(finished(batch, &batch_schema, &mut left).map_err(to_datafusion))
         });
         Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(chunks)))
     }

@@ -90,7 +90,10 @@ impl VisitorMut for Speller {
             None => {
                 super::quantified::respell(expr);
                 respell(expr);
-                ControlFlow::Continue(())
+                match super::windows::refused_frame(expr) {
+                    Some(error) => ControlFlow::Break(error),
+                    None => ControlFlow::Continue(()),
+                }
             }
         }
     }

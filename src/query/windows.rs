@@ -493,6 +493,35 @@ fn is_odd_range(call: &WindowFunction, schema: &DFSchema) -> bool {
         && key.expr.get_type(schema).is_ok_and(|t| !simple(t))
 }
 
+/// What PostgreSQL says of a call whose frame cannot be.
+pub(super) fn refused_frame(expr: &ast::Expr) -> Option<Error> {
+    use ast::WindowFrameBound as B;
+    let ast::Expr::Function(call) = expr else { return None };
+    let Some(ast::WindowType::WindowSpec(spec)) = &call.over else { return None };
+    let frame = spec.window_frame.as_ref()?;
+    let end = frame.end_bound.as_ref().unwrap_or(&B::CurrentRow);
+    for (bound, name) in [(&frame.start_bound, "starting"), (end, "ending")] {
+        if let B::Preceding(Some(offset)) | B::Following(Some(offset)) = bound
+            && let ast::Expr::Value(value) = offset.as_ref()
+            && let ast::Value::Number(number, _) = &value.value
+            && number.starts_with('-')
+        {
+            let message = format!("frame {name} offset must not be negative");
+            return Some(Error::new(SqlState::INVALID_PRECEDING_OR_FOLLOWING_SIZE, message));
+        }
+    }
+    let message = match (&frame.start_bound, end) {
+        (B::CurrentRow, B::Preceding(Some(_))) => {
+            "frame starting from current row cannot have preceding rows"
+        }
+        (B::Following(Some(_)), B::CurrentRow | B::Preceding(Some(_))) => {
+            "frame starting from following row cannot have preceding rows"
+        }
+        _ => return None,
+    };
+    Some(Error::new(SqlState::WINDOWING_ERROR, message))
+}
+
 /// The offset of a frame, given as text or as an interval, in a form in which DataFusion takes it there.
 pub(super) fn respell_bound(expr: &mut ast::Expr) {
     let text = match expr {

@@ -14,6 +14,7 @@ mod rules;
 mod select;
 mod settings;
 mod show;
+mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,9 +28,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::dml::{CopyIn, CopyOut};
 use crate::backends::Backend;
-use crate::catalog::ObjectId;
-use crate::coordinator::Write;
-use crate::coordinator::locks::Guard;
 use crate::error::{Error, Result, SqlState};
 use crate::query::engine::Engine;
 use crate::server::Server;
@@ -37,6 +35,9 @@ use crate::sql::{Discard, RedactedOptions, Set, Statement, create_sql};
 use crate::types::DateOrder;
 use select::at_leisure;
 use settings::Settings;
+
+use transaction::Block;
+pub use transaction::TransactionStatus;
 
 /// A parsed statement with its own text; planning happens at prepare and execute.
 #[derive(Clone, Debug)]
@@ -93,21 +94,6 @@ pub enum Outcome {
     Command { tag: String },
     /// An empty query string.
     Empty,
-}
-
-/// The transaction's state as ReadyForQuery reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransactionStatus {
-    Idle,
-    InBlock,
-    Failed,
-}
-
-/// The writes of a transaction block, applied together at COMMIT. Their tables stay locked until then.
-#[derive(Default)]
-struct Block {
-    writes: Vec<(ObjectId, Write)>,
-    guards: Vec<Guard>,
 }
 
 /// One client's session.
@@ -277,10 +263,13 @@ impl Session {
         if self.implicit && self.needs_own_writes(statement) {
             self.apply_block().await?;
         }
+        if self.is_in_block() {
+            self.note_reads(statement);
+        }
         match statement {
             Statement::Query(query) => self.select(query, prepared, params, cancel).await,
-            Statement::Insert(insert, overriding) => {
-                self.insert(insert, *overriding, prepared, params, cancel).await
+            Statement::Insert(insert, over) => {
+                self.insert(insert, *over, prepared, params, cancel).await
             }
             Statement::Update(update) => self.update(update, prepared, params, cancel).await,
             Statement::Delete(delete) => self.delete(delete, prepared, params, cancel).await,
@@ -297,20 +286,15 @@ impl Session {
             Statement::Show(show) => self.show(show),
             Statement::Explain(explain) => self.explain(explain, cancel).await,
             Statement::Set(set) => self.set(set),
-            Statement::Reset { name } => {
-                self.settings.reset(name.as_deref())?;
-                self.settings_changed()?;
-                command("RESET")
-            }
-            Statement::SetTransaction { .. } => command("SET"),
-            Statement::Begin { .. } => self.begin(&prepared.parsed.sql),
-            Statement::Commit { .. } => self.commit().await,
-            Statement::Rollback { .. } => self.rollback(),
-            Statement::Discard(Discard::All) => {
-                self.settings.reset(None)?;
-                self.settings_changed()?;
-                command("DISCARD ALL")
-            }
+            Statement::Reset { name } => self.reset(name.as_deref(), "RESET"),
+            Statement::SetTransaction { modes, session } => self.set_transaction(*modes, *session),
+            Statement::Begin { modes } => self.begin(&prepared.parsed.sql, *modes),
+            Statement::Commit { chain } => self.commit(*chain).await,
+            Statement::Rollback { chain } => self.rollback(*chain),
+            Statement::Savepoint { name } => self.savepoint(name),
+            Statement::Release { name } => self.release(name),
+            Statement::RollbackTo { name } => self.rollback_to(name),
+            Statement::Discard(Discard::All) => self.reset(None, "DISCARD ALL"),
             Statement::Discard(kind) => command(format!("DISCARD {}", discarded(*kind))),
             // The wire has the prepared statements and drops them.
             Statement::Deallocate { name: Some(_) } => command("DEALLOCATE"),
@@ -322,15 +306,19 @@ impl Session {
             Statement::Unlisten => command("UNLISTEN"),
             Statement::CreateSink(_)
             | Statement::Alter(_)
-            | Statement::Savepoint { .. }
-            | Statement::Release { .. }
-            | Statement::RollbackTo { .. }
             | Statement::Prepare { .. }
             | Statement::Execute { .. }
             | Statement::Declare { .. }
             | Statement::Fetch(_)
             | Statement::Close { .. } => Err(unsupported(&prepared.parsed.sql)),
         }
+    }
+
+    /// A setting, or all of them, as the session began with.
+    fn reset(&mut self, name: Option<&str>, tag: &str) -> Result<Outcome> {
+        self.settings.reset(name)?;
+        self.settings_changed()?;
+        command(tag)
     }
 
     async fn change_catalog(
@@ -353,103 +341,6 @@ impl Session {
             Statement::Comment(comment) => self.comment(comment).await,
             _ => Err(Error::internal("not a change of the catalog")),
         }
-    }
-
-    /// In a failed block nothing but its end is allowed; in any block, no DDL, which takes effect at once.
-    fn check_transaction(&self, statement: &Statement) -> Result<()> {
-        let ends = matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. });
-        if self.status == TransactionStatus::Failed && !ends {
-            let message =
-                "current transaction is aborted, commands ignored until end of transaction block";
-            return Err(Error::new(SqlState::IN_FAILED_SQL_TRANSACTION, message));
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self, sql: &str) -> Result<Outcome> {
-        if self.status == TransactionStatus::InBlock {
-            let message = "there is already a transaction in progress";
-            self.notices.push(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
-        }
-        if self.status == TransactionStatus::Idle {
-            self.settings.begin();
-        }
-        self.status = TransactionStatus::InBlock;
-        self.implicit = false;
-        // The one statement whose tag is in the words it was written with.
-        let start = sql.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
-        command(if start { "START TRANSACTION" } else { "BEGIN" })
-    }
-
-    /// The statements of one query string are applied together, as PostgreSQL does without BEGIN. What the session cannot
-    /// do in a block (DDL, reading what the string has written) applies the writes before it.
-    pub fn begin_implicit(&mut self) {
-        self.implicit = self.status == TransactionStatus::Idle;
-    }
-
-    /// Ends what [`Self::begin_implicit`] began: the writes are applied, or dropped after an error.
-    pub async fn end_implicit(&mut self, succeeded: bool) -> Result<()> {
-        if !std::mem::replace(&mut self.implicit, false) {
-            return Ok(());
-        }
-        if succeeded {
-            return self.apply_block().await;
-        }
-        self.block = Block::default();
-        Ok(())
-    }
-
-    async fn apply_block(&mut self) -> Result<()> {
-        let block = std::mem::take(&mut self.block);
-        if !block.writes.is_empty() {
-            self.server.coordinator.write(block.writes).await?;
-        }
-        Ok(())
-    }
-
-    async fn commit(&mut self) -> Result<Outcome> {
-        let status = std::mem::replace(&mut self.status, TransactionStatus::Idle);
-        let block = std::mem::take(&mut self.block);
-        let written = match status {
-            TransactionStatus::Idle => {
-                let message = "there is no transaction in progress";
-                self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
-                return command("COMMIT");
-            }
-            TransactionStatus::InBlock if !block.writes.is_empty() => {
-                self.server.coordinator.write(block.writes).await.map(drop)
-            }
-            TransactionStatus::InBlock | TransactionStatus::Failed => Ok(()),
-        };
-        let committed = status == TransactionStatus::InBlock && written.is_ok();
-        self.settings.end(committed);
-        self.settings_changed()?;
-        written?;
-        command(if committed { "COMMIT" } else { "ROLLBACK" })
-    }
-
-    fn rollback(&mut self) -> Result<Outcome> {
-        if self.status == TransactionStatus::Idle {
-            let message = "there is no transaction in progress";
-            self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
-        }
-        self.status = TransactionStatus::Idle;
-        self.block = Block::default();
-        self.settings.end(false);
-        self.settings_changed()?;
-        command("ROLLBACK")
-    }
-
-    /// After an error outside of execute (bind, parse): a transaction block becomes failed.
-    pub fn fail_transaction(&mut self) {
-        if self.status == TransactionStatus::InBlock {
-            self.status = TransactionStatus::Failed;
-            self.block = Block::default();
-        }
-    }
-
-    pub fn transaction_status(&self) -> TransactionStatus {
-        self.status
     }
 
     /// Notices and warnings raised since the last call, as far as client_min_messages lets them through.

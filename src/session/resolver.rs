@@ -12,6 +12,7 @@ use datafusion::logical_expr::{ScalarUDF, TableSource};
 
 use super::functions::session_function;
 use super::settings::Settings;
+use super::transaction::Own;
 use crate::arrangement::live::LiveTable;
 use crate::backends::Backend;
 use crate::catalog::system::{self, Activity, Setting, SystemContext};
@@ -48,6 +49,8 @@ pub struct Names<'a> {
     /// Rows that the statement names besides relations.
     pub at_hand: AtHand,
     pub read_at: ReadAt,
+    /// What the session's transaction has changed, by table.
+    pub own: Own,
     /// Live tables that will be scanned.
     pub scanned: RefCell<Vec<Arc<LiveTable>>>,
     /// Objects read directly, views included: what a new view depends on.
@@ -76,6 +79,7 @@ impl<'a> Names<'a> {
             purpose,
             at_hand: AtHand::default(),
             read_at: ReadAt::default(),
+            own: Own::new(),
             scanned: RefCell::default(),
             depends_on: RefCell::default(),
             depth: RefCell::new(0),
@@ -169,7 +173,8 @@ impl<'a> Names<'a> {
         let live = self.live(object)?;
         self.scanned.borrow_mut().push(live.clone());
         let indexes = self.server.coordinator.indexes(object.id);
-        let scan = LiveScan::new(live, object.columns.clone(), indexes, self.read_at.clone());
+        let scan = LiveScan::new(live, object.columns.clone(), indexes, self.read_at.clone())
+            .with_own_rows(self.own.get(&object.id).cloned());
         Ok(provider_as_source(Arc::new(scan)))
     }
 

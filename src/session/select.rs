@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use super::resolver::{Names, Purpose};
 use super::{Outcome, Prepared, Session};
 use crate::arrangement::live::LiveTable;
-use crate::catalog::ObjectId;
 use crate::change::batch_of;
 use crate::error::{Error, Result};
 use crate::memory::{self, Holder, Reservation};
@@ -71,6 +70,7 @@ impl Session {
         let (query, names) = self.prepared_query(query);
         let mut resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
         resolver.at_hand = at_hand;
+        resolver.own = self.own_rows();
         resolver.backend_pid = self.backend.as_ref().map_or(0, |backend| backend.pid);
         let plan = self.engine.plan(&query, &resolver, params)?;
         let planned: Vec<String> = output_fields(&plan).iter().map(|f| f.name().clone()).collect();
@@ -119,35 +119,14 @@ impl Session {
         let plan =
             if params.is_empty() { planned.plan } else { bind_params(planned.plan, params)? };
         let plan = self.engine.optimize_batch(canonicalise(plan)?)?;
-        self.check_own_writes(&planned.scanned)?;
         let pin = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(canceled()),
-            pin = self.server.coordinator.pin(&planned.scanned) => pin?,
+            pin = self.pin(&planned.scanned) => pin?,
         };
         planned.read_at.set(pin);
         let rows = self.engine.execute_batch(&plan, cancel.clone()).await?;
         Ok(RowStream { schema: rows.schema, batches: self.on_query_threads(rows.batches) })
-    }
-
-    /// In a transaction block a table it has written cannot be read before COMMIT.
-    fn check_own_writes(&self, scanned: &[Arc<LiveTable>]) -> Result<()> {
-        for (id, _) in &self.block.writes {
-            let Some(live) = self.server.coordinator.live(*id) else { continue };
-            if scanned.iter().any(|table| Arc::ptr_eq(table, &live)) {
-                return Err(self.own_write(*id));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn own_write(&self, table: ObjectId) -> Error {
-        let catalog = self.server.catalog.snapshot();
-        let name = catalog.get(table).map(|object| object.display_name()).unwrap_or_default();
-        Error::unsupported(format!(
-            "table \"{name}\" was changed in this transaction and is read again"
-        ))
-        .with_hint("COMMIT first; a transaction's writes show then.")
     }
 
     /// Runs a statement's query to its end. What is gathered is on the memory account while the reservation lives: rows to

@@ -38,7 +38,7 @@ const SETTINGS: &[Known] = &[
     reported("client_encoding", "UTF8"),
     known("client_min_messages", "notice"),
     reported("DateStyle", "ISO, MDY"),
-    known("default_transaction_isolation", "serializable"),
+    known("default_transaction_isolation", "repeatable read"),
     reported("default_transaction_read_only", "off"),
     known("extra_float_digits", "1"),
     known("idle_in_transaction_session_timeout", "0"),
@@ -61,7 +61,7 @@ const SETTINGS: &[Known] = &[
     known("statement_timeout", "0"),
     known("synchronous_commit", "on"),
     reported("TimeZone", "UTC"),
-    known("transaction_isolation", "serializable"),
+    known("transaction_isolation", "repeatable read"),
     known("transaction_read_only", "off"),
     known("xmloption", "content"),
 ];
@@ -334,6 +334,16 @@ fn checked(name: &'static str, value: String) -> Result<String> {
                 None => Err(invalid(name, &value).with_hint(
                     "Valid units for this parameter are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".",
                 )),
+            }
+        }
+        "transaction_isolation" | "default_transaction_isolation" => {
+            one_of(&["read uncommitted", "read committed", "repeatable read", "serializable"])
+        }
+        "transaction_read_only" | "default_transaction_read_only" => {
+            match value.to_lowercase().as_str() {
+                "on" | "true" | "yes" | "1" => Ok("on".to_owned()),
+                "off" | "false" | "no" | "0" => Ok("off".to_owned()),
+                _ => Err(invalid(name, &value)),
             }
         }
         "bytea_output" => one_of(&["hex", "escape"]),

@@ -190,8 +190,13 @@ impl<'a> Lexed<'a> {
 
     fn near(&self, start: Location, end: usize) -> Error {
         let from = self.byte_of(start);
-        Error::syntax(format!("syntax error at or near \"{}\"", &self.text[from..end]))
-            .at(self.position(start))
+        let (before, found) = (self.text[..from].trim_end().to_lowercase(), &self.text[from..end]);
+        let of_frame = ["row", "preceding", "following"].iter().any(|end| before.ends_with(end));
+        if found.eq_ignore_ascii_case("exclude") && of_frame {
+            return Error::unsupported("EXCLUDE in a window frame is not supported")
+                .at(self.position(start));
+        }
+        Error::syntax(format!("syntax error at or near \"{found}\"")).at(self.position(start))
     }
 
     /// A location as PostgreSQL counts: characters from 1.

@@ -55,7 +55,7 @@ fn distinct_unions_and_top_n_are_kept() {
     let plan = streaming("select a from t order by a desc limit 3");
     assert!(plan.contains("Limit: skip=0, fetch=3") && plan.contains("Sort: t.a DESC"), "{plan}");
     let plan = streaming("select distinct on (b) b, a from t order by b, a");
-    assert!(plan.contains("DistinctOn"), "{plan}");
+    assert!(plan.contains("row_number() PARTITION BY [t.b] ORDER BY [t.a"), "{plan}");
 }
 
 #[test]

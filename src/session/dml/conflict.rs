@@ -5,7 +5,7 @@
 //! expressions see the stored row under the table's name and the proposed one as `excluded`. No stored row is changed
 //! twice by one statement (21000).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::row::{RowConverter, Rows, SortField};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::assignments::Assigned;
 use super::{Target, Types, note_placeholder, project};
 use crate::arrangement::live::LiveTable;
-use crate::catalog::Object;
+use crate::catalog::{Object, ObjectId};
 use crate::change::{batch_of, take_rows};
 use crate::coordinator::Write;
 use crate::error::{Error, Result, SqlState};
@@ -168,7 +168,7 @@ impl Session {
             let inserts = vec![rows.clone()];
             return Ok((Write { inserts, ..Write::default() }, rows));
         }
-        let stored = self.stored_rows(&live, &rows, cancel).await?;
+        let stored = self.stored_rows(target.table.id, &live, &rows, cancel).await?;
         let updated = match &conflict {
             Conflict::Update(_) => {
                 self.updated(target, &conflict, &rows, &stored, prepared, params, cancel).await?
@@ -194,9 +194,11 @@ impl Session {
         Ok((write, written))
     }
 
-    /// The stored rows under the proposals' keys, as of everything acknowledged so far.
+    /// The stored rows under the proposals' keys, as the statement sees them: as of everything acknowledged so far, or as of
+    /// its block's epoch with the block's own changes.
     async fn stored_rows(
         &self,
+        table: ObjectId,
         live: &Arc<LiveTable>,
         rows: &RecordBatch,
         cancel: &CancellationToken,
@@ -204,12 +206,14 @@ impl Session {
         let pin = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(canceled()),
-            pin = self.server.coordinator.pin(std::slice::from_ref(live)) => pin?,
+            pin = self.pin(std::slice::from_ref(live)) => pin?,
         };
         let keys: Vec<ArrayRef> = live.key.iter().map(|&k| rows.column(k).clone()).collect();
         let mut hashes = vec![];
         hash_columns(&keys, rows.num_rows(), &mut hashes);
         let schema = nullable(&live.schema);
+        let own = self.own_rows();
+        let own = own.get(&table);
         let mut places: Vec<u32> = vec![];
         let mut parts = vec![];
         for version in live.versions(pin.epoch) {
@@ -217,7 +221,23 @@ impl Session {
             let (mut probes, mut found) = (vec![], vec![]);
             snapshot.probe(&keys, &hashes, &mut probes, &mut found);
             let columns = snapshot.gather(&found)?;
-            parts.push(batch_of(schema.clone(), columns, found.len()).map_err(from_arrow)?);
+            let mut found = batch_of(schema.clone(), columns, found.len()).map_err(from_arrow)?;
+            if let Some(own) = own {
+                let gone = own.has_deleted(&found)?;
+                let kept: Vec<u32> =
+                    (0..gone.len() as u32).filter(|&row| !gone[row as usize]).collect();
+                probes = kept.iter().map(|&row| probes[row as usize]).collect();
+                found = take_rows(&found, &kept).map_err(from_arrow)?;
+            }
+            parts.push(found);
+            places.extend(probes);
+        }
+        for batch in own.iter().flat_map(|own| &own.inserts) {
+            let (found, probes) = own_matches(live, batch, rows)?;
+            parts.push(
+                batch_of(schema.clone(), found.columns().to_vec(), found.num_rows())
+                    .map_err(from_arrow)?,
+            );
             places.extend(probes);
         }
         let rows = arrow_select::concat::concat_batches(&schema, &parts).map_err(from_arrow)?;
@@ -278,6 +298,21 @@ impl Session {
         let places = kept.iter().map(|&i| stored.places[i as usize]).collect();
         Ok(Updated { places, old, new })
     }
+}
+
+/// The rows among `own` whose key is proposed, and by which proposals.
+fn own_matches(
+    live: &LiveTable,
+    own: &RecordBatch,
+    proposed: &RecordBatch,
+) -> Result<(RecordBatch, Vec<u32>)> {
+    let (own_keys, proposed_keys) = (keys_of(live, own)?, keys_of(live, proposed)?);
+    let by_key: HashMap<&[u8], u32> =
+        own_keys.iter().zip(0..).map(|(key, row)| (key.data(), row)).collect();
+    let matches = proposed_keys.iter().zip(0u32..);
+    let matches = matches.filter_map(|(key, place)| Some((*by_key.get(key.data())?, place)));
+    let (rows, places): (Vec<u32>, Vec<u32>) = matches.unzip();
+    Ok((take_rows(own, &rows).map_err(from_arrow)?, places))
 }
 
 /// A batch of columns under names that do not matter.

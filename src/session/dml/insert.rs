@@ -45,7 +45,9 @@ impl Session {
         let reads: Vec<&ast::Query> =
             [Some(&query), reads.as_ref(), conflict.query()].into_iter().flatten().collect();
         // Who has to know which rows there are keeps them from changing; the sequencer alone judges the others.
-        let access = match conflict.reads_stored_rows(returning.is_some()) {
+        let judges = conflict.reads_stored_rows(returning.is_some())
+            || (self.is_in_block() && matches!(conflict, Conflict::Skip));
+        let access = match judges {
             true => Access::Alone,
             false => Access::Shared,
         };
@@ -219,7 +221,8 @@ impl Session {
         types: &Types,
     ) -> Result<Planned> {
         check_widths(values, columns, explicit)?;
-        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let mut resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        resolver.own = self.own_rows();
         let schema = DFSchema::empty();
         let mut rows = vec![];
         for row in self.engine.plan_values(values, &resolver, types)? {

@@ -16,7 +16,6 @@ mod update;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, FieldRef};
@@ -27,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::copy::{CopyIn, CopyOut};
 use self::returning::Returned;
 use super::select::Planned;
-use super::{Outcome, Session, TransactionStatus, command};
+use super::{Outcome, Session, command};
 use crate::catalog::{Object, ObjectId, ObjectKind, Relation};
 use crate::coordinator::Write;
 use crate::coordinator::locks::{Access, Guard};
@@ -37,10 +36,6 @@ use crate::query::errors::{canceled, from_datafusion};
 use crate::sql::{self, ObjectName, fold_identifier};
 
 type Types = [Option<FieldRef>];
-
-/// How long a transaction block that holds tables waits for another: longer than any statement should take, shorter than a
-/// user's patience.
-const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The table that a statement changes, and the name that its expressions know it by.
 struct Target {
@@ -118,12 +113,8 @@ impl Session {
         access: Access,
         cancel: &CancellationToken,
     ) -> Result<Vec<Guard>> {
-        if self.block.writes.iter().any(|(id, _)| *id == table.id) && !self.block.guards.is_empty()
-        {
-            // The block holds this table already; taking it again would wait for ourselves.
-            if access == Access::Alone {
-                return Err(self.own_write(table.id));
-            }
+        // A block reads as of its epoch and is judged at COMMIT.
+        if self.is_in_block() {
             return Ok(vec![]);
         }
         let mut tables: BTreeMap<ObjectId, Access> = BTreeMap::new();
@@ -139,60 +130,11 @@ impl Session {
         }
         let entry = tables.entry(table.id).or_insert(access);
         *entry = (*entry).max(access);
-        if let Some((id, _)) = self.block.writes.iter().find(|(id, _)| tables.contains_key(id)) {
-            // Waiting for a lock that this block holds would never end.
-            return Err(self.own_write(*id));
-        }
-        // A block takes its locks as its statements come, so two blocks may wait for each other.
-        let waits = async {
-            match self.block.guards.is_empty() {
-                true => std::future::pending().await,
-                false => tokio::time::sleep(DEADLOCK_TIMEOUT).await,
-            }
-        };
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(canceled()),
             guards = self.server.coordinator.locks.acquire(&tables) => Ok(guards),
-            () = waits => Err(Error::new(SqlState::DEADLOCK_DETECTED, "deadlock detected")
-                .with_detail(format!(
-                    "The transaction waited for table \"{}\" while others waited for what it has changed.",
-                    table.name
-                ))
-                .with_hint("Run the transaction again.")),
         }
-    }
-
-    /// Whether a statement reads what the block has written, or is of a kind that cannot be part of a block.
-    pub(super) fn needs_own_writes(&self, statement: &sql::Statement) -> bool {
-        use sql::Statement as S;
-        let names = match statement {
-            _ if self.block.writes.is_empty() => return false,
-            S::Query(query) => sql::referenced_relations(query.as_ref()),
-            S::Insert(insert, _) => {
-                let mut names = sql::referenced_relations(insert.as_ref());
-                // What is done about conflicts may depend on the rows that are stored.
-                if let (Some(_), ast::TableObject::TableName(name)) = (&insert.on, &insert.table) {
-                    names.extend(ObjectName::try_from(name));
-                }
-                names
-            }
-            S::Update(update) => sql::referenced_relations(update.as_ref()),
-            S::Delete(delete) => sql::referenced_relations(delete.as_ref()),
-            S::Begin { .. } | S::Rollback { .. } | S::Set(_) | S::Show(_) => return false,
-            _ => return true,
-        };
-        let catalog = self.server.catalog.snapshot();
-        let mut tables = BTreeMap::new();
-        for name in names {
-            match catalog.relation(&self.settings.search_path(), &name) {
-                Ok(Relation::Object(object)) => self.base_tables(&catalog, &object, &mut tables),
-                // The catalog and the dead letters follow the tables.
-                Ok(Relation::System { .. }) => return true,
-                Err(_) => {}
-            }
-        }
-        self.block.writes.iter().any(|(id, _)| tables.contains_key(id))
     }
 
     /// The tables behind an object, through views.
@@ -219,11 +161,8 @@ impl Session {
         write: Write,
         guards: Vec<Guard>,
     ) -> Result<usize> {
-        if self.status == TransactionStatus::InBlock || self.implicit {
-            let rows = write.rows();
-            self.block.writes.push((table.id, write));
-            self.block.guards.extend(guards);
-            return Ok(rows);
+        if self.is_in_block() {
+            return self.write_in_block(table, write).await;
         }
         let written = self.server.coordinator.write(vec![(table.id, write)]).await;
         drop(guards);

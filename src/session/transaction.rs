@@ -1,0 +1,483 @@
+//! Transaction blocks: what a session has read and written since BEGIN and not yet committed.
+//!
+//! All of a block is read as of one epoch, that of its first statement, with the block's own changes of tables laid over; views
+//! show what was committed by then. Nothing is locked meanwhile. At COMMIT the changes are handed over whole, for one
+//! epoch, and refused with 40001 when somebody else has changed a row that they change, or, in a serializable
+//! transaction, a table that was read. The statements of one query string without BEGIN are a block, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use arrow::row::{RowConverter, SortField};
+use arrow_array::{ArrayRef, RecordBatch};
+use sqlparser::ast;
+
+use super::{Outcome, Session, command};
+use crate::arrangement::live::{LiveTable, Pin};
+use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation};
+use crate::change::ChangeBatch;
+use crate::coordinator::locks::Access;
+use crate::coordinator::{Snapshot, Write, Writes, sequencer};
+use crate::error::{Error, Result, SqlState};
+use crate::hash::hash_columns;
+use crate::operators::consolidate::consolidate;
+use crate::query::errors::from_arrow;
+use crate::query::own_rows::OwnRows;
+use crate::sql::{self, IsolationLevel, ObjectName, TransactionModes};
+
+/// The transaction's state as ReadyForQuery reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionStatus {
+    Idle,
+    InBlock,
+    Failed,
+}
+
+/// A block's changes, by table.
+pub(super) type Own = BTreeMap<ObjectId, Arc<OwnRows>>;
+
+/// What has happened since BEGIN.
+#[derive(Default)]
+pub(super) struct Block {
+    own: Own,
+    /// Keeps what the block reads from being forgotten; taken by its first statement that reads.
+    pin: OnceLock<Arc<Pin>>,
+    /// Tables behind what was read.
+    read: BTreeSet<ObjectId>,
+    /// The changes as of each savepoint, oldest first.
+    savepoints: Vec<(String, Own)>,
+}
+
+impl Session {
+    /// Whether statements are gathered for a COMMIT.
+    pub(super) fn is_in_block(&self) -> bool {
+        self.status == TransactionStatus::InBlock || self.implicit
+    }
+
+    /// In a failed block nothing is allowed but what ends it.
+    pub(super) fn check_transaction(&self, statement: &sql::Statement) -> Result<()> {
+        use sql::Statement as S;
+        let ends =
+            matches!(statement, S::Commit { .. } | S::Rollback { .. } | S::RollbackTo { .. });
+        if self.status == TransactionStatus::Failed && !ends {
+            let message =
+                "current transaction is aborted, commands ignored until end of transaction block";
+            return Err(Error::new(SqlState::IN_FAILED_SQL_TRANSACTION, message));
+        }
+        let read_only = || self.settings.get("transaction_read_only").as_deref() == Some("on");
+        if let Some(what) = written_by(statement)
+            && read_only()
+        {
+            let message = format!("cannot execute {what} in a read-only transaction");
+            return Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin(&mut self, sql: &str, modes: TransactionModes) -> Result<Outcome> {
+        match self.status {
+            TransactionStatus::Idle => self.start_block()?,
+            TransactionStatus::InBlock | TransactionStatus::Failed => {
+                let message = "there is already a transaction in progress";
+                self.notices.push(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+            }
+        }
+        self.set_modes(modes)?;
+        // The one statement whose tag is in the words it was written with.
+        let start = sql.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start"));
+        command(if start { "START TRANSACTION" } else { "BEGIN" })
+    }
+
+    fn start_block(&mut self) -> Result<()> {
+        self.settings.begin();
+        self.status = TransactionStatus::InBlock;
+        self.implicit = false;
+        for (setting, default) in [
+            ("transaction_isolation", "default_transaction_isolation"),
+            ("transaction_read_only", "default_transaction_read_only"),
+        ] {
+            let value = self.settings.get(default).unwrap_or_default();
+            self.settings.set_local(setting, Some(&[value]))?;
+        }
+        Ok(())
+    }
+
+    fn set_modes(&mut self, modes: TransactionModes) -> Result<()> {
+        if let Some(level) = modes.isolation {
+            let level = isolation_words(level).to_owned();
+            self.settings.set_local("transaction_isolation", Some(&[level]))?;
+        }
+        if let Some(read_only) = modes.read_only {
+            let value = if read_only { "on" } else { "off" }.to_owned();
+            self.settings.set_local("transaction_read_only", Some(&[value]))?;
+        }
+        Ok(())
+    }
+
+    /// SET TRANSACTION, and SET SESSION CHARACTERISTICS AS TRANSACTION.
+    pub(super) fn set_transaction(
+        &mut self,
+        modes: TransactionModes,
+        session: bool,
+    ) -> Result<Outcome> {
+        if session {
+            if let Some(level) = modes.isolation {
+                let level = isolation_words(level).to_owned();
+                self.settings.set("default_transaction_isolation", Some(&[level]))?;
+            }
+            if let Some(read_only) = modes.read_only {
+                let value = if read_only { "on" } else { "off" }.to_owned();
+                self.settings.set("default_transaction_read_only", Some(&[value]))?;
+            }
+        } else if !self.is_in_block() {
+            let message = "SET TRANSACTION can only be used in transaction blocks";
+            self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+        } else if self.block.pin.get().is_some() && modes.isolation.is_some() {
+            let message = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        } else {
+            self.set_modes(modes)?;
+        }
+        command("SET")
+    }
+
+    /// The statements of one query string are applied together, as PostgreSQL does without BEGIN. What cannot be part of a
+    /// block (DDL, views over what the string has written) applies the writes before it.
+    pub fn begin_implicit(&mut self) {
+        self.implicit = self.status == TransactionStatus::Idle;
+    }
+
+    /// Ends what [`Self::begin_implicit`] began: the writes are applied, or dropped after an error.
+    pub async fn end_implicit(&mut self, succeeded: bool) -> Result<()> {
+        if !std::mem::replace(&mut self.implicit, false) {
+            return Ok(());
+        }
+        if succeeded {
+            return self.apply_block().await;
+        }
+        self.block = Block::default();
+        Ok(())
+    }
+
+    /// Hands the block's changes over and forgets the block.
+    pub(super) async fn apply_block(&mut self) -> Result<()> {
+        let block = std::mem::take(&mut self.block);
+        let mut tables = BTreeMap::new();
+        let mut writes = vec![];
+        for (id, own) in &block.own {
+            if own.deletes.is_empty() && own.inserts.is_empty() {
+                continue;
+            }
+            let access = if own.deletes.is_empty() { Access::Shared } else { Access::Alone };
+            tables.insert(*id, access);
+            let (deletes, inserts) = (own.deletes.clone(), own.inserts.clone());
+            writes.push((*id, Write { deletes, inserts, skip_conflicts: false }));
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let serializable =
+            self.settings.get("transaction_isolation").as_deref() == Some("serializable");
+        let tables_read = if serializable { block.read.clone() } else { BTreeSet::new() };
+        let epoch = block.pin.get().map(|pin| pin.epoch);
+        let transaction = epoch.map(|epoch| Snapshot { epoch, tables: tables_read });
+        // Statements that have read a table and not yet written it go first.
+        let _guards = self.server.coordinator.locks.acquire(&tables).await;
+        self.server.coordinator.commit(Writes { writes, transaction }).await
+    }
+
+    pub(super) async fn commit(&mut self, chain: bool) -> Result<Outcome> {
+        let status = std::mem::replace(&mut self.status, TransactionStatus::Idle);
+        let written = match status {
+            TransactionStatus::Idle if self.implicit => {
+                // What the query string has done so far; what follows is a transaction of its own.
+                let message = "there is no transaction in progress";
+                self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+                self.apply_block().await?;
+                return command("COMMIT");
+            }
+            TransactionStatus::Idle => {
+                let message = "there is no transaction in progress";
+                self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+                return command("COMMIT");
+            }
+            TransactionStatus::InBlock => self.apply_block().await,
+            TransactionStatus::Failed => Ok(()),
+        };
+        let committed = status == TransactionStatus::InBlock && written.is_ok();
+        self.end_block(committed)?;
+        written?;
+        if chain {
+            self.start_block()?;
+        }
+        command(if committed { "COMMIT" } else { "ROLLBACK" })
+    }
+
+    pub(super) fn rollback(&mut self, chain: bool) -> Result<Outcome> {
+        let was_idle = self.status == TransactionStatus::Idle;
+        if was_idle {
+            let message = "there is no transaction in progress";
+            self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+        }
+        self.end_block(false)?;
+        if chain && !was_idle {
+            self.start_block()?;
+        }
+        command("ROLLBACK")
+    }
+
+    fn end_block(&mut self, committed: bool) -> Result<()> {
+        self.status = TransactionStatus::Idle;
+        self.block = Block::default();
+        self.settings.end(committed);
+        self.settings_changed()
+    }
+
+    /// After an error outside of execute (bind, parse): a transaction block becomes failed.
+    pub fn fail_transaction(&mut self) {
+        if self.status == TransactionStatus::InBlock {
+            self.status = TransactionStatus::Failed;
+        }
+    }
+
+    pub fn transaction_status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    pub(super) fn savepoint(&mut self, name: &str) -> Result<Outcome> {
+        self.in_block_only("SAVEPOINT")?;
+        self.block.savepoints.push((name.to_owned(), self.block.own.clone()));
+        command("SAVEPOINT")
+    }
+
+    pub(super) fn release(&mut self, name: &str) -> Result<Outcome> {
+        self.in_block_only("RELEASE SAVEPOINT")?;
+        let at = self.savepoint_named(name)?;
+        self.block.savepoints.truncate(at);
+        command("RELEASE")
+    }
+
+    /// What came after the savepoint is as if it had never been; the savepoint stays.
+    pub(super) fn rollback_to(&mut self, name: &str) -> Result<Outcome> {
+        self.in_block_only("ROLLBACK TO SAVEPOINT")?;
+        let at = self.savepoint_named(name)?;
+        self.block.own = self.block.savepoints[at].1.clone();
+        self.block.savepoints.truncate(at + 1);
+        self.status = TransactionStatus::InBlock;
+        command("ROLLBACK")
+    }
+
+    fn savepoint_named(&self, name: &str) -> Result<usize> {
+        let found = self.block.savepoints.iter().rposition(|(savepoint, _)| savepoint == name);
+        found.ok_or_else(|| {
+            let message = format!("savepoint \"{name}\" does not exist");
+            Error::new(SqlState::INVALID_SAVEPOINT, message)
+        })
+    }
+
+    fn in_block_only(&self, what: &str) -> Result<()> {
+        if self.status != TransactionStatus::Idle {
+            return Ok(());
+        }
+        let message = format!("{what} can only be used in transaction blocks");
+        Err(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message))
+    }
+
+    /// The epoch that a statement reads these objects at: the block's in a block.
+    pub(super) async fn pin(&self, objects: &[Arc<LiveTable>]) -> Result<Arc<Pin>> {
+        let coordinator = &self.server.coordinator;
+        if !self.is_in_block() {
+            return coordinator.pin(objects).await.map(Arc::new);
+        }
+        let Some(pin) = self.block.pin.get() else {
+            let pin = Arc::new(coordinator.pin(objects).await?);
+            return Ok(self.block.pin.get_or_init(|| pin).clone());
+        };
+        for object in objects {
+            object.wait_attached().await?;
+            object.wait_for(pin.epoch).await?;
+        }
+        Ok(pin.clone())
+    }
+
+    /// The block's changes, for scans.
+    pub(super) fn own_rows(&self) -> Own {
+        self.block.own.clone()
+    }
+
+    /// Adds a write to the block; what the table's constraints refuse is refused now.
+    pub(super) async fn write_in_block(&mut self, table: &Object, write: Write) -> Result<usize> {
+        let live = self.server.coordinator.live(table.id).ok_or_else(|| {
+            Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
+        })?;
+        write
+            .inserts
+            .iter()
+            .try_for_each(|rows| sequencer::check_not_null(&table.name, &live.schema, rows))?;
+        let pin = self.pin(std::slice::from_ref(&live)).await?;
+        let rows = write.rows();
+        let before = self.block.own.get(&table.id);
+        let of_before = before.iter().flat_map(|own| {
+            let deletes = own.deletes.iter().cloned().map(ChangeBatch::deletes);
+            deletes.chain(own.inserts.iter().cloned().map(ChangeBatch::inserts))
+        });
+        let deletes = write.deletes.iter().cloned().map(ChangeBatch::deletes);
+        let inserts = write.inserts.iter().cloned().map(ChangeBatch::inserts);
+        let changes: Vec<ChangeBatch> =
+            of_before.chain(deletes).chain(inserts).filter(|change| !change.is_empty()).collect();
+        let own = OwnRows::new(&live, &consolidate(&changes)?)?;
+        if live.key_is_unique && !live.key.is_empty() {
+            check_unique(&live, &own, &write.inserts, &pin, &table.primary_key_name())?;
+        }
+        self.block.own.insert(table.id, Arc::new(own));
+        Ok(rows)
+    }
+
+    /// Notes which tables a statement of a block reads; they may matter at COMMIT.
+    pub(super) fn note_reads(&mut self, statement: &sql::Statement) {
+        let catalog = self.server.catalog.snapshot();
+        let mut tables = BTreeSet::new();
+        for object in self.objects_read(&catalog, statement) {
+            base_tables(&catalog, &object, &mut tables);
+        }
+        self.block.read.extend(tables);
+    }
+
+    /// Whether a statement of a query string without BEGIN has to see what the string has written as others do: it is of a kind
+    /// that cannot be part of a block, or reads views, which show what is committed.
+    pub(super) fn needs_own_writes(&self, statement: &sql::Statement) -> bool {
+        use sql::Statement as S;
+        if self.block.own.is_empty() {
+            return false;
+        }
+        match statement {
+            S::Begin { .. } | S::Rollback { .. } | S::Set(_) | S::Show(_) => false,
+            S::Query(_) | S::Insert(..) | S::Update(_) | S::Delete(_) | S::Truncate(_) => {
+                let catalog = self.server.catalog.snapshot();
+                let objects = self.objects_read(&catalog, statement);
+                objects.iter().any(|object| shows_committed(&catalog, object))
+            }
+            _ => true,
+        }
+    }
+
+    /// The relations that a statement names, system relations left out.
+    fn objects_read(
+        &self,
+        catalog: &CatalogSnapshot,
+        statement: &sql::Statement,
+    ) -> Vec<Arc<Object>> {
+        use sql::Statement as S;
+        let names: Vec<ObjectName> = match statement {
+            S::Query(query) => sql::referenced_relations(query.as_ref()),
+            S::Insert(insert, _) => {
+                let mut names = sql::referenced_relations(insert.as_ref());
+                // What is done about conflicts may depend on the rows that are stored.
+                if let (Some(_), ast::TableObject::TableName(name)) = (&insert.on, &insert.table) {
+                    names.extend(ObjectName::try_from(name));
+                }
+                names
+            }
+            S::Update(update) => sql::referenced_relations(update.as_ref()),
+            S::Delete(delete) => sql::referenced_relations(delete.as_ref()),
+            _ => vec![],
+        };
+        let path = self.settings.search_path();
+        let found = names.iter().filter_map(|name| match catalog.relation(&path, name) {
+            Ok(Relation::Object(object)) => Some(object),
+            Ok(Relation::System { .. }) | Err(_) => None,
+        });
+        found.collect()
+    }
+}
+
+/// The tables behind an object, through views.
+fn base_tables(catalog: &CatalogSnapshot, object: &Object, tables: &mut BTreeSet<ObjectId>) {
+    if matches!(object.kind, ObjectKind::Table { .. }) {
+        tables.insert(object.id);
+    }
+    for object in object.depends_on.iter().filter_map(|id| catalog.get(*id)) {
+        base_tables(catalog, object, tables);
+    }
+}
+
+/// Whether reading an object reads a materialized view.
+fn shows_committed(catalog: &CatalogSnapshot, object: &Object) -> bool {
+    matches!(object.kind, ObjectKind::MaterializedView { .. })
+        || (matches!(object.kind, ObjectKind::View { .. })
+            && object
+                .depends_on
+                .iter()
+                .filter_map(|id| catalog.get(*id))
+                .any(|object| shows_committed(catalog, object)))
+}
+
+/// 23505 where a row that was just inserted has the key of another one, stored or of the block's own.
+fn check_unique(
+    live: &LiveTable,
+    own: &OwnRows,
+    inserted: &[RecordBatch],
+    pin: &Pin,
+    key_name: &str,
+) -> Result<()> {
+    let key = |rows: &RecordBatch| -> Vec<ArrayRef> {
+        live.key.iter().map(|&column| rows.column(column).clone()).collect()
+    };
+    let types = live.key.iter().map(|&c| live.schema.field(c).data_type().clone());
+    let converter = RowConverter::new(types.map(SortField::new).collect()).map_err(from_arrow)?;
+    let mut seen = std::collections::HashSet::new();
+    for rows in &own.inserts {
+        let keys = converter.convert_columns(&key(rows)).map_err(from_arrow)?;
+        for (row, key) in keys.iter().enumerate() {
+            if !seen.insert(key.data().to_vec()) {
+                return Err(sequencer::duplicate(live, rows, row, key_name));
+            }
+        }
+    }
+    for rows in inserted {
+        let keys = key(rows);
+        let mut hashes = vec![];
+        hash_columns(&keys, rows.num_rows(), &mut hashes);
+        let mut stored = vec![false; rows.num_rows()];
+        for snapshot in live.versions(pin.epoch).iter().filter_map(|v| v.rows.as_ref()) {
+            let mut found = vec![];
+            snapshot.contains_keys(&keys, &hashes, &mut found);
+            stored.iter_mut().zip(found).for_each(|(stored, found)| *stored |= found);
+        }
+        let gone = own.has_deleted(rows)?;
+        let taken = stored.iter().zip(gone).position(|(stored, gone)| *stored && !gone);
+        if let Some(row) = taken {
+            return Err(sequencer::duplicate(live, rows, row, key_name));
+        }
+    }
+    Ok(())
+}
+
+/// The words for a statement that a read-only transaction refuses.
+fn written_by(statement: &sql::Statement) -> Option<&'static str> {
+    use sql::Statement as S;
+    Some(match statement {
+        S::Insert(..) => "INSERT",
+        S::Update(_) => "UPDATE",
+        S::Delete(_) => "DELETE",
+        S::Truncate(_) => "TRUNCATE TABLE",
+        S::CreateTable(_) => "CREATE TABLE",
+        S::CreateSource(_) => "CREATE SOURCE",
+        S::CreateView(_) => "CREATE VIEW",
+        S::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
+        S::CreateIndex(_) => "CREATE INDEX",
+        S::CreateSchema { .. } => "CREATE SCHEMA",
+        S::Drop(_) => "DROP",
+        S::Comment(_) => "COMMENT",
+        _ => return None,
+    })
+}
+
+fn isolation_words(level: IsolationLevel) -> &'static str {
+    match level {
+        IsolationLevel::ReadUncommitted => "read uncommitted",
+        IsolationLevel::ReadCommitted => "read committed",
+        IsolationLevel::RepeatableRead => "repeatable read",
+        IsolationLevel::Serializable => "serializable",
+    }
+}
