@@ -268,8 +268,8 @@ impl Session {
         }
         match statement {
             Statement::Query(query) => self.select(query, prepared, params, cancel).await,
-            Statement::Insert(insert, overriding) => {
-                self.insert(insert, *overriding, prepared, params, cancel).await
+            Statement::Insert(insert, over) => {
+                self.insert(insert, *over, prepared, params, cancel).await
             }
             Statement::Update(update) => self.update(update, prepared, params, cancel).await,
             Statement::Delete(delete) => self.delete(delete, prepared, params, cancel).await,
@@ -286,11 +286,7 @@ impl Session {
             Statement::Show(show) => self.show(show),
             Statement::Explain(explain) => self.explain(explain, cancel).await,
             Statement::Set(set) => self.set(set),
-            Statement::Reset { name } => {
-                self.settings.reset(name.as_deref())?;
-                self.settings_changed()?;
-                command("RESET")
-            }
+            Statement::Reset { name } => self.reset(name.as_deref(), "RESET"),
             Statement::SetTransaction { modes, session } => self.set_transaction(*modes, *session),
             Statement::Begin { modes } => self.begin(&prepared.parsed.sql, *modes),
             Statement::Commit { chain } => self.commit(*chain).await,
@@ -298,11 +294,7 @@ impl Session {
             Statement::Savepoint { name } => self.savepoint(name),
             Statement::Release { name } => self.release(name),
             Statement::RollbackTo { name } => self.rollback_to(name),
-            Statement::Discard(Discard::All) => {
-                self.settings.reset(None)?;
-                self.settings_changed()?;
-                command("DISCARD ALL")
-            }
+            Statement::Discard(Discard::All) => self.reset(None, "DISCARD ALL"),
             Statement::Discard(kind) => command(format!("DISCARD {}", discarded(*kind))),
             // The wire has the prepared statements and drops them.
             Statement::Deallocate { name: Some(_) } => command("DEALLOCATE"),
@@ -320,6 +312,13 @@ impl Session {
             | Statement::Fetch(_)
             | Statement::Close { .. } => Err(unsupported(&prepared.parsed.sql)),
         }
+    }
+
+    /// A setting, or all of them, as the session began with.
+    fn reset(&mut self, name: Option<&str>, tag: &str) -> Result<Outcome> {
+        self.settings.reset(name)?;
+        self.settings_changed()?;
+        command(tag)
     }
 
     async fn change_catalog(

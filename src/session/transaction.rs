@@ -313,7 +313,7 @@ impl Session {
         write
             .inserts
             .iter()
-            .try_for_each(|rows| sequencer::check_not_null(&live.name, &live.schema, rows))?;
+            .try_for_each(|rows| sequencer::check_not_null(&table.name, &live.schema, rows))?;
         let pin = self.pin(std::slice::from_ref(&live)).await?;
         let rows = write.rows();
         let before = self.block.own.get(&table.id);
