@@ -55,6 +55,11 @@ impl OwnRows {
         Ok(OwnRows { deletes, inserts, identity, deleted })
     }
 
+    /// Whether it has changed nothing after all.
+    pub fn is_empty(&self) -> bool {
+        self.deletes.is_empty() && self.inserts.is_empty()
+    }
+
     /// The columns that a scan has to have for [`Self::left_over`].
     pub fn identity(&self) -> &[usize] {
         if self.deleted.is_empty() { &[] } else { &self.identity }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::resolver::{Names, Purpose};
 use super::select::named;
-use super::{Outcome, Session, TransactionStatus, command};
+use super::{Outcome, Session, command};
 use crate::catalog::{
     self, CatalogChange, ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid,
     TableRules,
@@ -50,16 +50,6 @@ struct Opened {
 }
 
 impl Session {
-    /// DDL takes effect at once and could not be rolled back.
-    pub(super) fn outside_of_block(&self, what: &str) -> Result<()> {
-        if self.status == TransactionStatus::Idle {
-            return Ok(());
-        }
-        let message = format!("{what} cannot run inside a transaction block");
-        Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message)
-            .with_hint("COMMIT first, or set autocommit."))
-    }
-
     /// IF NOT EXISTS: true, with a notice, when the name is taken.
     pub(super) fn exists_already(
         &mut self,

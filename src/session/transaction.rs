@@ -165,7 +165,7 @@ impl Session {
         let mut tables = BTreeMap::new();
         let mut writes = vec![];
         for (id, own) in &block.own {
-            if own.deletes.is_empty() && own.inserts.is_empty() {
+            if own.is_empty() {
                 continue;
             }
             let access = if own.deletes.is_empty() { Access::Shared } else { Access::Alone };
@@ -176,9 +176,7 @@ impl Session {
         if writes.is_empty() {
             return Ok(());
         }
-        let serializable =
-            self.settings.get("transaction_isolation").as_deref() == Some("serializable");
-        let tables_read = if serializable { block.read.clone() } else { BTreeSet::new() };
+        let tables_read = if self.is_serializable() { block.read.clone() } else { BTreeSet::new() };
         let epoch = block.pin.get().map(|pin| pin.epoch);
         let transaction = epoch.map(|epoch| Snapshot { epoch, tables: tables_read });
         // Statements that have read a table and not yet written it go first.
@@ -281,6 +279,30 @@ impl Session {
         }
         let message = format!("{what} can only be used in transaction blocks");
         Err(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message))
+    }
+
+    /// DDL takes effect at once and is not rolled back. A block that has written nothing may have it, since tools wrap all they
+    /// do in BEGIN and COMMIT; it is told so, and goes on as of what comes after.
+    pub(super) fn outside_of_block(&mut self, what: &str) -> Result<()> {
+        if self.status == TransactionStatus::Idle {
+            return Ok(());
+        }
+        let has_written = self.block.own.values().any(|own| !own.is_empty());
+        if has_written || self.is_serializable() {
+            let message = format!("{what} cannot run inside a transaction block");
+            let detail = "It takes effect at once, before what the transaction has done so far.";
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message)
+                .with_detail(detail)
+                .with_hint("COMMIT first, or set autocommit."));
+        }
+        let message = format!("{what} takes effect at once and is not undone by ROLLBACK");
+        self.notices.push(Error::new(SqlState::WARNING, message));
+        self.block.pin = OnceLock::new();
+        Ok(())
+    }
+
+    fn is_serializable(&self) -> bool {
+        self.settings.get("transaction_isolation").as_deref() == Some("serializable")
     }
 
     /// The epoch that a statement reads these objects at: the block's in a block.
