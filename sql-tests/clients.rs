@@ -35,6 +35,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "clients/many_clients_read_their_own_writes", run: many_clients },
     Test { name: "clients/a_failed_statement_undoes_its_query_string", run: query_string },
     Test { name: "clients/transactions_lose_no_update", run: transactions },
+    Test { name: "clients/an_idle_transaction_is_ended", run: idle },
     Test { name: "clients/untyped_arrays_take_the_type_they_meet", run: arrays },
     Test { name: "clients/a_table_made_anew_changes_no_result_type", run: made_anew },
     Test { name: "clients/sessions_see_and_end_each_other", run: activity },
@@ -260,6 +261,19 @@ fn transactions() -> Outcome {
         check(sums == [done, done, done, done], || {
             format!("{sums:?} after {done} transactions, {refused} of them refused before")
         })
+    })
+}
+
+fn idle() -> Outcome {
+    with_server(|url| async move {
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+        let ended = tokio::spawn(connection);
+        client.batch_execute("set idle_in_transaction_session_timeout = '50ms'").await?;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        client.batch_execute("begin; select 1").await?;
+        let error = ended.await?.err().ok_or("the connection was closed in peace")?;
+        let code = error.code().map_or("none", |code| code.code());
+        check(code == "25P03", || format!("{code}: {error}"))
     })
 }
 

@@ -41,7 +41,8 @@ const SETTINGS: &[Known] = &[
     known("default_transaction_isolation", "repeatable read"),
     reported("default_transaction_read_only", "off"),
     known("extra_float_digits", "1"),
-    known("idle_in_transaction_session_timeout", "0"),
+    known("idle_in_transaction_session_timeout", "1h"),
+    known("idle_session_timeout", "0"),
     fixed("in_hot_standby", "off", true),
     fixed("integer_datetimes", "on", true),
     reported("IntervalStyle", "postgres"),
@@ -280,8 +281,12 @@ impl Settings {
     }
 
     pub fn statement_timeout(&self) -> Option<Duration> {
-        let value = self.values.get("statement_timeout")?;
-        duration(value).filter(|timeout| !timeout.is_zero())
+        self.timeout("statement_timeout")
+    }
+
+    /// What a setting limits; `None` where it is 0.
+    pub fn timeout(&self, name: &str) -> Option<Duration> {
+        duration(&self.get(name)?).filter(|timeout| !timeout.is_zero())
     }
 
     /// Schemas that unqualified names are looked up in. The user's own schema stands for nothing: there is none.
@@ -328,7 +333,10 @@ fn checked(name: &'static str, value: String) -> Result<String> {
             "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
         ]),
         "IntervalStyle" => one_of(&["postgres", "iso_8601"]),
-        "statement_timeout" | "lock_timeout" | "idle_in_transaction_session_timeout" => {
+        "statement_timeout"
+        | "lock_timeout"
+        | "idle_session_timeout"
+        | "idle_in_transaction_session_timeout" => {
             match duration(&value) {
                 Some(_) => Ok(value),
                 None => Err(invalid(name, &value).with_hint(

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow::row::{RowConverter, SortField};
 use arrow_array::{ArrayRef, RecordBatch};
@@ -240,6 +241,22 @@ impl Session {
 
     pub fn transaction_status(&self) -> TransactionStatus {
         self.status
+    }
+
+    /// How long the session may wait for its client, and what ends it then.
+    pub fn idle_limit(&self) -> Option<(Duration, Error)> {
+        let (setting, code, what) = match self.status {
+            TransactionStatus::Idle => {
+                ("idle_session_timeout", SqlState::IDLE_SESSION_TIMEOUT, "idle-session")
+            }
+            TransactionStatus::InBlock | TransactionStatus::Failed => (
+                "idle_in_transaction_session_timeout",
+                SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                "idle-in-transaction",
+            ),
+        };
+        let limit = self.settings.timeout(setting)?;
+        Some((limit, Error::new(code, format!("terminating connection due to {what} timeout"))))
     }
 
     pub(super) fn savepoint(&mut self, name: &str) -> Result<Outcome> {

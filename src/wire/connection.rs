@@ -10,7 +10,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt};
 use tokio_util::sync::CancellationToken;
@@ -130,6 +130,7 @@ impl Connection {
             self.socket.release();
             tokio::select! {
                 () = self.peer.terminate.cancelled() => return Err(Failure::Fatal(shutting_down())),
+                error = idle_too_long(self.session.idle_limit()) => return Err(Failure::Fatal(error)),
                 more = self.socket.read() => if !more? { return Err(Failure::Closed) },
             }
         }
@@ -556,6 +557,17 @@ pub(super) async fn watch<T>(
 }
 
 /// Planning changes nothing, so a cancel request just drops it.
+/// Comes back when a client has been idle for too long, with what it is told.
+async fn idle_too_long(limit: Option<(Duration, Error)>) -> Error {
+    match limit {
+        None => std::future::pending().await,
+        Some((limit, error)) => {
+            tokio::time::sleep(limit).await;
+            error
+        }
+    }
+}
+
 async fn prepare(
     socket: &mut Socket,
     session: &mut Session,
