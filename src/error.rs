@@ -127,7 +127,7 @@ pub struct Error {
     /// 1-based character position in the statement's text.
     pub position: Option<usize>,
     /// Where in the data it happened, as PostgreSQL's CONTEXT lines have it.
-    pub context: Option<String>,
+    pub context: Option<Box<str>>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -169,7 +169,7 @@ impl Error {
     }
 
     pub fn with_context(mut self, context: impl Into<String>) -> Error {
-        self.context = Some(context.into());
+        self.context = Some(context.into().into_boxed_str());
         self
     }
 

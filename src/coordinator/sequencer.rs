@@ -4,6 +4,7 @@
 //! A table with a primary key has an overlay: the keys written in epochs that the table has not applied yet. Of every table
 //! [`Recent`] knows what was written since the oldest epoch that a transaction may have read.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use arrow::row::{Row, RowConverter, Rows, SortField};
@@ -249,10 +250,10 @@ impl Sequencer {
         epoch: Epoch,
         key_name: &dyn Fn() -> String,
     ) -> Result<()> {
-        if !self.overlays.contains_key(&table) {
-            self.overlays.insert(table, Overlay::new(live)?);
-        }
-        let overlay = self.overlays.get_mut(&table).expect("inserted where there was none");
+        let overlay = match self.overlays.entry(table) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => free.insert(Overlay::new(live)?),
+        };
         // First what is applied, then the versions: a key is found in at least one of the two.
         overlay.forget(live.complete());
         // What this write does is noted for others only once all of it is accepted.

@@ -110,8 +110,7 @@ fn what_is_written_reads_back_in_every_format() {
     {
         let mut batches = vec![];
         let style = TextStyle::default();
-        let mut reader =
-            CopyReader::try_new("t", columns(), options_in.clone(), style.clone()).unwrap();
+        let mut reader = CopyReader::try_new("t", columns(), options_in.clone(), style).unwrap();
         reader.feed(rows.as_bytes(), &mut batches).unwrap();
         reader.finish(&mut batches).unwrap();
         let fields = columns().into_iter().map(std::sync::Arc::new).collect();

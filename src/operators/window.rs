@@ -235,7 +235,7 @@ impl Window {
         let blocks = changed.hull.start - changed.start + hull + changed.behind;
         let Reach { back, ahead, front, tail, .. } = self.reach;
         if back.all || ahead.all || front || tail {
-            return vec![0..blocks];
+            return std::iter::once(0..blocks).collect();
         }
         (0..blocks).step_by(PIECE_BLOCKS).map(|start| start..start + PIECE_BLOCKS).collect()
     }

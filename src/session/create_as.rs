@@ -114,7 +114,7 @@ fn like_column(
     column.nullable = !is_table || field.is_nullable();
     match other.generation(i) {
         Some(Generation::Stored(text)) if like.generated => {
-            column.generated = Some(Generated::Stored(sql::parse_expr(text)?));
+            column.generated = Some(Generated::Stored(Box::new(sql::parse_expr(text)?)));
         }
         Some(Generation::Identity { always, .. }) if like.identity => {
             column.generated =

@@ -115,5 +115,5 @@ fn free_name(table: &Object, columns: &[String], is_free: impl Fn(&str) -> bool)
     let base = format!("{}_{}_idx", table.name, columns.join("_"));
     let numbered = (1..).map(|n| format!("{base}{n}"));
     let name = std::iter::once(base.clone()).chain(numbered).find(|name| is_free(name));
-    ObjectName::qualified(&table.schema, &name.unwrap_or(base))
+    ObjectName::qualified(&table.schema, name.unwrap_or(base))
 }

@@ -487,7 +487,7 @@ impl Cursor {
             ColumnOption::Unique(_) => return Err(refused_constraint("UNIQUE").into()),
             ColumnOption::ForeignKey(_) => return Err(refused_constraint("FOREIGN KEY").into()),
             ColumnOption::Generated { generation_expr: Some(expr), .. } => {
-                column.generated = Some(Generated::Stored(expr));
+                column.generated = Some(Generated::Stored(Box::new(expr)));
             }
             ColumnOption::Collation(_) => {
                 return Err(Error::unsupported("COLLATE of columns is not supported")

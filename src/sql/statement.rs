@@ -179,7 +179,7 @@ pub struct ColumnDef {
 #[derive(Clone, Debug)]
 pub enum Generated {
     /// GENERATED ALWAYS AS (expression) STORED.
-    Stored(ast::Expr),
+    Stored(Box<ast::Expr>),
     /// GENERATED ALWAYS or BY DEFAULT AS IDENTITY.
     Identity { always: bool, start: i64, increment: i64 },
     /// SERIAL, BIGSERIAL, SMALLSERIAL.

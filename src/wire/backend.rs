@@ -182,8 +182,12 @@ fn fields_of(error: &Error, severity: &str) -> Vec<(u8, String)> {
         (b'M', clean(&error.message)),
     ];
     let position = error.position.map(|p| p.to_string());
-    let optional =
-        [(b'D', &error.detail), (b'H', &error.hint), (b'P', &position), (b'W', &error.context)];
+    let optional = [
+        (b'D', error.detail.as_deref()),
+        (b'H', error.hint.as_deref()),
+        (b'P', position.as_deref()),
+        (b'W', error.context.as_deref()),
+    ];
     for (code, text) in optional {
         if let Some(text) = text {
             fields.push((code, clean(text)));

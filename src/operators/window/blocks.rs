@@ -127,7 +127,8 @@ fn merged(rows: &[(Row, i64)], deltas: &[(Row, i64)]) -> Vec<(Row, i64)> {
                 if weight != 0 {
                     out.push((row.0.clone(), weight));
                 }
-                (rows.next(), deltas.next());
+                rows.next();
+                deltas.next();
             }
         }
     }
