@@ -473,10 +473,7 @@ pub(super) fn aggregate_function(
 
 fn join(props: &ExecutionProps, j: &Join) -> Result<Node> {
     if j.null_aware {
-        return Err(not_maintained(
-            "NOT IN over a subquery",
-            "Use NOT EXISTS, which is maintained.",
-        ));
+        return Err(Error::internal("NOT IN has become plain anti joins"));
     }
     let (kind, swapped) = match j.join_type {
         JoinType::Inner => (JoinKind::Inner, false),
