@@ -283,9 +283,21 @@ impl<'a> Grammar<'a> {
             _ => String::new(),
         };
         let items = named(&items);
-        let keys = keys.join(", ");
+        let keys = self.grouping(&keys);
         let sql = format!("select {items} from {}{filter} group by {keys}{having}", from.sql);
         Query { sql, types }
+    }
+
+    /// What stands behind GROUP BY: sets now and then.
+    fn grouping(&mut self, keys: &[String]) -> String {
+        let list = keys.join(", ");
+        match self.rng.random_range(0..20) {
+            0 => format!("rollup ({list})"),
+            1 => format!("cube ({list})"),
+            2 => format!("grouping sets (({list}), ({}))", keys[0]),
+            3 => format!("grouping sets (({list}), (), ({list}))"),
+            _ => list,
+        }
     }
 
     /// Aggregates over everything: always one row.

@@ -46,7 +46,7 @@ use super::reading::Reading;
 use super::sql_types::PgTypes;
 use super::total_order::{TotalOrder, keep_inner_order};
 use super::windows::{self, Runner};
-use super::{cast, fallible, functions, merged_columns, spelling};
+use super::{cast, fallible, functions, grouping, merged_columns, spelling};
 use crate::error::{Error, Result, SqlState};
 
 /// What a query's names stand for; the catalog implements it for one session.
@@ -157,11 +157,13 @@ impl Engine {
         let mut query = query.clone();
         merged_columns::write_out(&mut query, &|name| table_columns(tables, name))?;
         spelling::rewrite(&mut query)?;
+        grouping::write_out_sets(&mut query);
         let provider = Provider { state: &self.batch, tables };
         let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
         let statement = Statement::Query(Box::new(query));
         SqlToRel::new_with_options(&provider, parser_options())
             .sql_statement_to_plan_with_context(statement, &mut context)
+            .and_then(grouping::compute_keys)
             .map_err(from_datafusion)
     }
 
