@@ -164,7 +164,11 @@ impl<'a> Grammar<'a> {
             55..=79 => format!(" where {}", self.expressions(scope).predicate(2)),
             80..=92 => match self.subquery_predicate(scope) {
                 Some(predicate) => match self.rng.random_range(0..5) {
-                    0 => format!(" where {predicate} or {}", self.expressions(scope).predicate(1)),
+                    0 => {
+                        let other = self.expressions(scope).predicate(1);
+                        let not = if self.rng.random_bool(0.3) { "not " } else { "" };
+                        format!(" where {not}({predicate} or {other})")
+                    }
                     1 => format!(" where {predicate} and {}", self.expressions(scope).predicate(1)),
                     _ => format!(" where {predicate}"),
                 },
@@ -177,7 +181,7 @@ impl<'a> Grammar<'a> {
         }
     }
 
-    /// EXISTS, NOT EXISTS or IN over another relation.
+    /// EXISTS or IN over another relation, or their negations.
     fn subquery_predicate(&mut self, scope: &Scope) -> Option<String> {
         let inner = self.relation(0);
         let not = if self.rng.random_bool(0.4) { "not " } else { "" };
@@ -188,11 +192,12 @@ impl<'a> Grammar<'a> {
                 let same: Vec<&(String, Type)> =
                     inner.scope.iter().filter(|(_, i)| *i == t && t != Type::Other).collect();
                 let (wanted, _) = (*same.choose(self.rng)?).clone();
-                let filter = match self.rng.random_bool(0.3) {
-                    true => format!(" where {}", self.expressions(&inner.scope).predicate(1)),
-                    false => String::new(),
+                let filter = match self.rng.random_range(0..10) {
+                    0..=2 => format!(" where {}", self.expressions(&inner.scope).predicate(1)),
+                    3..=5 => format!(" where {equality}"),
+                    _ => String::new(),
                 };
-                Some(format!("{column} in (select {wanted} from {}{filter})", inner.sql))
+                Some(format!("{column} {not}in (select {wanted} from {}{filter})", inner.sql))
             }
             2 => {
                 let own = self.expressions(&inner.scope).predicate(1);
@@ -278,9 +283,21 @@ impl<'a> Grammar<'a> {
             _ => String::new(),
         };
         let items = named(&items);
-        let keys = keys.join(", ");
+        let keys = self.grouping(&keys);
         let sql = format!("select {items} from {}{filter} group by {keys}{having}", from.sql);
         Query { sql, types }
+    }
+
+    /// What stands behind GROUP BY: sets now and then.
+    fn grouping(&mut self, keys: &[String]) -> String {
+        let list = keys.join(", ");
+        match self.rng.random_range(0..20) {
+            0 => format!("rollup ({list})"),
+            1 => format!("cube ({list})"),
+            2 => format!("grouping sets (({list}), ({}))", keys[0]),
+            3 => format!("grouping sets (({list}), (), ({list}))"),
+            _ => list,
+        }
     }
 
     /// Aggregates over everything: always one row.

@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 
+use super::grouping_sets::grouping_sets;
 use super::stream_plan::{JoinKind, Node, Op, Properties, SortKey};
 use super::{properties, windows};
 use crate::catalog::ObjectId;
@@ -372,8 +373,8 @@ pub(super) fn only_first(node: Node, width: usize, schema: SchemaRef) -> Node {
 }
 
 fn aggregate(props: &ExecutionProps, a: &Aggregate) -> Result<Node> {
-    if a.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
-        return Err(not_maintained("GROUPING SETS", "Use a UNION ALL of one GROUP BY each."));
+    if let Some(united) = grouping_sets(props, a)? {
+        return Ok(united);
     }
     let input_schema = a.input.schema();
     let mut exprs: Vec<Expr> = a.group_expr.clone();
@@ -473,10 +474,7 @@ pub(super) fn aggregate_function(
 
 fn join(props: &ExecutionProps, j: &Join) -> Result<Node> {
     if j.null_aware {
-        return Err(not_maintained(
-            "NOT IN over a subquery",
-            "Use NOT EXISTS, which is maintained.",
-        ));
+        return Err(Error::internal("NOT IN has become plain anti joins"));
     }
     let (kind, swapped) = match j.join_type {
         JoinType::Inner => (JoinKind::Inner, false),

@@ -4,6 +4,7 @@
 //! properties of the objects it reads. What cannot be maintained is refused here with 0A000.
 
 pub mod explain;
+mod grouping_sets;
 pub mod lower;
 mod properties;
 pub mod stream_plan;

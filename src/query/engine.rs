@@ -37,6 +37,7 @@ use sqlparser::ast::{self, Query, Statement, Values};
 use super::coercion::{PgCasts, UntypedLiterals};
 use super::compile::compile_with;
 use super::errors::{from_datafusion, to_datafusion};
+use super::membership::{self, PlainAntiJoins};
 use super::operators::PgOperators;
 use super::output::canonicalise;
 use super::padding::ForgetPaddedSides;
@@ -45,7 +46,7 @@ use super::reading::Reading;
 use super::sql_types::PgTypes;
 use super::total_order::{TotalOrder, keep_inner_order};
 use super::windows::{self, Runner};
-use super::{cast, fallible, functions, merged_columns, spelling};
+use super::{cast, fallible, functions, grouping, merged_columns, spelling};
 use crate::error::{Error, Result, SqlState};
 
 /// What a query's names stand for; the catalog implements it for one session.
@@ -156,11 +157,13 @@ impl Engine {
         let mut query = query.clone();
         merged_columns::write_out(&mut query, &|name| table_columns(tables, name))?;
         spelling::rewrite(&mut query)?;
+        grouping::write_out_sets(&mut query);
         let provider = Provider { state: &self.batch, tables };
         let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
         let statement = Statement::Query(Box::new(query));
         SqlToRel::new_with_options(&provider, parser_options())
             .sql_statement_to_plan_with_context(statement, &mut context)
+            .and_then(grouping::compute_keys)
             .map_err(from_datafusion)
     }
 
@@ -270,6 +273,7 @@ fn optimize(state: &SessionState, plan: LogicalPlan, runner: Runner) -> DfResult
     // Only now a union's columns have their types: what came canonical may have changed.
     let plan = canonicalise(plan).map_err(to_datafusion)?;
     let plan = windows::determine(plan, runner)?;
+    let plan = membership::spell_out(plan)?;
     let plan = fallible::guard_plan(plan)?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
     fallible::seal_plan(plan)
@@ -305,17 +309,16 @@ fn parser_options() -> ParserOptions {
 }
 
 /// DataFusion's rules with our filter push-down for its own, and without the one that makes `sum(x), sum(distinct y)` a sum of
-/// sums: the sum of bigints is numeric, so the sum of their sums has another type.
+/// sums: the sum of bigints is numeric, so the sum of their sums has another type. NOT IN has been spelled out before: its
+/// joins become plain as soon as they are there.
 fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let rules = Optimizer::new().rules.into_iter();
     rules
         .filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by")
-        .map(|rule| {
-            if rule.name() == "push_down_filter" {
-                Arc::new(PushDown) as Arc<dyn OptimizerRule + Send + Sync>
-            } else {
-                rule
-            }
+        .flat_map(|rule| match rule.name() {
+            "push_down_filter" => vec![Arc::new(PushDown) as Arc<dyn OptimizerRule + Send + Sync>],
+            "decorrelate_predicate_subquery" => vec![rule, Arc::new(PlainAntiJoins)],
+            _ => vec![rule],
         })
         .collect()
 }
@@ -327,6 +330,7 @@ const STREAMING_RULES: &[&str] = &[
     "simplify_expressions",
     "eliminate_join",
     "decorrelate_predicate_subquery",
+    "plain_anti_joins",
     "scalar_subquery_to_join",
     "decorrelate_lateral_join",
     "extract_equijoin_predicate",

@@ -1,8 +1,11 @@
-//! What is known of a side that an outer join pads with NULLs does not hold behind the join.
+//! What is known of rows that an outer join or a grouping set pads with NULLs does not hold behind it.
 //!
 //! A column that is constant on such a side is NULL as well behind it, and no longer what it was computed from. DataFusion
 //! takes both for still so: a DISTINCT over a full join of `select true as c ...` gave rows twice. So a node that knows
 //! nothing about its rows stands between the side and the join.
+//!
+//! Likewise an aggregate over grouping sets: it took a column that is constant below it for one whose values come in order,
+//! and gave a group's row before it had seen the whole group.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{
     ReplaceChildrenOptions, replace_children_if_necessary,
 };
@@ -33,17 +37,17 @@ impl PhysicalOptimizerRule for ForgetPaddedSides {
         _config: &ConfigOptions,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let plan = plan.transform_up(|node| {
-            let sides = padded(&node);
-            if sides == [false, false] {
+            let inputs = padded(&node);
+            if !inputs.contains(&true) {
                 return Ok(Transformed::no(node));
             }
-            let children =
-                node.children().into_iter().zip(sides).map(|(child, padded)| {
-                    match padded && !child.equivalence_properties().eq_group().is_empty() {
-                        true => Arc::new(Forgetting::new(child.clone())),
-                        false => child.clone(),
-                    }
-                });
+            let children = node.children().into_iter().zip(inputs).map(|(child, padded)| {
+                let known = child.equivalence_properties();
+                match padded && !(known.eq_group().is_empty() && known.oeq_class().is_empty()) {
+                    true => Arc::new(Forgetting::new(child.clone())),
+                    false => child.clone(),
+                }
+            });
             let children = children.collect();
             replace_children_if_necessary(node, children).map(Transformed::yes)
         });
@@ -59,8 +63,11 @@ impl PhysicalOptimizerRule for ForgetPaddedSides {
     }
 }
 
-/// Which of a join's sides have NULLs in place of rows without a match.
+/// Which of a node's inputs have NULLs behind it that they do not have themselves.
 fn padded(plan: &Arc<dyn ExecutionPlan>) -> [bool; 2] {
+    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+        return [!aggregate.group_expr().is_single(), false];
+    }
     let hash = plan.downcast_ref::<HashJoinExec>().map(HashJoinExec::join_type);
     let nested = || plan.downcast_ref::<NestedLoopJoinExec>().map(NestedLoopJoinExec::join_type);
     match hash.or_else(nested) {
