@@ -323,7 +323,7 @@ pub struct CreateMaterializedView {
     pub emit_on_window_close: bool,
 }
 
-/// CREATE INDEX [name] ON table (columns).
+/// CREATE INDEX name ON table (columns); the name may be left out.
 #[derive(Clone, Debug)]
 pub struct CreateIndex {
     pub name: Option<ObjectName>,
