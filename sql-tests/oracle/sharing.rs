@@ -50,8 +50,10 @@ fn ten_views_that_join_a_table_on_a_column_keep_it_once() {
         }
         // The customers' own arrangement is by their key.
         assert_eq!(shared(&server), ["orders by (customer)"]);
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        assert_eq!(operators(&server), 0, "joins keep nothing for themselves");
+        // Joins keep nothing for themselves once what they were filled with has gone.
+        while operators(&server) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
         let sums = "select sum(price) from v0 union all select sum(price) - 10000 from v1";
         run(&server, "update orders set customer = 7, price = price + 1 where id <= 10").await;
         assert_eq!(run(&server, sums).await, ["491510", "500510"].map(str::to_owned));
