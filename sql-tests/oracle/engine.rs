@@ -283,11 +283,15 @@ impl Bench {
         kept: &Kept,
     ) -> std::result::Result<Option<Watched>, Failure> {
         let wrong = |e: Error| failed(&view.name, format!("the query cannot be planned: {e}"));
-        let plan = match kept.plan(&self.batch, &view.reference()) {
+        let planned = kept.plan(&self.batch, &view.reference()).and_then(|plan| {
+            let optimized = self.batch.optimize_batch(plan.clone())?;
+            Ok((plan, optimized))
+        });
+        let planned = match planned {
             // Views in the query are maintained ones to the server, and queries to be planned with it here.
             Err(error) if error.code == SqlState::FEATURE_NOT_SUPPORTED => return Ok(None),
             // What is not there any more after shrinking is told below.
-            plan => plan,
+            planned => planned,
         };
         match execute(&mut self.session, &view.create()).await {
             Ok(_) => {}
@@ -300,8 +304,7 @@ impl Bench {
             }
             Err(error) => return Err(failed(&view.name, format!("CREATE: {error}"))),
         }
-        let plan = plan.map_err(wrong)?;
-        let optimized = self.batch.optimize_batch(plan.clone()).map_err(wrong)?;
+        let (plan, optimized) = planned.map_err(wrong)?;
         let (_, live) = self.live(&view.name).ok_or_else(|| failed(&view.name, "not there"))?;
         let types = |schema: &SchemaRef| -> Vec<DataType> {
             schema.fields().iter().map(|f| f.data_type().clone()).collect()

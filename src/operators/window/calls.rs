@@ -603,15 +603,18 @@ impl Moving<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let args = match &self.filter {
-            None => self.args.iter().map(|arg| arg.slice(rows.start, rows.len())).collect(),
+        let (args, rows) = match &self.filter {
+            None => {
+                let args = self.args.iter().map(|arg| arg.slice(rows.start, rows.len()));
+                (args.collect(), rows.len())
+            }
             Some(filter) => {
-                let rows = passing(filter, rows.clone());
-                let args = self.args.iter().map(|arg| take(arg, &rows, None).map_err(internal));
-                args.collect::<Result<Vec<_>>>()?
+                // count(*) has no arguments to tell how many rows there are.
+                let passing = passing(filter, rows);
+                let args = self.args.iter().map(|arg| take(arg, &passing, None).map_err(internal));
+                (args.collect::<Result<Vec<_>>>()?, passing.len())
             }
         };
-        let rows = args.first().map_or(rows.len(), |arg| arg.len());
         let (groups, weights) = (&self.zeros[..rows], Some(&self.signs[sign][..rows]));
         self.accumulator.update(&Input { groups, weights, args: &args })
     }
