@@ -8,6 +8,7 @@
 pub mod arrangement;
 pub mod backends;
 pub mod bench;
+pub mod canonical;
 pub mod catalog;
 pub mod change;
 pub mod checkpoint;

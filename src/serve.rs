@@ -140,36 +140,48 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
             there
         });
         for (id, live) in live.iter() {
-            let (_, before) =
-                seen.entry(*id).or_insert_with(|| (live.name.clone(), Seen::default()));
+            let names = live.names();
+            let name = &names.object;
+            let (known_as, before) =
+                seen.entry(*id).or_insert_with(|| (name.clone(), Seen::default()));
+            if known_as != name {
+                // It goes on under its new name with what is counted from now on.
+                metrics.remove(&std::mem::replace(known_as, name.clone()));
+            }
             let Some(object) = snapshot.get(*id) else {
                 let counters = &live.counters;
                 let bytes = counters.state_bytes.load(Ordering::Relaxed);
-                metrics.arrangement(&live.name, bytes, counters.rows.load(Ordering::Relaxed));
+                metrics.arrangement(name, bytes, counters.rows.load(Ordering::Relaxed));
                 continue;
             };
-            observe_table(&metrics, &object.kind, live, before);
+            observe_table(&metrics, name, &object.kind, live, before);
             if let Some(status) = server.coordinator.source_status(*id) {
-                observe_source(&metrics, &live.name, &status, before);
+                observe_source(&metrics, name, &status, before);
             }
         }
     }
 }
 
-fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before: &mut Seen) {
+fn observe_table(
+    metrics: &Metrics,
+    name: &str,
+    kind: &ObjectKind,
+    live: &LiveTable,
+    before: &mut Seen,
+) {
     let counters = &live.counters;
     let (rows_in, rows_out) =
         (counters.rows_in.load(Ordering::Relaxed), counters.rows_out.load(Ordering::Relaxed));
     let (rows, bytes) =
         (counters.rows.load(Ordering::Relaxed), counters.state_bytes.load(Ordering::Relaxed));
-    let dead_letters = metrics.dead_letters(&live.name);
+    let dead_letters = metrics.dead_letters(name);
     let errors = counters.errors_ever.load(Ordering::Relaxed);
     dead_letters.standing.set(counters.errors.load(Ordering::Relaxed));
     dead_letters.written.inc_by(errors - before.errors);
     before.errors = errors;
     match kind {
         ObjectKind::MaterializedView { .. } => {
-            let view = metrics.view(&live.name);
+            let view = metrics.view(name);
             view.rows_in.inc_by(rows_in - before.rows_in);
             view.rows_out.inc_by(rows_out - before.rows_out);
             counters
@@ -182,7 +194,7 @@ fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before:
             view.failed.set(i64::from(live.failure().is_some()));
         }
         ObjectKind::Table { .. } => {
-            let table = metrics.table(&live.name);
+            let table = metrics.table(name);
             table.rows_in.inc_by(rows_in - before.rows_in);
             counters
                 .latencies

@@ -252,7 +252,8 @@ impl Core {
             let Some(view) = live.get(&id) else { continue };
             let unfinished = !view.is_attached() || view.complete() < installed;
             if unfinished
-                && let Err(error) = self.shared.memory.admit(Purpose::Write, &view.name, 1)
+                && let Err(error) =
+                    self.shared.memory.admit(Purpose::Write, &view.names().object, 1)
             {
                 view.fail(error);
             }
@@ -379,11 +380,11 @@ impl Core {
         }
         if write.deletes.iter().all(|rows| rows.num_rows() == 0) {
             let bytes = write.inserts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
-            self.shared.memory.admit(Purpose::Write, &live.name, bytes as u64)?;
+            self.shared.memory.admit(Purpose::Write, &live.names().object, bytes as u64)?;
         }
         let key_name = || match self.definitions.get(&table).map(|create| &create.change) {
             Some(Some(CatalogChange::Create(object))) => object.primary_key_name(),
-            _ => format!("{}_pkey", live.name),
+            _ => format!("{}_pkey", live.names().object),
         };
         self.sequencer.accept(table, &live, write, self.open, &key_name)
     }
@@ -558,7 +559,7 @@ impl Core {
                 return Err(error.clone());
             }
             if !live.is_attached() {
-                let message = format!("\"{}\" is still being filled", live.name);
+                let message = format!("\"{}\" is still being filled", live.names().object);
                 let error = Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
                 return Err(error.with_hint("Try again when that has finished."));
             }
@@ -688,7 +689,7 @@ impl Core {
         // Told before the dataflow ends: a read that was planned before and waits must neither wait for ever nor take
         // the last rows of a dropped view for those of a later epoch.
         if let Some(live) = self.live(id) {
-            let message = format!("relation \"{}\" does not exist", live.name);
+            let message = format!("relation \"{}\" does not exist", live.names().object);
             live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
         }
         self.stop_object(id);
@@ -738,8 +739,11 @@ impl Core {
                 let Some(reader) = live.get(&reader).filter(|l| l.failure().is_none()) else {
                     continue;
                 };
-                let message =
-                    format!("\"{}\" depends on what has failed: {}", reader.name, error.message);
+                let message = format!(
+                    "\"{}\" depends on what has failed: {}",
+                    reader.names().object,
+                    error.message
+                );
                 reader.fail(Error { message, ..error.clone() });
             }
             self.stop_object(id);

@@ -15,7 +15,6 @@ pub mod upsert;
 pub mod window;
 
 mod accumulators;
-pub(crate) mod canonical;
 mod exact_float_sum;
 mod group_index;
 mod native_column;

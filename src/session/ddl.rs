@@ -106,6 +106,20 @@ impl Session {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         self.outside_of_block("CREATE TABLE")?;
+        if table.name.schema.as_deref() == Some(sql::TEMPORARY_SCHEMA) {
+            let table = self.in_own_schema(table).await?;
+            let statement = Statement::CreateTable(Box::new(table.clone()));
+            return self.create_named_table(&table, &statement, cancel).await;
+        }
+        self.create_named_table(table, statement, cancel).await
+    }
+
+    async fn create_named_table(
+        &mut self,
+        table: &sql::CreateTable,
+        statement: &Statement,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
         if self.exists_already(&table.name, table.if_not_exists)? {
             return command("CREATE TABLE");
         }
@@ -176,7 +190,11 @@ impl Session {
     }
 
     /// A default that cannot be computed is refused now, not at the first INSERT.
-    fn check_defaults(&self, columns: &Schema, defaults: &[Option<String>]) -> Result<()> {
+    pub(super) fn check_defaults(
+        &self,
+        columns: &Schema,
+        defaults: &[Option<String>],
+    ) -> Result<()> {
         let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
         for (field, default) in columns.fields().iter().zip(defaults) {
             let Some(text) = default else { continue };
@@ -473,7 +491,7 @@ impl Session {
         command(tag)
     }
 
-    async fn apply_drop(&mut self, plan: catalog::DropPlan) -> Result<()> {
+    pub(super) async fn apply_drop(&mut self, plan: catalog::DropPlan) -> Result<()> {
         let ids = plan.ids();
         if ids.is_empty() {
             return Ok(());

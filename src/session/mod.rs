@@ -4,6 +4,7 @@
 //! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
 //! SET's.
 
+mod alter;
 mod create_as;
 mod ddl;
 mod dml;
@@ -14,6 +15,7 @@ mod rules;
 mod select;
 mod settings;
 mod show;
+mod temporary;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -282,6 +284,7 @@ impl Session {
             | Statement::CreateIndex(_)
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
+            | Statement::Alter(_)
             | Statement::Comment(_) => self.change_catalog(statement, cancel).await,
             Statement::Show(show) => self.show(show),
             Statement::Explain(explain) => self.explain(explain, cancel).await,
@@ -301,11 +304,11 @@ impl Session {
             Statement::Deallocate { name: None } => command("DEALLOCATE ALL"),
             // There are no cursors of SQL yet, so all of them are closed.
             Statement::Close { name: None } => command("CLOSE CURSOR ALL"),
+            Statement::Refresh { name } => self.refresh(name, cancel).await,
             Statement::Flush => command("FLUSH"),
             Statement::Wait => command("WAIT"),
             Statement::Unlisten => command("UNLISTEN"),
             Statement::CreateSink(_)
-            | Statement::Alter(_)
             | Statement::Prepare { .. }
             | Statement::Execute { .. }
             | Statement::Declare { .. }
@@ -338,6 +341,7 @@ impl Session {
                 self.create_schema(name, *if_not_exists).await
             }
             Statement::Drop(drop) => self.drop_objects(drop).await,
+            Statement::Alter(alter) => self.alter(alter).await,
             Statement::Comment(comment) => self.comment(comment).await,
             _ => Err(Error::internal("not a change of the catalog")),
         }

@@ -80,6 +80,7 @@ pub struct Settings {
     /// What SET LOCAL has changed in the block, with what the session had; `None` is the default.
     local: BTreeMap<String, Option<String>>,
     user: String,
+    temporary_schema: Option<String>,
     /// What set_config() was called with since [`Settings::apply_requested`], shared with the statement that calls it.
     requested: Arc<Mutex<Vec<Requested>>>,
 }
@@ -115,6 +116,7 @@ impl Settings {
             before: None,
             local: BTreeMap::new(),
             user: user.to_owned(),
+            temporary_schema: None,
             requested: Arc::default(),
         }
     }
@@ -293,7 +295,17 @@ impl Settings {
     pub fn search_path(&self) -> Vec<String> {
         let path = self.get("search_path").unwrap_or_default();
         let names = path.split(',').map(|name| name.trim().trim_matches('"').to_owned());
-        names.filter(|name| !name.is_empty() && name != "$user").collect()
+        let names = names.filter(|name| !name.is_empty() && name != "$user");
+        self.temporary_schema.iter().cloned().chain(names).collect()
+    }
+
+    /// The schema of the session's temporary tables, once there are any.
+    pub fn temporary_schema(&self) -> Option<&str> {
+        self.temporary_schema.as_deref()
+    }
+
+    pub fn set_temporary_schema(&mut self, schema: String) {
+        self.temporary_schema = Some(schema);
     }
 
     pub fn text_style(&self) -> TextStyle {

@@ -118,7 +118,10 @@ impl Session {
                 let filling = live.values().filter(|live| !live.is_attached());
                 filling
                     .map(|live| {
-                        vec![Some(live.name.clone()), Some("reading earlier rows".to_owned())]
+                        vec![
+                            Some(live.names().object.clone()),
+                            Some("reading earlier rows".to_owned()),
+                        ]
                     })
                     .collect()
             }

@@ -365,7 +365,7 @@ impl Session {
         write
             .inserts
             .iter()
-            .try_for_each(|rows| sequencer::check_not_null(&table.name, &live.schema, rows))?;
+            .try_for_each(|rows| sequencer::check_not_null(&table.name, &table.columns, rows))?;
         let pin = self.pin(std::slice::from_ref(&live)).await?;
         let memory = &self.server.coordinator.shared.memory;
         let held =

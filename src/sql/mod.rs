@@ -1,11 +1,11 @@
 //! SQL text to statements: our own statements around sqlparser's, and the names PostgreSQL gives to things.
 //!
-//! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`index`],
-//! [`copy`] and
-//! [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL.
-//! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`canonical`] writes a statement back for
+//! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`alter`], [`index`],
+//! [`copy`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL.
+//! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`rename`] puts another name there, [`canonical`] writes a statement back for
 //! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
 
+mod alter;
 mod canonical;
 mod copy;
 mod create;
@@ -16,6 +16,7 @@ mod lexer;
 mod names;
 mod position;
 mod relations;
+mod rename;
 mod statement;
 mod utility;
 
@@ -36,6 +37,10 @@ pub use names::{
 };
 pub use position::locate;
 pub use relations::{placeholders, referenced_relations};
+pub use rename::{
+    Replacement, rename_column, rename_created_column, replace_relation, replace_relation_in,
+    rewritten, set_created_name,
+};
 pub use statement::*;
 
 use cursor::Cursor;

@@ -30,8 +30,7 @@ pub enum Statement {
         if_not_exists: bool,
     },
     Drop(Drop),
-    /// Any ALTER statement that sqlparser knows.
-    Alter(Box<ast::Statement>),
+    Alter(Box<Alter>),
     Comment(Box<ast::Statement>),
     Show(Show),
     Set(Set),
@@ -88,11 +87,58 @@ pub enum Statement {
         name: Option<String>,
     },
     Copy(Box<Copy>),
+    /// REFRESH MATERIALIZED VIEW: views are maintained, so it only waits until one has everything written before.
+    Refresh {
+        name: ObjectName,
+    },
     /// Waits until everything written before is visible; nothing to wait for, accepted for compatibility.
     Flush,
     Wait,
     /// UNLISTEN: accepted since connection pools send it when they reset a session; there is no LISTEN.
     Unlisten,
+}
+
+/// ALTER of a relation or schema: everything asked for happens, or nothing.
+#[derive(Clone, Debug)]
+pub struct Alter {
+    pub kind: DropKind,
+    pub name: ObjectName,
+    pub if_exists: bool,
+    pub actions: Vec<AlterAction>,
+}
+
+#[derive(Clone, Debug)]
+pub enum AlterAction {
+    Rename(String),
+    RenameColumn {
+        from: String,
+        to: String,
+    },
+    RenameConstraint {
+        from: String,
+        to: String,
+    },
+    SetSchema(String),
+    Owner(String),
+    AddColumn {
+        column: Box<ColumnDef>,
+        if_not_exists: bool,
+    },
+    DropColumn {
+        name: String,
+        if_exists: bool,
+        cascade: bool,
+    },
+    /// `None` is DROP DEFAULT.
+    SetDefault {
+        column: String,
+        default: Option<ast::Expr>,
+    },
+    AddCheck(CheckConstraint),
+    DropConstraint {
+        name: String,
+        if_exists: bool,
+    },
 }
 
 /// A name with up to two qualifiers, all folded.
@@ -215,6 +261,14 @@ pub struct Like {
     pub generated: bool,
     pub identity: bool,
     pub indexes: bool,
+}
+
+/// The schema that temporary tables are created in, as statements call it; each session has one of its own behind.
+pub const TEMPORARY_SCHEMA: &str = "pg_temp";
+
+/// Whether a schema is a session's own.
+pub fn is_temporary_schema(name: &str) -> bool {
+    name.strip_prefix(TEMPORARY_SCHEMA).is_some_and(|rest| rest.starts_with('_'))
 }
 
 /// CREATE TABLE, with or without a connector.

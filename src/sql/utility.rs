@@ -42,8 +42,19 @@ impl Cursor {
         {
             return Ok(statement);
         }
+        if self.at(&["ALTER"])
+            && let Some(statement) = self.alter()?
+        {
+            return Ok(statement);
+        }
         if self.eat(&["COPY"]) {
             return Ok(Statement::Copy(Box::new(self.copy()?)));
+        }
+        if self.eat(&["REFRESH", "MATERIALIZED", "VIEW"]) {
+            self.eat(&["CONCURRENTLY"]);
+            let name = self.name()?;
+            self.eat(&["WITH", "DATA"]);
+            return Ok(Statement::Refresh { name });
         }
         match self.eat_one(&["FLUSH", "WAIT", "UNLISTEN"]) {
             Some("FLUSH") => return Ok(Statement::Flush),
@@ -74,10 +85,6 @@ impl Cursor {
             ast::Statement::Update(update) => Statement::Update(Box::new(update)),
             ast::Statement::Delete(delete) => Statement::Delete(Box::new(delete)),
             ast::Statement::Truncate(truncate) => Statement::Truncate(truncate_of(&truncate)?),
-            statement @ (ast::Statement::AlterTable(_)
-            | ast::Statement::AlterSchema(_)
-            | ast::Statement::AlterIndex { .. }
-            | ast::Statement::AlterView { .. }) => Statement::Alter(Box::new(statement)),
             statement @ ast::Statement::Comment { .. } => Statement::Comment(Box::new(statement)),
             _ => return Err(unsupported_statement(&words).into()),
         })
@@ -374,7 +381,7 @@ impl Cursor {
     }
 
     /// TABLE, SOURCE, MATERIALIZED VIEW ..., skipped.
-    fn object_kind(&mut self) -> Option<DropKind> {
+    pub(super) fn object_kind(&mut self) -> Option<DropKind> {
         if self.eat(&["MATERIALIZED", "VIEW"]) {
             return Some(DropKind::MaterializedView);
         }

@@ -93,6 +93,7 @@ impl Connection {
         let end = self.serve().await;
         // What is open is cancelled before the last words, which may wait for a slow client.
         self.portals.clear();
+        self.session.end().await;
         if let Err(Failure::Fatal(error) | Failure::Statement(error)) = end {
             backend::put_error(&error, Severity::Fatal, &mut self.socket.output);
             if let Err(error) = self.socket.flush().await {
