@@ -76,12 +76,7 @@ pub enum Statement {
         name: String,
         args: Vec<ast::Expr>,
     },
-    Declare {
-        name: String,
-        hold: bool,
-        scroll: bool,
-        query: Box<ast::Query>,
-    },
+    Declare(Declare),
     Fetch(Fetch),
     /// CLOSE name; `None` is CLOSE ALL.
     Close {
@@ -477,6 +472,16 @@ pub enum Discard {
     Plans,
     Sequences,
     Temp,
+}
+
+/// DECLARE name CURSOR FOR a query.
+#[derive(Clone, Debug)]
+pub struct Declare {
+    pub name: String,
+    pub binary: bool,
+    pub hold: bool,
+    pub scroll: bool,
+    pub statement: Box<Statement>,
 }
 
 /// FETCH or MOVE.
