@@ -4,10 +4,12 @@
 //! all that was drawn is kept, on the memory account, and so is what is left of a query whose transaction has ended.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use futures::stream::{BoxStream, StreamExt};
 
+use super::subscribe::Subscription;
 use crate::change::take_rows;
 use crate::error::{Error, Result, SqlState};
 use crate::memory::{Purpose, Reservation};
@@ -20,6 +22,8 @@ const BACKWARD_ROWS: u64 = 8_192;
 /// Where rows come from that are not drawn yet.
 enum Source {
     Query(BoxStream<'static, Result<RecordBatch>>),
+    /// There may always be more.
+    Subscription(Box<Subscription>),
     /// All are drawn.
     Ended,
 }
@@ -59,8 +63,24 @@ impl CursorRows {
         scroll: bool,
         held: Reservation,
     ) -> CursorRows {
-        let (source, kept) = (Source::Query(batches), VecDeque::new());
+        CursorRows::over(Source::Query(batches), scroll, held)
+    }
+
+    /// Changes as they come. Such a cursor has no end and goes forward only.
+    pub fn of_changes(subscription: Subscription, held: Reservation) -> CursorRows {
+        CursorRows::over(Source::Subscription(Box::new(subscription)), false, held)
+    }
+
+    fn over(source: Source, scroll: bool, held: Reservation) -> CursorRows {
+        let kept = VecDeque::new();
         CursorRows { source, kept, passed: 0, drawn: 0, position: 0, scroll, held }
+    }
+
+    /// A FETCH begins, which waits for so long for a subscription's next changes.
+    pub fn begin_fetch(&mut self, timeout: Option<Duration>) {
+        if let Source::Subscription(subscription) = &mut self.source {
+            subscription.begin_fetch(timeout);
+        }
     }
 
     /// Goes to where a direction begins; what is left are the rows themselves, for [`Self::step`].
@@ -102,8 +122,11 @@ impl CursorRows {
         Ok(batch)
     }
 
-    /// Draws all rows that are left: the query's transaction ends.
+    /// Draws all rows that are left: the query's transaction ends. A subscription is no part of it and goes on.
     pub async fn finish(&mut self) -> Result<()> {
+        if let Source::Subscription(_) = self.source {
+            return Ok(());
+        }
         while let Some(batch) = self.draw().await? {
             self.held.try_grow(Purpose::Write, batch.get_array_memory_size() as u64)?;
             self.kept.push_back(batch);
@@ -177,7 +200,9 @@ impl CursorRows {
     async fn next_rows(&mut self, rows_max: u64) -> Result<Option<RecordBatch>> {
         if self.position >= self.drawn {
             let Some(batch) = self.draw().await? else {
-                self.position = self.drawn + 1;
+                if let Source::Ended = self.source {
+                    self.position = self.drawn + 1;
+                }
                 return Ok(None);
             };
             let bytes = batch.get_array_memory_size() as u64;
@@ -233,8 +258,16 @@ impl CursorRows {
     /// The next batch with rows of the query.
     async fn draw(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            let Source::Query(batches) = &mut self.source else { return Ok(None) };
-            match batches.next().await.transpose()? {
+            let next = match &mut self.source {
+                Source::Query(batches) => batches.next().await.transpose()?,
+                Source::Subscription(subscription) => {
+                    let batch = subscription.fetched().await?;
+                    self.drawn += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
+                    return Ok(batch);
+                }
+                Source::Ended => return Ok(None),
+            };
+            match next {
                 Some(batch) if batch.num_rows() == 0 => {}
                 Some(batch) => {
                     self.drawn += batch.num_rows() as u64;

@@ -1,11 +1,11 @@
 //! Cursors: DECLARE, FETCH, MOVE and CLOSE, and what becomes of cursors when their transaction ends.
 //!
 //! A cursor's rows are those of the moment at which its transaction reads; own later writes do not show. It ends with its
-//! transaction, except WITH HOLD: then COMMIT draws the rows that are left.
+//! transaction, except WITH HOLD: then COMMIT draws the rows that are left. A cursor over a subscription has no last row.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arrow_schema::FieldRef;
 use datafusion::scalar::ScalarValue;
@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::cursor_rows::CursorRows;
 use super::select::named;
+use super::settings::duration;
 use super::{Outcome, Prepared, Session, command};
 use crate::catalog::system::CursorRow;
 use crate::error::{Error, Result, SqlState};
@@ -155,8 +156,18 @@ impl Session {
         held: crate::memory::Reservation,
     ) -> Result<(Vec<FieldRef>, CursorRows)> {
         let types: Vec<Option<FieldRef>> = prepared.params.iter().cloned().map(Some).collect();
-        let Statement::Query(select) = declare.statement.as_ref() else {
-            return Err(Error::internal("a cursor is for a query"));
+        let select = match declare.statement.as_ref() {
+            Statement::Query(select) => select,
+            Statement::Subscribe(_) if declare.scroll => {
+                let message = "a cursor over a subscription cannot SCROLL";
+                return Err(Error::unsupported(message));
+            }
+            Statement::Subscribe(subscribe) => {
+                let types = &prepared.params;
+                let begun = self.begin_subscription(subscribe, types, params, query).await?;
+                return Ok((begun.columns.clone(), CursorRows::of_changes(begun, held)));
+            }
+            _ => return Err(Error::internal("a cursor is for a query")),
         };
         let planned = self.plan_batch(select, &types)?;
         let names = planned.names.clone();
@@ -175,6 +186,7 @@ impl Session {
         let (columns, binary) = (cursor.columns.clone(), cursor.declared.binary);
         super::select::check_types(prepared, &columns)?;
         let mut rows = cursor.rows.clone().try_lock_owned().map_err(|_| in_use(&fetch.cursor))?;
+        rows.begin_fetch(fetch.timeout.as_deref().map(timeout_of).transpose()?);
         let skip = fetch.only_move;
         let turn = async {
             let mut motion = rows.turn(fetch.direction).await?;
@@ -242,6 +254,15 @@ async fn finish(rows: &mut CursorRows, cancel: &CancellationToken) -> Result<()>
         () = cancel.cancelled() => Err(canceled()),
         finished = rows.finish() => finished,
     }
+}
+
+/// How long a FETCH waits.
+fn timeout_of(text: &str) -> Result<Duration> {
+    duration(text).ok_or_else(|| {
+        let message = format!("invalid value for FETCH option \"timeout\": \"{text}\"");
+        Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+            .with_hint("Valid units are \"us\", \"ms\", \"s\", \"min\", \"h\", and \"d\".")
+    })
 }
 
 /// A portal with a row limit has not taken all of a FETCH yet.

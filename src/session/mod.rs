@@ -1,7 +1,7 @@
 //! One client's session: settings, what its statements mean, the transaction's state. Independent of the wire.
 //!
 //! The wire parses and binds through [`Session`] and streams what comes back; it never sees plans or the catalog. Statements by
-//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
+//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece, [`subscribe`] changes as they happen; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
 //! SET's.
 
 mod create_as;
@@ -17,6 +17,7 @@ mod select;
 mod settings;
 mod show;
 mod statements;
+mod subscribe;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -231,6 +232,9 @@ impl Session {
                 (self.describe(&declare.statement, param_types)?.0, None)
             }
             Statement::Fetch(fetch) => (vec![], self.describe_fetch(fetch)),
+            Statement::Subscribe(subscribe) => {
+                self.describe_subscription(subscribe, param_types)?
+            }
             _ => (vec![], None),
         })
     }
@@ -295,6 +299,9 @@ impl Session {
             Statement::Delete(delete) => self.delete(delete, prepared, params, cancel).await,
             Statement::Truncate(truncate) => self.truncate(truncate, cancel).await,
             Statement::Copy(copy) => self.copy(copy, cancel).await,
+            Statement::Subscribe(subscribe) => {
+                self.subscribe(subscribe, prepared, params, cancel).await
+            }
             Statement::CreateTable(_)
             | Statement::CreateSource(_)
             | Statement::CreateView(_)

@@ -422,6 +422,7 @@ impl Session {
         match statement {
             S::Begin { .. } | S::Rollback { .. } | S::Set(_) | S::Show(_) => false,
             S::Fetch(_) | S::Close { .. } | S::Prepare { .. } | S::Deallocate { .. } => false,
+            S::Declare(declare) if !matches!(*declare.statement, S::Query(_)) => true,
             S::Query(_)
             | S::Declare(_)
             | S::Insert(..)
@@ -459,7 +460,7 @@ impl Session {
             S::Copy(copy) => match &copy.subject {
                 sql::CopySubject::Query(query) => sql::referenced_relations(query.as_ref()),
                 sql::CopySubject::Relation { name, .. } if copy.to => vec![name.clone()],
-                sql::CopySubject::Relation { .. } => vec![],
+                sql::CopySubject::Relation { .. } | sql::CopySubject::Subscribe(_) => vec![],
             },
             _ => vec![],
         };

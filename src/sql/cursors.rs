@@ -37,7 +37,8 @@ impl Cursor {
                 let direction = self.fetch_direction()?;
                 self.eat_one(&["FROM", "IN"]);
                 let cursor = self.ident()?;
-                Ok(Some(Statement::Fetch(Fetch { cursor, direction, only_move: word == "MOVE" })))
+                let (only_move, timeout) = (word == "MOVE", self.fetch_timeout()?);
+                Ok(Some(Statement::Fetch(Fetch { cursor, direction, only_move, timeout })))
             }
             None => Ok(None),
         }
@@ -95,7 +96,11 @@ impl Cursor {
             None => false,
         };
         self.expect(&["FOR"])?;
-        let statement = Box::new(Statement::Query(self.query()?));
+        let statement = match self.eat(&["SUBSCRIBE"]) {
+            true => Statement::Subscribe(Box::new(self.subscribe()?)),
+            false => Statement::Query(self.query()?),
+        };
+        let statement = Box::new(statement);
         let scroll = scroll.unwrap_or(false);
         Ok(Statement::Declare(Declare { name, binary, hold, scroll, statement }))
     }
@@ -126,6 +131,19 @@ impl Cursor {
             None if self.at_integer() => FetchDirection::Forward(self.integer()?),
             None => FetchDirection::Forward(1),
         })
+    }
+
+    /// `WITH (timeout = '1s')`
+    fn fetch_timeout(&mut self) -> Parse<Option<String>> {
+        if !self.eat(&["WITH"]) {
+            return Ok(None);
+        }
+        self.expect_token(&Token::LParen)?;
+        self.expect(&["TIMEOUT"])?;
+        self.eat_token(&Token::Eq);
+        let timeout = self.set_value()?;
+        self.expect_token(&Token::RParen)?;
+        Ok(Some(timeout))
     }
 
     fn at_integer(&self) -> bool {

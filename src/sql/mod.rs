@@ -1,7 +1,7 @@
 //! SQL text to statements: our own statements around sqlparser's, and the names PostgreSQL gives to things.
 //!
 //! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`index`],
-//! [`copy`], [`cursors`] and
+//! [`copy`], [`cursors`], [`subscribe`] and
 //! [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL.
 //! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`canonical`] writes a statement back for
 //! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
@@ -18,6 +18,7 @@ mod names;
 mod position;
 mod relations;
 mod statement;
+mod subscribe;
 mod utility;
 
 #[cfg(test)]

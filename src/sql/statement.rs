@@ -83,6 +83,7 @@ pub enum Statement {
         name: Option<String>,
     },
     Copy(Box<Copy>),
+    Subscribe(Box<Subscribe>),
     /// Waits until everything written before is visible; nothing to wait for, accepted for compatibility.
     Flush,
     Wait,
@@ -474,6 +475,24 @@ pub enum Discard {
     Temp,
 }
 
+/// SUBSCRIBE TO a relation or query.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    pub to: SubscribeTo,
+    /// Begin with the rows there are.
+    pub snapshot: bool,
+    /// Tell how far the changes are complete.
+    pub progress: bool,
+    /// The epoch to begin with.
+    pub as_of: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub enum SubscribeTo {
+    Relation(ObjectName),
+    Query(Box<ast::Query>),
+}
+
 /// DECLARE name CURSOR FOR a query.
 #[derive(Clone, Debug)]
 pub struct Declare {
@@ -491,6 +510,8 @@ pub struct Fetch {
     pub direction: FetchDirection,
     /// MOVE: the rows are skipped, only their number is told.
     pub only_move: bool,
+    /// How long to wait for the changes of a subscription when there are none.
+    pub timeout: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,6 +45,9 @@ impl Cursor {
         if self.eat(&["COPY"]) {
             return Ok(Statement::Copy(Box::new(self.copy()?)));
         }
+        if self.eat(&["SUBSCRIBE"]) {
+            return Ok(Statement::Subscribe(Box::new(self.subscribe()?)));
+        }
         match self.eat_one(&["FLUSH", "WAIT", "UNLISTEN"]) {
             Some("FLUSH") => return Ok(Statement::Flush),
             Some("WAIT") => return Ok(Statement::Wait),
@@ -506,7 +509,7 @@ fn unsupported_statement(words: &[String]) -> Error {
 }
 
 /// The value of a boolean option; absent means on.
-fn on(name: &str, value: Option<&str>) -> Parse<bool> {
+pub(super) fn on(name: &str, value: Option<&str>) -> Parse<bool> {
     match value {
         None | Some("true" | "on" | "1") => Ok(true),
         Some("false" | "off" | "0") => Ok(false),
