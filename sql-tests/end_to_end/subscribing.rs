@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
@@ -166,13 +166,14 @@ fn changes_folded_are_the_answer_while_writers_write() {
     let admin = Client::connect(&server.url);
     admin.query(TABLES);
     let stop = Arc::new(AtomicBool::new(false));
-    let written = Arc::new(AtomicU32::new(0));
     let url = server.url.as_str();
     std::thread::scope(|scope| {
-        for writer in 1..=2 {
-            let (stop, written) = (stop.clone(), written.clone());
-            scope.spawn(move || written.fetch_add(write(url, writer, &stop), Ordering::Relaxed));
-        }
+        let writers: Vec<_> = (1..=2)
+            .map(|writer| {
+                let stop = stop.clone();
+                scope.spawn(move || write(url, writer, &stop))
+            })
+            .collect();
         // Each begins at another moment of the writing.
         let followers: Vec<_> = SUBJECTS
             .iter()
@@ -184,6 +185,8 @@ fn changes_folded_are_the_answer_while_writers_write() {
             .collect();
         std::thread::sleep(Duration::from_secs(5));
         stop.store(true, Ordering::Relaxed);
+        let written: u32 = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        assert!(written > 20, "the writers were not stuck");
         for (follower, (subject, query)) in followers.into_iter().zip(SUBJECTS) {
             let (client, mut rows) = follower.join().unwrap();
             // Everything that was acknowledged is there without waiting.
@@ -198,7 +201,6 @@ fn changes_folded_are_the_answer_while_writers_write() {
             assert!(!answer.is_empty(), "{subject}");
         }
     });
-    assert!(written.load(Ordering::Relaxed) > 20, "the writers were not stuck");
     server.stop().unwrap();
 }
 
@@ -246,6 +248,49 @@ fn a_subscription_ends_with_what_it_reads() {
     // A client that leaves takes its own with it.
     drop(client);
     other.query("drop table t");
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_client_that_comes_back_goes_on_where_nothing_has_changed() {
+    let server = server();
+    let (client, other) = (Client::connect(&server.url), Client::connect(&server.url));
+    client.query("create table t (id integer); create table u (id integer)");
+    client.query("insert into t values (1)");
+    client.query("declare a cursor with hold for subscribe (select id + 1 from t) with (progress)");
+    let progress = client.query("fetch all a").pop().unwrap();
+    let complete = progress.split('|').next().unwrap().parse::<u64>().unwrap() - 1;
+    client.query("close a");
+    other.query("insert into u values (1)");
+    let resume =
+        format!("for subscribe (select id + 1 from t) with (snapshot = 0) as of {complete}");
+    client.query(&format!("declare b cursor with hold {resume}"));
+    client.query(&format!("declare w cursor with hold for subscribe t as of {complete}"));
+    let first = client.query("fetch all w");
+    assert_eq!(first, [format!("{complete}|insert|1|1")]);
+    other.query("insert into t values (2)");
+    assert_eq!(fetched(&client, "fetch all b"), ["insert|1|3"]);
+    assert_eq!(fetched(&client, "fetch all w"), ["insert|1|2"]);
+    assert_eq!(client.failure(&format!("declare c cursor with hold {resume}")), "22023");
+
+    // What is to come is waited for.
+    let later = complete + 20;
+    let url = server.url.clone();
+    let writer = std::thread::spawn(move || {
+        let writer = Client::connect(&url);
+        for id in 10..40 {
+            std::thread::sleep(Duration::from_millis(20));
+            writer.query(&format!("insert into t values ({id})"));
+        }
+    });
+    client.query(&format!("declare d cursor with hold for subscribe t as of {later}"));
+    writer.join().unwrap();
+    let rows = client.query("fetch all d");
+    let epochs: Vec<u64> = rows.iter().map(|row| parts(row).0).collect();
+    assert_eq!(rows.len(), 32);
+    assert!(epochs.iter().all(|epoch| *epoch >= later) && epochs[1] == later, "{epochs:?}");
+    let answer = client.value("select count(*) from t");
+    assert_eq!(answer, "32");
     server.stop().unwrap();
 }
 

@@ -285,7 +285,7 @@ impl Session {
             return self.execute_named(name, args, prepared, params, cancel).await;
         }
         if self.implicit && self.needs_own_writes(statement) {
-            self.apply_block().await?;
+            self.apply_block(cancel).await?;
         }
         if self.is_in_block() {
             self.note_reads(statement);
