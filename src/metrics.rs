@@ -41,6 +41,7 @@ pub struct Metrics {
     query_errors: IntCounterVec,
     query_seconds: Histogram,
     pub sessions: SessionMetrics,
+    pub subscriptions: SubscriptionMetrics,
     pub epochs: EpochMetrics,
 }
 
@@ -143,6 +144,29 @@ pub struct SessionMetrics {
     pub refused: IntCounter,
 }
 
+/// Changes on their way to clients that have subscribed.
+#[derive(Clone, Debug)]
+pub struct SubscriptionMetrics {
+    pub open: IntGauge,
+    /// Rows handed over.
+    pub rows: IntCounter,
+    /// Subscriptions ended because their client was too slow or memory was short.
+    pub cut_off: IntCounter,
+}
+
+impl SubscriptionMetrics {
+    fn new(make: &Maker<'_>) -> SubscriptionMetrics {
+        SubscriptionMetrics {
+            open: make.gauge("tidewater_subscriptions", "Subscriptions open"),
+            rows: make.counter("tidewater_subscription_rows_total", "Rows handed to subscriptions"),
+            cut_off: make.counter(
+                "tidewater_subscriptions_cut_off_total",
+                "Subscriptions ended because their client was too slow or memory was short",
+            ),
+        }
+    }
+}
+
 /// Logical time.
 #[derive(Clone, Debug)]
 pub struct EpochMetrics {
@@ -201,6 +225,7 @@ impl Metrics {
                     "Connections refused before a session began",
                 ),
             },
+            subscriptions: SubscriptionMetrics::new(&make),
             epochs: EpochMetrics {
                 current: make.gauge("tidewater_epoch", "Newest epoch that reads see"),
                 closed: make.counter("tidewater_epochs_total", "Epochs closed"),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{ObjectId, ObjectKind};
 use crate::config::{ListenAddress, LogFormat, ServerConfig};
@@ -132,6 +133,7 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
         metrics.epochs.current.set(epoch as i64);
         metrics.epochs.closed.inc_by(epoch - epochs);
         epochs = epoch;
+        observe_subscriptions(&metrics, &server.coordinator.shared.feeds);
         seen.retain(|id, (name, _)| {
             let there = live.contains_key(id);
             if !there {
@@ -159,6 +161,16 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
                 observe_source(&metrics, name, &status, before);
             }
         }
+    }
+}
+
+fn observe_subscriptions(metrics: &Metrics, feeds: &FeedCounters) {
+    let subscriptions = &metrics.subscriptions;
+    subscriptions.open.set(feeds.active.load(Ordering::Relaxed));
+    for (counter, counted) in
+        [(&subscriptions.rows, &feeds.rows), (&subscriptions.cut_off, &feeds.cut_off)]
+    {
+        counter.inc_by(counted.load(Ordering::Relaxed).saturating_sub(counter.get()));
     }
 }
 

@@ -213,6 +213,15 @@ impl LiveTable {
         self.wait_until(|| self.is_attached()).await
     }
 
+    /// Waits until the object has failed, which may be for ever.
+    pub async fn failed(&self) -> Error {
+        loop {
+            if let Err(error) = self.wait_until(|| false).await {
+                return error;
+            }
+        }
+    }
+
     async fn wait_until(&self, reached: impl Fn() -> bool) -> Result<(), Error> {
         loop {
             let changed = self.changed.notified();

@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod sharing;
+mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -76,6 +77,8 @@ pub struct Core {
     /// Who reads whom, directly.
     readers: HashMap<ObjectId, Vec<ObjectId>>,
     sharing: Sharing,
+    /// Views without a name, each there for one subscription.
+    queries: BTreeSet<ObjectId>,
     failures_seen: usize,
     checkpoints: Checkpoints,
     stopping: bool,
@@ -110,6 +113,7 @@ impl Core {
             bases: BTreeSet::new(),
             readers: HashMap::new(),
             sharing: Sharing::default(),
+            queries: BTreeSet::new(),
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
             stopping: false,
@@ -182,6 +186,8 @@ impl Core {
                 let outcome = self.drop_objects(change, &ids);
                 self.answer(outcome, reply);
             }
+            Request::Subscribe(subscribe, reply) => self.subscribe(*subscribe, reply),
+            Request::Unsubscribe(query) => self.unsubscribe(query),
             Request::Define(change, reply) => {
                 let outcome = self.shared.catalog.apply(change);
                 self.dirty |= outcome.is_ok();
@@ -533,7 +539,8 @@ impl Core {
     /// Starts what runs behind an object, from what was saved of it where there is something.
     fn start(&mut self, create: &Create, saved: Option<Saved>) {
         match create.runtime.clone() {
-            Runtime::None => {}
+            // A subscription's query is begun with its feed.
+            Runtime::None | Runtime::Query { .. } => {}
             Runtime::Index { .. } => drop(self.share(create)),
             Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
             Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
@@ -635,25 +642,32 @@ impl Core {
         let live = Arc::new(self.new_live(create, key.clone(), append_only));
         let (object, schema) = (create.id, create.schema.clone());
         let arrangements = self.share(create);
+        let backfill = self.read_inputs(object, &plan, saved.is_none());
+        live.set_attached(backfill.is_empty());
+        let state = saved.map(|saved| saved.steps);
+        let hub = HubSpec::new(object, schema, key, live);
+        let hub = HubSpec { fail_on_error, state, ..hub };
+        self.install(ViewSpec { hub, plan, arrangements, backfill });
+    }
+
+    /// Notes what a dataflow reads, and has sources read for it; gives those whose `earlier` rows, where it wants them, it
+    /// gets from a reader of its own.
+    fn read_inputs(&mut self, object: ObjectId, plan: &Node, earlier: bool) -> Vec<ObjectId> {
         let mut backfill = vec![];
-        for (source, columns) in imported_columns(&plan) {
+        for (source, columns) in imported_columns(plan) {
             self.readers.entry(source).or_default().push(object);
             let Some(shared) = self.sources.get_mut(&source) else { continue };
             if shared.consumers.contains_key(&source) {
                 // A connector table: its arrangement has the earlier rows.
                 continue;
             }
-            if shared.has_progressed() && saved.is_none() {
+            if shared.has_progressed() && earlier {
                 backfill.push(source);
                 self.backfills.push(Backfill::new(object, source, shared, columns.clone()));
             }
             shared.add_consumer(object, columns, &self.wake);
         }
-        live.set_attached(backfill.is_empty());
-        let state = saved.map(|saved| saved.steps);
-        let hub = HubSpec::new(object, schema, key, live);
-        let hub = HubSpec { fail_on_error, state, ..hub };
-        self.install(ViewSpec { hub, plan, arrangements, backfill });
+        backfill
     }
 
     fn install(&mut self, spec: ViewSpec) {
@@ -676,6 +690,7 @@ impl Core {
     fn drop_objects(&mut self, change: CatalogChange, ids: &[ObjectId]) -> Result<()> {
         self.shared.catalog.apply(change)?;
         self.dirty = true;
+        self.end_queries_over(ids);
         for &id in ids {
             self.forget(id);
             self.unshare(id);
@@ -683,9 +698,14 @@ impl Core {
         Ok(())
     }
 
-    /// Ends whatever there is of an object.
+    /// Ends an object for good.
     fn forget(&mut self, id: ObjectId) {
         self.record.dropped.push(id);
+        self.end(id);
+    }
+
+    /// Ends whatever there is of an object.
+    fn end(&mut self, id: ObjectId) {
         // Told before the dataflow ends: a read that was planned before and waits must neither wait for ever nor take
         // the last rows of a dropped view for those of a later epoch.
         if let Some(live) = self.live(id) {

@@ -1,7 +1,7 @@
 //! The single owner of order: one thread that gives every write, every source batch and every DDL its epoch.
 //!
 //! [`Coordinator`] is the handle that sessions use; [`core`] the thread behind it, checkpoints included; [`sequencer`] what decides about
-//! writes; [`sources`] the shared readers and backfills; [`flight`] how many epochs are on their way; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
+//! writes; [`sources`] the shared readers and backfills; [`subscriptions`] what a subscription is; [`flight`] how many epochs are on their way; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
 
 mod core;
 mod flight;
@@ -9,6 +9,7 @@ pub mod locks;
 mod memory_watch;
 pub mod sequencer;
 mod sources;
+pub mod subscriptions;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 pub use self::core::Image;
 pub use self::flight::Flight;
+use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::{Index, LiveTable, Pin, Progress, ReadClock};
 use crate::catalog::{Catalog, CatalogChange, ObjectId};
 use crate::dataflow::Workers;
@@ -33,6 +35,7 @@ use crate::memory::MemoryAccount;
 use crate::plan::Node;
 use locks::TableLocks;
 pub use sequencer::Write;
+use subscriptions::{Subscribe, Subscribed};
 
 /// A connector's part of a source or table.
 #[derive(Clone)]
@@ -60,6 +63,11 @@ pub enum Runtime {
         /// on_error = 'fail': the first row that cannot be evaluated stops the view.
         fail_on_error: bool,
     },
+    /// What somebody has subscribed to; `stored`: its rows are kept, for a first look and to tell changes apart.
+    Query {
+        plan: Arc<Node>,
+        stored: bool,
+    },
     /// A user's wish that there be the arrangement of an object by a key.
     Index {
         object: ObjectId,
@@ -76,7 +84,7 @@ impl Runtime {
     /// The arrangements that it looks up.
     pub fn arrangements(&self) -> BTreeSet<(ObjectId, Vec<usize>)> {
         match self {
-            Runtime::View { plan, .. } => plan.arrangements(),
+            Runtime::View { plan, .. } | Runtime::Query { plan, .. } => plan.arrangements(),
             Runtime::Index { object, key } => BTreeSet::from([(*object, key.clone())]),
             Runtime::None
             | Runtime::Table { .. }
@@ -122,6 +130,9 @@ pub(crate) enum Request {
     Create(Box<Create>, Reply<Epoch>),
     /// Ids in an order in which nothing depends on what is already dropped.
     Drop(CatalogChange, Vec<ObjectId>, Reply<Epoch>),
+    Subscribe(Box<Subscribe>, Reply<Subscribed>),
+    /// A subscription's query has nobody to read it any more.
+    Unsubscribe(ObjectId),
     /// A change of the catalog alone.
     Define(CatalogChange, Reply<Epoch>),
     Checkpoint(Reply<Image>),
@@ -138,6 +149,7 @@ pub struct Shared {
     /// By the object whose rows they have.
     pub indexes: ArcSwap<HashMap<ObjectId, Vec<Index>>>,
     pub memory: Arc<MemoryAccount>,
+    pub feeds: Arc<FeedCounters>,
     pub epochs: std::sync::atomic::AtomicU64,
 }
 
@@ -172,6 +184,7 @@ impl Coordinator {
             sources: ArcSwap::default(),
             indexes: ArcSwap::default(),
             memory,
+            feeds: Arc::default(),
             epochs: std::sync::atomic::AtomicU64::new(0),
         });
         let open = image.as_ref().map_or(Epoch::ZERO, |image| image.checkpoint.epoch).next();

@@ -8,6 +8,7 @@ use std::thread::Thread;
 use arrow_schema::SchemaRef;
 use crossbeam_channel::Sender;
 
+use crate::arrangement::feed::Feed;
 use crate::arrangement::live::LiveTable;
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
@@ -109,6 +110,8 @@ pub enum Command {
     /// The open epoch has all its rows; the next one opens. A checkpoint as of it is asked for in the same breath, before
     /// anything of the next epoch can be applied anywhere.
     Close(Epoch, Option<Arc<Cut>>),
+    /// The feed gets what the object's hubs apply after this epoch. Earlier epochs may still be on their way.
+    Tap(ObjectId, Arc<Feed>, Epoch),
     Drop(ObjectId),
     /// Answers once everything before it has been done.
     Sync(Sender<()>),

@@ -21,6 +21,7 @@ use super::command::HubSpec;
 use super::glue::{Changes, Sink};
 use super::standing_errors::{self, MESSAGE_BYTES_MAX, StandingErrors};
 use super::steps::{IDLE_COMPACTION_ROWS, ROWS, Stateful, hand_over_rows, take_back_rows};
+use crate::arrangement::feed::Feed;
 use crate::arrangement::live::{LiveTable, ReadClock, Version};
 use crate::arrangement::{Arrangement, Snapshot};
 use crate::change::{ChangeBatch, Kind, error_schema};
@@ -58,6 +59,13 @@ impl Subscription {
     }
 }
 
+/// A feed to a reader outside of the workers.
+struct Tap {
+    feed: Arc<Feed>,
+    /// Changes up to this epoch the reader has otherwise.
+    after: Epoch,
+}
+
 /// One worker's part of an object.
 pub struct Hub {
     pub live: Arc<LiveTable>,
@@ -78,6 +86,7 @@ pub struct Hub {
     /// Epochs with changes that are applied and not yet published, and the poison as of each.
     unpublished: Vec<(u64, i64)>,
     subscriptions: Vec<Rc<RefCell<Subscription>>>,
+    taps: Vec<Tap>,
     /// Epochs that subscribers still need the arrangement as of.
     holds: Vec<Weak<Cell<u64>>>,
     /// Something is kept that no reader will ask for, or will not for long.
@@ -116,6 +125,7 @@ impl Hub {
             below: applied.next().0,
             unpublished: vec![],
             subscriptions: vec![],
+            taps: vec![],
             holds: vec![],
             untidy: false,
             clock,
@@ -152,7 +162,25 @@ impl Hub {
                 subscription.items.push_back((epoch, change.clone()));
             }
         }
+        self.feed_taps(Epoch(epoch), &rows);
         Ok(())
+    }
+
+    /// From now on `feed` gets what is applied after an epoch.
+    pub fn tap(&mut self, feed: Arc<Feed>, after: Epoch) {
+        feed.advance(self.shard, self.below);
+        self.taps.push(Tap { feed, after });
+    }
+
+    fn feed_taps(&self, epoch: Epoch, rows: &[ChangeBatch]) {
+        for tap in self.taps.iter().filter(|tap| epoch > tap.after) {
+            for change in rows {
+                tap.feed.push(epoch, change.clone());
+            }
+            if self.errors.poison > 0 {
+                tap.feed.poison(epoch, self.version(epoch, self.errors.poison));
+            }
+        }
     }
 
     /// Keeps own errors and poison, of a copy all; returns what readers of this object inherit: errors of rows only (a
@@ -229,6 +257,8 @@ impl Hub {
                 activator.activate();
             }
         }
+        self.taps.retain(|tap| !tap.feed.is_closed());
+        self.taps.iter().for_each(|tap| tap.feed.advance(self.shard, below));
     }
 
     /// The oldest epoch that somebody may still ask for.

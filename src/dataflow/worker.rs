@@ -225,6 +225,11 @@ impl Loop {
                     view.feeds.iter_mut().for_each(|(_, _, feed)| feed.advance_to(self.open));
                 }
             }
+            Command::Tap(object, feed, after) => {
+                if let Some(hub) = self.hubs.get(&object) {
+                    hub.borrow_mut().tap(feed, after);
+                }
+            }
             Command::Drop(object) => {
                 self.bases.remove(&object);
                 if let Some(view) = self.views.remove(&object) {

@@ -1,11 +1,13 @@
 //! One client's session: settings, what its statements mean, the transaction's state. Independent of the wire.
 //!
 //! The wire parses and binds through [`Session`] and streams what comes back; it never sees plans or the catalog. Statements by
-//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
+//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece, [`subscribe`] changes as they happen; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
 //! SET's.
 
 mod alter;
 mod create_as;
+mod cursor_rows;
+mod cursors;
 mod ddl;
 mod dml;
 mod functions;
@@ -15,6 +17,8 @@ mod rules;
 mod select;
 mod settings;
 mod show;
+mod statements;
+mod subscribe;
 mod temporary;
 mod transaction;
 
@@ -38,6 +42,9 @@ use crate::types::DateOrder;
 use select::at_leisure;
 use settings::Settings;
 
+use cursors::Cursors;
+pub use statements::Named;
+use statements::Statements;
 use transaction::Block;
 pub use transaction::TransactionStatus;
 
@@ -87,6 +94,8 @@ pub enum Outcome {
         columns: Vec<FieldRef>,
         batches: BoxStream<'static, Result<RecordBatch>>,
         tag: &'static str,
+        /// In the simple protocol rows are text, except of a BINARY cursor.
+        binary: bool,
     },
     /// The client is to send data, for [`Session::copy_data`] and [`Session::copy_done`].
     CopyIn(Box<CopyIn>),
@@ -106,6 +115,8 @@ pub struct Session {
     /// The connection it serves; none for sessions inside the process.
     backend: Option<Arc<Backend>>,
     notices: Vec<Error>,
+    statements: Statements,
+    cursors: Cursors,
     /// Parameter values as last told to the client.
     reported: BTreeMap<&'static str, String>,
     status: TransactionStatus,
@@ -136,6 +147,8 @@ impl Session {
             settings: Settings::new(user),
             backend: None,
             notices: vec![],
+            statements: Statements::default(),
+            cursors: Cursors::default(),
             reported: BTreeMap::new(),
             status: TransactionStatus::Idle,
             implicit: false,
@@ -216,6 +229,14 @@ impl Session {
             Statement::Delete(delete) => self.describe_delete(delete, param_types)?,
             Statement::Show(show) => (vec![], Some(show::columns(show))),
             Statement::Explain(_) => (vec![], Some(vec![show::text_field("QUERY PLAN")])),
+            Statement::Execute { name, args } => self.describe_execute(name, args, param_types)?,
+            Statement::Declare(declare) => {
+                (self.describe(&declare.statement, param_types)?.0, None)
+            }
+            Statement::Fetch(fetch) => (vec![], self.describe_fetch(fetch)),
+            Statement::Subscribe(subscribe) => {
+                self.describe_subscription(subscribe, param_types)?
+            }
             _ => (vec![], None),
         })
     }
@@ -262,6 +283,9 @@ impl Session {
         if self.settings.apply_requested(self.status != TransactionStatus::Idle) {
             self.settings_changed()?;
         }
+        if let Statement::Execute { name, args } = statement {
+            return self.execute_named(name, args, prepared, params, cancel).await;
+        }
         if self.implicit && self.needs_own_writes(statement) {
             self.apply_block(cancel).await?;
         }
@@ -277,6 +301,9 @@ impl Session {
             Statement::Delete(delete) => self.delete(delete, prepared, params, cancel).await,
             Statement::Truncate(truncate) => self.truncate(truncate, cancel).await,
             Statement::Copy(copy) => self.copy(copy, cancel).await,
+            Statement::Subscribe(subscribe) => {
+                self.subscribe(subscribe, prepared, params, cancel).await
+            }
             Statement::CreateTable(_)
             | Statement::CreateSource(_)
             | Statement::CreateView(_)
@@ -297,23 +324,22 @@ impl Session {
             Statement::Savepoint { name } => self.savepoint(name),
             Statement::Release { name } => self.release(name),
             Statement::RollbackTo { name } => self.rollback_to(name),
-            Statement::Discard(Discard::All) => self.reset(None, "DISCARD ALL"),
+            Statement::Discard(Discard::All) => self.discard_all(),
             Statement::Discard(kind) => command(format!("DISCARD {}", discarded(*kind))),
-            // The wire has the prepared statements and drops them.
-            Statement::Deallocate { name: Some(_) } => command("DEALLOCATE"),
-            Statement::Deallocate { name: None } => command("DEALLOCATE ALL"),
-            // There are no cursors of SQL yet, so all of them are closed.
-            Statement::Close { name: None } => command("CLOSE CURSOR ALL"),
+            Statement::Prepare { name, types, statement } => {
+                self.prepare_named(name, types, statement, &prepared.parsed)
+            }
+            Statement::Deallocate { name } => self.deallocate(name.as_deref()),
+            Statement::Declare(declare) => self.declare(declare, prepared, params, cancel).await,
+            Statement::Fetch(fetch) => self.fetch(fetch, prepared, cancel).await,
+            Statement::Close { name } => self.close(name.as_deref()),
             Statement::Refresh { name } => self.refresh(name, cancel).await,
             Statement::Flush => command("FLUSH"),
             Statement::Wait => command("WAIT"),
             Statement::Unlisten => command("UNLISTEN"),
-            Statement::CreateSink(_)
-            | Statement::Prepare { .. }
-            | Statement::Execute { .. }
-            | Statement::Declare { .. }
-            | Statement::Fetch(_)
-            | Statement::Close { .. } => Err(unsupported(&prepared.parsed.sql)),
+            Statement::CreateSink(_) | Statement::Execute { .. } => {
+                Err(unsupported(&prepared.parsed.sql))
+            }
         }
     }
 
@@ -322,6 +348,17 @@ impl Session {
         self.settings.reset(name)?;
         self.settings_changed()?;
         command(tag)
+    }
+
+    fn discard_all(&mut self) -> Result<Outcome> {
+        const TAG: &str = "DISCARD ALL";
+        if self.status != TransactionStatus::Idle || self.implicit {
+            let message = format!("{TAG} cannot run inside a transaction block");
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        }
+        self.cursors.clear();
+        self.statements.clear();
+        self.reset(None, TAG)
     }
 
     async fn change_catalog(

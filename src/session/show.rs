@@ -48,7 +48,8 @@ fn rows(columns: Vec<FieldRef>, rows: Vec<Row>, tag: &'static str) -> Result<Out
     let arrays = (0..columns.len()).map(column).collect();
     let schema = Arc::new(Schema::new(columns.clone()));
     let batch = RecordBatch::try_new(schema, arrays).map_err(|e| Error::internal(e.to_string()))?;
-    Ok(Outcome::Rows { columns, batches: futures::stream::iter([Ok(batch)]).boxed(), tag })
+    let batches = futures::stream::iter([Ok(batch)]).boxed();
+    Ok(Outcome::Rows { columns, batches, tag, binary: false })
 }
 
 impl Session {

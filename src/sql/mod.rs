@@ -1,7 +1,7 @@
 //! SQL text to statements: our own statements around sqlparser's, and the names PostgreSQL gives to things.
 //!
 //! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`alter`], [`index`],
-//! [`copy`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL.
+//! [`copy`], [`cursors`], [`subscribe`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL.
 //! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`rename`] puts another name there, [`canonical`] writes a statement back for
 //! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
 
@@ -10,6 +10,7 @@ mod canonical;
 mod copy;
 mod create;
 mod cursor;
+mod cursors;
 mod dialect;
 mod index;
 mod lexer;
@@ -18,6 +19,7 @@ mod position;
 mod relations;
 mod rename;
 mod statement;
+mod subscribe;
 mod utility;
 
 #[cfg(test)]
@@ -36,7 +38,7 @@ pub use names::{
     output_names, type_name,
 };
 pub use position::locate;
-pub use relations::{placeholders, referenced_relations};
+pub use relations::{has_query, placeholders, referenced_relations};
 pub use rename::{
     Replacement, rename_column, rename_created_column, replace_relation, replace_relation_in,
     rewritten, set_created_name,

@@ -132,6 +132,21 @@ fn is_window_function(name: &ast::ObjectName) -> bool {
     last.is_some_and(|last| WINDOW_FUNCTIONS.contains(&last.as_str()))
 }
 
+/// Whether there is a query inside, such as a scalar subquery in an expression.
+pub fn has_query<V: Visit>(node: &V) -> bool {
+    struct Finder;
+
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _query: &ast::Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+
+    node.visit(&mut Finder).is_break()
+}
+
 /// The numbers of the parameters (`$1`) in a statement; 42P02 for numbers out of PostgreSQL's range.
 pub fn placeholders<V: Visit>(node: &V) -> Result<BTreeSet<usize>> {
     struct Finder(BTreeSet<usize>);

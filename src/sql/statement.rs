@@ -75,12 +75,7 @@ pub enum Statement {
         name: String,
         args: Vec<ast::Expr>,
     },
-    Declare {
-        name: String,
-        hold: bool,
-        scroll: bool,
-        query: Box<ast::Query>,
-    },
+    Declare(Declare),
     Fetch(Fetch),
     /// CLOSE name; `None` is CLOSE ALL.
     Close {
@@ -91,6 +86,7 @@ pub enum Statement {
     Refresh {
         name: ObjectName,
     },
+    Subscribe(Box<Subscribe>),
     /// Waits until everything written before is visible; nothing to wait for, accepted for compatibility.
     Flush,
     Wait,
@@ -533,6 +529,34 @@ pub enum Discard {
     Temp,
 }
 
+/// SUBSCRIBE TO a relation or query.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    pub to: SubscribeTo,
+    /// Begin with the rows there are.
+    pub snapshot: bool,
+    /// Tell how far the changes are complete.
+    pub progress: bool,
+    /// The epoch to begin with.
+    pub as_of: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub enum SubscribeTo {
+    Relation(ObjectName),
+    Query(Box<ast::Query>),
+}
+
+/// DECLARE name CURSOR FOR a query.
+#[derive(Clone, Debug)]
+pub struct Declare {
+    pub name: String,
+    pub binary: bool,
+    pub hold: bool,
+    pub scroll: bool,
+    pub statement: Box<Statement>,
+}
+
 /// FETCH or MOVE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
@@ -540,6 +564,8 @@ pub struct Fetch {
     pub direction: FetchDirection,
     /// MOVE: the rows are skipped, only their number is told.
     pub only_move: bool,
+    /// How long to wait for the changes of a subscription when there are none.
+    pub timeout: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
