@@ -21,6 +21,7 @@ mod draw;
 mod engine;
 mod expression;
 mod grammar;
+mod lateral;
 mod restart;
 mod sharing;
 mod shrink;

@@ -492,6 +492,9 @@ impl ContextProvider for Provider<'_> {
                 simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e)).map(widened)
             })
             .collect::<DfResult<Vec<_>>>()?;
+        if let Some(Expr::Literal(ScalarValue::Int64(Some(0)), _)) = args.get(2) {
+            return Err(to_datafusion(functions::row_sets::no_step()));
+        }
         let provider =
             function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;
         Ok(provider_as_source(match name {

@@ -57,4 +57,5 @@ pub use execute::RowStream;
 pub use fallible::is_fallible;
 pub use output::{canonicalise, output_fields};
 pub use params::{bind_params, prepare_params};
+pub use row_sets::refuse_sets;
 pub use spelling::visible_name;

@@ -13,6 +13,7 @@ use sqlparser::ast::{
     SetExpr, TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
+use super::cast::CAST_PREFIX;
 use super::merged_columns::ColumnsOf;
 use super::spelling::{call, is_named, template};
 use crate::error::{Error, Result, SqlState};
@@ -85,7 +86,7 @@ impl VisitorMut for InFrom<'_> {
     }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        match RowSource::of(factor) {
+        match RowSource::rewritten(factor) {
             Some(source) => match source.subquery() {
                 Ok(subquery) => *factor = subquery,
                 Err(error) => return ControlFlow::Break(error),
@@ -105,7 +106,14 @@ struct RowSource {
 }
 
 impl RowSource {
-    /// The function that a factor calls; `None` where it calls none, or a series that is left as it is.
+    /// The function that a factor calls and that becomes a subquery; a series between constants is left as it is.
+    fn rewritten(factor: &TableFactor) -> Option<RowSource> {
+        let source = RowSource::of(factor)?;
+        let constant = !source.with_ordinality && source.args.iter().all(is_whole_number);
+        (!(source.name == "generate_series" && constant)).then_some(source)
+    }
+
+    /// The function that a factor calls.
     fn of(factor: &TableFactor) -> Option<RowSource> {
         let plain_args = |args: &[FunctionArg]| {
             let arg = |arg: &FunctionArg| match arg {
@@ -114,7 +122,7 @@ impl RowSource {
             };
             args.iter().map(arg).collect::<Option<Vec<_>>>()
         };
-        let source = match factor {
+        Some(match factor {
             TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. } => RowSource {
                 name: "unnest".to_owned(),
                 args: array_exprs.clone(),
@@ -136,9 +144,7 @@ impl RowSource {
                 alias: alias.clone(),
             },
             _ => return None,
-        };
-        let constant = !source.with_ordinality && source.args.iter().all(is_whole_number);
-        (!(source.name == "generate_series" && constant)).then_some(source)
+        })
     }
 
     /// The names of its columns, as far as it has them from itself, the ordinality's left out.
@@ -228,8 +234,14 @@ fn refers(arg: &Expr) -> bool {
     found.is_break()
 }
 
+/// The list of a function's rows. A string or a parameter takes the type that the function wants.
 fn rows(name: &str, args: Vec<Expr>) -> Expr {
-    call(&format!("{ROWS}{name}"), args)
+    let wanted = name.split('_').next().filter(|kind| matches!(*kind, "json" | "jsonb"));
+    let typed = |arg: Expr| match (wanted, &arg) {
+        (Some(wanted), Expr::Value(_)) => call(&format!("{CAST_PREFIX}{wanted}"), vec![arg]),
+        _ => arg,
+    };
+    call(&format!("{ROWS}{name}"), args.into_iter().map(typed).collect())
 }
 
 /// A column of the rows of a list.
@@ -406,12 +418,12 @@ pub(super) fn refuse_misplaced(select: &Select) -> Result<()> {
     let clauses = [(&select.selection, "WHERE"), (&select.having, "HAVING")];
     for (clause, name) in clauses {
         if let Some(expr) = clause {
-            refuse_in(expr, name)?;
+            refuse_sets(expr, name)?;
         }
     }
     for join in select.from.iter().flat_map(|from| &from.joins) {
         if let Some(on) = condition(&join.join_operator) {
-            refuse_in(on, "JOIN conditions")?;
+            refuse_sets(on, "JOIN conditions")?;
         }
     }
     let listed = select.projection.iter().filter_map(|item| match item {
@@ -428,8 +440,8 @@ pub(super) fn refuse_misplaced(select: &Select) -> Result<()> {
 /// Refuses calls in a LIMIT or OFFSET, and misplaced ones in ORDER BY.
 pub(super) fn refuse_misplaced_behind(query: &Query) -> Result<()> {
     if let Some(ast::LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause {
-        limit.iter().try_for_each(|limit| refuse_in(limit, "LIMIT"))?;
-        offset.iter().try_for_each(|offset| refuse_in(&offset.value, "OFFSET"))?;
+        limit.iter().try_for_each(|limit| refuse_sets(limit, "LIMIT"))?;
+        offset.iter().try_for_each(|offset| refuse_sets(&offset.value, "OFFSET"))?;
     }
     match query.order_by.as_ref().map(|order| &order.kind) {
         Some(OrderByKind::Expressions(exprs)) => {
@@ -480,7 +492,8 @@ fn has_set(expr: &Expr) -> bool {
     ast::Visit::visit(expr, &mut Sets { depth: 0 }).is_break()
 }
 
-fn refuse_in(expr: &Expr, clause: &str) -> Result<()> {
+/// 0A000 for an expression that calls one in a clause where none may stand.
+pub fn refuse_sets(expr: &Expr, clause: &str) -> Result<()> {
     match has_set(expr) {
         true => {
             Err(Error::unsupported(format!("set-returning functions are not allowed in {clause}")))

@@ -399,6 +399,10 @@ fn respell(expr: &mut Expr) {
             let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
             *expr = call("extract", vec![string(field), take(inner)]);
         }
+        // An ARRAY that is planned as such cannot refer to enclosing queries.
+        Expr::Array(array) if !array.elem.is_empty() => {
+            *expr = call("make_array", std::mem::take(&mut array.elem));
+        }
         Expr::AtTimeZone { timestamp, time_zone } => {
             *expr = call("timezone", vec![take(time_zone), take(timestamp)])
         }

@@ -43,6 +43,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     ));
     functions.extend(Operation::ALL.map(arithmetic::function));
     functions.extend(absolute::all());
+    functions.push(arrays::array());
     functions.extend(bytes::all());
     functions.extend(datetime::all());
     functions.extend(json::all());

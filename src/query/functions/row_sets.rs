@@ -82,6 +82,11 @@ pub(super) fn too_many() -> Error {
     Error::new(SqlState("54000"), message)
 }
 
+/// 22023: a series that does not go on.
+pub(crate) fn no_step() -> Error {
+    Error::new(SqlState::INVALID_PARAMETER_VALUE, "step size cannot equal zero")
+}
+
 impl RowSet {
     const ALL: [RowSet; 17] = [
         RowSet::Unnest,

@@ -12,8 +12,8 @@ use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, PrimitiveArray};
 use arrow_buffer::IntervalMonthDayNano;
 use arrow_schema::{DataType, FieldRef};
 
-use super::row_sets::{Sets, too_many};
-use crate::error::{Error, Result, SqlState};
+use super::row_sets::{Sets, no_step, too_many};
+use crate::error::{Error, Result};
 use crate::query::errors::from_arrow;
 use crate::query::moments::later;
 use crate::query::sql_types::{interval, mark_of, marked, numeric, plain, timestamp, timestamptz};
@@ -76,10 +76,6 @@ pub(super) fn sets(args: &[ArrayRef], data_type: &DataType, zone: &str) -> Resul
         }
         other => Err(Error::internal(format!("a series of {other}"))),
     }
-}
-
-fn no_step() -> Error {
-    Error::new(SqlState::INVALID_PARAMETER_VALUE, "step size cannot equal zero")
 }
 
 /// An argument of any number type as numbers of the wide type that all are computed in.

@@ -361,7 +361,9 @@ impl<'a> Domain<'a> {
         let (left, right) = match j.join_type {
             JoinType::Inner => (left || !right, right),
             // A side whose rows are padded has them for each value; so has the other, if it refers to any.
-            JoinType::Left => (true, right),
+            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+                (true, right)
+            }
             JoinType::Right => (left, true),
             _ => return Err(refused("this kind of join")),
         };

@@ -204,10 +204,14 @@ impl Lateral {
     fn value(&self, expr: &Expr, schema: &DFSchema) -> DfResult<Option<LogicalPlan>> {
         let (plan, negated) = match expr {
             Expr::ScalarSubquery(s) => {
-                let here = gives_one_row(&s.subquery) && !joinable(&s.subquery, schema, true)?;
+                let here =
+                    gives_one_row(&s.subquery) && !joinable(&s.subquery, schema, Asked::ForValue)?;
                 return Ok(here.then(|| s.subquery.as_ref().clone()));
             }
             Expr::Exists(Exists { subquery, negated }) => {
+                if joinable(&subquery.subquery, schema, Asked::ForAny)? {
+                    return Ok(None);
+                }
                 (subquery.subquery.as_ref().clone(), *negated)
             }
             Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
@@ -215,16 +219,13 @@ impl Lateral {
                 let equal =
                     references::as_outer(expr.as_ref().clone(), schema)?.eq(Expr::Column(column));
                 let found = Filter::try_new(equal, Arc::clone(&subquery.subquery))?;
-                if joinable(&subquery.subquery, schema, false)? {
+                if joinable(&subquery.subquery, schema, Asked::ForMember)? {
                     return Ok(None);
                 }
                 (LogicalPlan::Filter(found), *negated)
             }
             _ => return Ok(None),
         };
-        if !matches!(expr, Expr::InSubquery(_)) && joinable(&plan, schema, false)? {
-            return Ok(None);
-        }
         domain::counted(plan, negated).map(Some)
     }
 
@@ -351,17 +352,29 @@ fn one_row_each(plan: &LogicalPlan) -> bool {
     }
 }
 
+/// What a subquery in an expression is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Whether it has any row.
+    ForAny,
+    /// Whether it has a certain row.
+    ForMember,
+    /// The value of its one row, or what an aggregate makes of its rows.
+    ForValue,
+}
+
 /// Whether DataFusion joins the subquery itself: it refers to the outside in WHERE only, above nothing that would cut or
-/// group otherwise if the condition were taken out. `scalar` ones must be aggregates.
-fn joinable(plan: &LogicalPlan, outside: &DFSchema, scalar: bool) -> DfResult<bool> {
+/// group otherwise if the condition were taken out.
+fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bool> {
     if outer_references(plan, outside)?.is_empty() {
         return Ok(true);
     }
     let refers = references::refers_itself(plan, outside)?;
     Ok(match plan {
         LogicalPlan::Filter(filter) => {
-            let equalities = || references::only_equalities(&filter.predicate);
-            (!scalar || !refers || equalities()) && joinable(&filter.input, outside, scalar)?
+            let any = asked != Asked::ForValue || !refers;
+            (any || references::only_equalities(&filter.predicate))
+                && joinable(&filter.input, outside, asked)?
         }
         LogicalPlan::Projection(_)
         | LogicalPlan::SubqueryAlias(_)
@@ -369,14 +382,18 @@ fn joinable(plan: &LogicalPlan, outside: &DFSchema, scalar: bool) -> DfResult<bo
         | LogicalPlan::Distinct(Distinct::All(_))
             if !refers =>
         {
-            joinable(plan.inputs()[0], outside, scalar)?
+            joinable(plan.inputs()[0], outside, asked)?
         }
-        LogicalPlan::Aggregate(a) if !refers => joinable(&a.input, outside, true)?,
+        LogicalPlan::Aggregate(a) if !refers => joinable(&a.input, outside, Asked::ForValue)?,
         LogicalPlan::Join(j) if !refers && j.join_type == JoinType::Inner => {
-            joinable(&j.left, outside, scalar)? && joinable(&j.right, outside, scalar)?
+            joinable(&j.left, outside, asked)? && joinable(&j.right, outside, asked)?
         }
-        // Whether there is a row does not depend on how many are asked for.
-        LogicalPlan::Limit(l) if !refers && !scalar => joinable(&l.input, outside, scalar)?,
+        // Whether there is a row does not depend on how many are asked for, unless none are or some are passed over.
+        LogicalPlan::Limit(l) if !refers && asked == Asked::ForAny && l.skip.is_none() => {
+            let fetch = l.fetch.as_deref().map(|fetch| fetch.clone().unalias());
+            let some = matches!(fetch, Some(Expr::Literal(ScalarValue::Int64(Some(1..)), _)));
+            some && joinable(&l.input, outside, asked)?
+        }
         _ => false,
     })
 }
