@@ -39,6 +39,7 @@ use super::compile::compile_with;
 use super::constant_series::ConstantSeries;
 use super::errors::{from_datafusion, to_datafusion};
 use super::membership::{self, PlainAntiJoins};
+use super::null_keys::NullKeysApart;
 use super::operators::PgOperators;
 use super::output::canonicalise;
 use super::padding::ForgetPaddedSides;
@@ -312,7 +313,7 @@ fn parser_options() -> ParserOptions {
 }
 
 /// DataFusion's rules with our filter push-down for its own, and without the one that makes `sum(x), sum(distinct y)` a sum of
-/// sums: the sum of bigints is numeric, so the sum of their sums has another type. NOT IN has been spelled out before: its
+/// sums: the sum of bigints is numeric, so the sum of their sums has another type. Rules that mistake NULLs are held back. NOT IN has been spelled out before: its
 /// joins become plain as soon as they are there.
 fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let rules = Optimizer::new().rules.into_iter();
@@ -320,6 +321,9 @@ fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         .filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by")
         .flat_map(|rule| match rule.name() {
             "push_down_filter" => vec![Arc::new(PushDown) as Arc<dyn OptimizerRule + Send + Sync>],
+            "extract_equijoin_predicate" | "eliminate_cross_join" => {
+                vec![Arc::new(NullKeysApart(rule)) as Arc<dyn OptimizerRule + Send + Sync>]
+            }
             "decorrelate_predicate_subquery" => vec![rule, Arc::new(PlainAntiJoins)],
             _ => vec![rule],
         })

@@ -29,6 +29,7 @@ pub mod live_scan;
 mod membership;
 mod merged_columns;
 mod moments;
+mod null_keys;
 mod operators;
 pub mod output;
 pub mod own_rows;

@@ -3,7 +3,7 @@
 //! A call in the select list becomes `field:0(unnest(rows:f(...)))`: a list of the rows (see [`super::functions`]), which
 //! DataFusion unnests, several side by side as PostgreSQL runs them. A call in FROM becomes a LATERAL subquery that has
 //! it in its select list. Owns the names of such functions and of their columns, and where they are refused. Invariant:
-//! behind [`in_from`] no FROM calls a function but a series of integers between constants, which can be longer than a list.
+//! behind [`in_from`] no FROM calls a function but a series of integers between constants, which can be longer than a list (see [`super::constant_series`]).
 
 use std::ops::ControlFlow;
 
@@ -86,12 +86,11 @@ impl VisitorMut for InFrom<'_> {
     }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        match RowSource::rewritten(factor) {
-            Some(source) => match source.subquery() {
+        if let Some(source) = RowSource::of(factor) {
+            match source.subquery(factor) {
                 Ok(subquery) => *factor = subquery,
                 Err(error) => return ControlFlow::Break(error),
-            },
-            None => {}
+            }
         }
         ControlFlow::Continue(())
     }
@@ -106,13 +105,6 @@ struct RowSource {
 }
 
 impl RowSource {
-    /// The function that a factor calls and that becomes a subquery; a series between constants is left as it is.
-    fn rewritten(factor: &TableFactor) -> Option<RowSource> {
-        let source = RowSource::of(factor)?;
-        let constant = !source.with_ordinality && source.args.iter().all(is_whole_number);
-        (!(source.name == "generate_series" && constant)).then_some(source)
-    }
-
     /// The function that a factor calls.
     fn of(factor: &TableFactor) -> Option<RowSource> {
         let plain_args = |args: &[FunctionArg]| {
@@ -163,26 +155,60 @@ impl RowSource {
         }
     }
 
-    /// `LATERAL (SELECT f(...) AS column) AS alias`.
-    fn subquery(self) -> Result<TableFactor> {
+    /// Whether it is a series of integers between constants, and of PostgreSQL's smaller ones.
+    fn constant_series(&self) -> Option<bool> {
+        if self.name != "generate_series" || self.with_ordinality {
+            return None;
+        }
+        let bounds = self.args.iter().map(whole_number).collect::<Option<Vec<i64>>>()?;
+        Some(bounds.into_iter().all(|bound| i32::try_from(bound).is_ok()))
+    }
+
+    /// What it computes for each of its columns, and for the ordinality.
+    fn values(&self, columns: usize) -> Vec<Expr> {
         let sets = match self.name.as_str() {
             "unnest" => self.args.iter().map(|arg| rows(&self.name, vec![arg.clone()])).collect(),
             name if set_columns(name).is_some() => vec![rows(name, self.args.clone())],
             _ => vec![],
         };
-        let mut names = self.own_columns();
         let mut values: Vec<Expr> = match sets.as_slice() {
             // Any other function is a row of its result.
             [] => vec![call(&self.name, self.args.clone())],
-            [one] => (0..names.len()).map(|column| field(column, one.clone())).collect(),
+            [one] => (0..columns).map(|column| field(column, one.clone())).collect(),
             several => several.iter().map(|set| field(0, set.clone())).collect(),
         };
         if self.with_ordinality {
-            names.push(ORDINALITY.to_owned());
             values.push(match sets.is_empty() {
                 true => Expr::value(Value::Number("1".to_owned(), false)),
                 false => field(0, call(&format!("{ROWS}{ORDINALITY}"), sets)),
             });
+        }
+        values
+    }
+
+    /// `LATERAL (SELECT f(...) AS column) AS alias` in place of the factor that it was.
+    fn subquery(self, factor: &TableFactor) -> Result<TableFactor> {
+        let mut names = self.own_columns();
+        let mut from = vec![];
+        let is_table = matches!(factor, TableFactor::Table { .. });
+        let values = match self.constant_series().filter(|_| is_table) {
+            None => self.values(names.len()),
+            Some(small) => {
+                let mut series = factor.clone();
+                if let TableFactor::Table { alias, .. } = &mut series {
+                    *alias = None;
+                }
+                from.push(TableWithJoins { relation: series, joins: vec![] });
+                let value = Expr::Identifier(quoted("value"));
+                vec![if small {
+                    call(&format!("{CAST_PREFIX}integer"), vec![value])
+                } else {
+                    value
+                }]
+            }
+        };
+        if self.with_ordinality {
+            names.push(ORDINALITY.to_owned());
         }
         let given = self.alias.iter().flat_map(|alias| &alias.columns);
         let given: Vec<String> = given.map(|column| fold_identifier(&column.name)).collect();
@@ -200,6 +226,7 @@ impl RowSource {
         if let SetExpr::Select(select) = subquery.body.as_mut() {
             let item = |(expr, name)| SelectItem::ExprWithAlias { expr, alias: quoted(name) };
             select.projection = values.into_iter().zip(names).map(item).collect();
+            select.from = from;
         }
         let name = match self.alias {
             Some(alias) => alias.name,
@@ -211,15 +238,15 @@ impl RowSource {
     }
 }
 
-fn is_whole_number(expr: &Expr) -> bool {
+/// An integer as it is written out.
+fn whole_number(expr: &Expr) -> Option<i64> {
     match expr {
-        Expr::Value(value) => {
-            matches!(&value.value, Value::Number(n, _) if n.bytes().all(|b| b.is_ascii_digit()))
-        }
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
-            matches!(expr.as_ref(), Expr::Value(_)) && is_whole_number(expr)
-        }
-        _ => false,
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => number.parse().ok(),
+            _ => None,
+        },
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => whole_number(expr)?.checked_neg(),
+        _ => None,
     }
 }
 

@@ -11,9 +11,9 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName,
-    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator,
-    Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    TableWithJoins, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
+    WindowFrameBound, WindowType,
 };
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -113,11 +113,6 @@ impl VisitorMut for Speller {
                 }
             }
         }
-    }
-
-    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        name_function_rows(factor);
-        ControlFlow::Continue(())
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
@@ -395,6 +390,20 @@ fn respell(expr: &mut Expr) {
         | Expr::InList { .. }
         | Expr::Between { .. }
         | Expr::SimilarTo { .. } => respell_comparison(expr),
+        Expr::Extract { .. } | Expr::AtTimeZone { .. } | Expr::Array(_) => respell_form(expr),
+        Expr::Function(function) => {
+            respell_function(function);
+            if let Some(operator) = operator_call(function) {
+                *expr = operator;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Forms that are calls of functions.
+fn respell_form(expr: &mut Expr) {
+    match expr {
         Expr::Extract { field, expr: inner, .. } => {
             let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
             *expr = call("extract", vec![string(field), take(inner)]);
@@ -405,12 +414,6 @@ fn respell(expr: &mut Expr) {
         }
         Expr::AtTimeZone { timestamp, time_zone } => {
             *expr = call("timezone", vec![take(time_zone), take(timestamp)])
-        }
-        Expr::Function(function) => {
-            respell_function(function);
-            if let Some(operator) = operator_call(function) {
-                *expr = operator;
-            }
         }
         _ => {}
     }
@@ -431,52 +434,6 @@ fn unserved_literal(expr: &Expr) -> Option<Error> {
     let Expr::Value(value) = expr else { return None };
     matches!(value.value, Value::SingleQuotedByteStringLiteral(_) | Value::HexStringLiteral(_))
         .then(|| Error::unsupported("bit strings are not supported"))
-}
-
-/// Gives the rows of a function in FROM the names PostgreSQL gives: the column is called as the alias, or as the function.
-/// The series between two integers is one of integers.
-fn name_function_rows(factor: &mut TableFactor) {
-    let TableFactor::Table { name, alias, args: Some(_), .. } = factor else { return };
-    let Some(function) = name.0.last().and_then(|part| part.as_ident()).map(folded) else { return };
-    let named = alias.get_or_insert_with(|| TableAlias {
-        explicit: true,
-        name: Ident::with_quote('"', &function),
-        columns: vec![],
-        at: None,
-    });
-    if named.columns.is_empty() {
-        let column = TableAliasColumnDef { name: named.name.clone(), data_type: None };
-        named.columns.push(column);
-    }
-    let TableFactor::Table { alias, args: Some(args), .. } = factor else { return };
-    let integers = args.args.iter().all(|arg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => typed_number(expr).is_some(),
-        _ => false,
-    });
-    if function == "generate_series" && integers {
-        let alias = alias.take();
-        let series = std::mem::replace(factor, nothing());
-        *factor = integer_rows(series, alias);
-    }
-}
-
-/// A relation to put in place of one that is taken out of the tree.
-fn nothing() -> TableFactor {
-    TableFactor::TableFunction { expr: Expr::Value(Value::Null.into()), alias: None }
-}
-
-/// `(SELECT value::integer FROM series) AS alias`.
-fn integer_rows(series: TableFactor, alias: Option<TableAlias>) -> TableFactor {
-    let mut rows = template("SELECT 1 AS \"value\" FROM series");
-    if let SetExpr::Select(select) = rows.body.as_mut() {
-        if let Some(SelectItem::ExprWithAlias { expr, .. }) = select.projection.first_mut() {
-            *expr = cast("integer", Expr::Identifier(Ident::new("value")));
-        }
-        if let Some(from) = select.from.first_mut() {
-            from.relation = series;
-        }
-    }
-    TableFactor::Derived { lateral: false, subquery: rows, alias, sample: None }
 }
 
 /// The tree of a query that is written out here.

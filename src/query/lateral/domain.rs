@@ -7,20 +7,23 @@
 
 use std::sync::Arc;
 
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{
     Column, DFSchema, ExprSchema, NullEquality, NullHandling, Result as DfResult, UnnestOptions,
 };
 use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::utils::split_conjunction_owned;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, DistinctOn, Expr, Filter, Join, JoinConstraint, JoinType, Limit,
-    LogicalPlan, LogicalPlanBuilder, Operator, Projection, Sort, SortExpr, SubqueryAlias, Union,
-    Unnest, Values, Window, binary_expr, col, lit,
+    Aggregate, BinaryExpr, Distinct, DistinctOn, Expr, Filter, Join, JoinConstraint, JoinType,
+    Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Sort, SortExpr, SubqueryAlias,
+    Union, Unnest, Values, Window, binary_expr, col, lit,
 };
 
 use super::references::{bound, outer_references};
 use super::{Lateral, columns_of, named_as};
 use crate::error::Error;
 use crate::query::errors::to_datafusion;
+use crate::query::fallible::is_fallible;
 use crate::query::functions;
 use crate::query::functions::windows::row_number;
 
@@ -46,6 +49,8 @@ pub(super) struct Domain<'a> {
     /// The columns as the left side has them.
     outside: DFSchema,
     plan: LogicalPlan,
+    /// Whether other values may be among them, too: what the subquery makes of those is in nobody's way.
+    open: bool,
 }
 
 impl<'a> Domain<'a> {
@@ -60,9 +65,10 @@ impl<'a> Domain<'a> {
         lateral: &'a Lateral,
         left: &LogicalPlan,
         columns: Vec<Column>,
+        subquery: &LogicalPlan,
     ) -> DfResult<Domain<'a>> {
         let columns = columns.clone().into_iter().zip(columns).collect();
-        Ok(Domain::new(lateral, left, columns)?.distinct())
+        Domain::new(lateral, left, columns)?.distinct(subquery)
     }
 
     /// A domain of columns of `rows`, each with what the subquery calls it.
@@ -82,12 +88,13 @@ impl<'a> Domain<'a> {
         }
         let outside = DFSchema::new_with_metadata(fields, Default::default())?;
         let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(rows.clone()))?);
-        Ok(Domain { lateral, columns: named, outside, plan })
+        Ok(Domain { lateral, columns: named, outside, plan, open: false })
     }
 
-    fn distinct(self) -> Domain<'a> {
+    /// Each of its values once. An error of a subquery for values that are not there would be one too many.
+    fn distinct(self, subquery: &LogicalPlan) -> DfResult<Domain<'a>> {
         let plan = LogicalPlan::Distinct(Distinct::All(Arc::new(self.plan)));
-        Domain { plan, ..self }
+        Ok(Domain { plan, open: cannot_fail(subquery)?, ..self })
     }
 
     pub fn width(&self) -> usize {
@@ -150,6 +157,9 @@ impl<'a> Domain<'a> {
                 Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input))?))
             }
             LogicalPlan::Filter(f) => {
+                if let Some(rows) = self.looked_up(f)? {
+                    return Ok(rows);
+                }
                 let input = self.push(&f.input)?;
                 let predicate = self.bound(f.predicate.clone(), &f.input, &input)?;
                 Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?))
@@ -177,6 +187,36 @@ impl<'a> Domain<'a> {
             LogicalPlan::Values(v) => self.push_values(v),
             _ => Err(refused("this construct")),
         }
+    }
+
+    /// The rows of a filter that asks for the domain's values in columns of its input: these columns are the values. Those
+    /// that the domain does not have meet nothing when the result is joined back.
+    fn looked_up(&self, f: &Filter) -> DfResult<Option<LogicalPlan>> {
+        if !self.open || self.concerns(&f.input)? {
+            return Ok(None);
+        }
+        let schema = f.input.schema();
+        let mut conjuncts = split_conjunction_owned(f.predicate.clone());
+        let mut found = vec![];
+        for (column, _) in &self.columns {
+            let by = |conjunct: &Expr| looked_up_by(conjunct, column, schema);
+            let Some(at) = conjuncts.iter().position(|c| by(c).is_some()) else { return Ok(None) };
+            found.extend(by(&conjuncts.remove(at)).map(Expr::Column));
+        }
+        let mut rows = super::unwrapped(&f.input)?;
+        if let Some(present) = found.iter().cloned().map(Expr::is_not_null).reduce(Expr::and) {
+            rows = LogicalPlan::Filter(Filter::try_new(present, Arc::new(rows))?);
+        }
+        let values = found.into_iter().zip(self.names()).map(|(value, name)| value.alias(name));
+        let exprs = columns_of(schema).chain(values).collect();
+        let rows = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(rows))?);
+        Ok(Some(match conjuncts.into_iter().reduce(Expr::and) {
+            Some(rest) => {
+                let rest = self.bound(rest, &f.input, &rows)?;
+                LogicalPlan::Filter(Filter::try_new(rest, Arc::new(rows))?)
+            }
+            None => rows,
+        }))
     }
 
     /// What does not refer to the left side is the same for each of the domain's values.
@@ -232,7 +272,8 @@ impl<'a> Domain<'a> {
             Ok((Column::new_unqualified(name.clone()), called.clone()))
         });
         let used = used.collect::<DfResult<Vec<(Column, Column)>>>()?;
-        let values = Domain::new(self.lateral, &self.plan, used.clone())?.distinct();
+        let values = Domain::new(self.lateral, &self.plan, used.clone())?
+            .distinct(&LogicalPlan::Aggregate(a.clone()))?;
         let grouped = values.grouped(a)?;
         let result = self.lateral.fresh("total");
         let mut exprs: Vec<Expr> = (0..values.width()).map(|i| column_at(&grouped, i)).collect();
@@ -470,6 +511,40 @@ impl<'a> Domain<'a> {
         let exprs = own.chain(self.exprs_in(&unnest)?).collect();
         Ok(LogicalPlan::Projection(Projection::try_new(exprs, unnest)?))
     }
+}
+
+/// The column that a condition compares with a column of the outside, if it does just that. Floats are left out: of equal
+/// ones, -0 and 0, one must not stand for the other.
+fn looked_up_by(conjunct: &Expr, outer: &Column, schema: &DFSchema) -> Option<Column> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = conjunct else {
+        return None;
+    };
+    let (field, column) = match (left.as_ref(), right.as_ref()) {
+        (Expr::OuterReferenceColumn(field, referred), Expr::Column(column))
+        | (Expr::Column(column), Expr::OuterReferenceColumn(field, referred))
+            if referred == outer =>
+        {
+            (field, column)
+        }
+        _ => return None,
+    };
+    let of_column = schema.field_from_column(column).ok()?.data_type().clone();
+    let alike = of_column == *field.data_type() && !of_column.is_floating();
+    alike.then(|| column.clone())
+}
+
+/// Whether no expression of a subquery can raise an error.
+fn cannot_fail(plan: &LogicalPlan) -> DfResult<bool> {
+    let mut fails = false;
+    plan.apply_with_subqueries(|node| {
+        let mut schema = DFSchema::empty();
+        node.inputs().into_iter().for_each(|input| schema.merge(input.schema()));
+        node.apply_expressions(|expr| {
+            fails |= is_fallible(expr, &schema);
+            Ok(if fails { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    })?;
+    Ok(!fails)
 }
 
 fn column_named(schema: &DFSchema, name: &str) -> DfResult<Column> {

@@ -128,7 +128,7 @@ impl Lateral {
     /// The subquery for the distinct values it refers to, joined back by them.
     fn by_values(&self, join: Join, outer: Vec<Outer>) -> DfResult<LogicalPlan> {
         let columns: Vec<Column> = outer.into_iter().map(|outer| outer.column).collect();
-        let domain = Domain::of_values(self, &join.left, columns.clone())?;
+        let domain = Domain::of_values(self, &join.left, columns.clone(), &join.right)?;
         let pushed = domain.push(&join.right)?;
         let values = domain.columns_in(pushed.schema())?;
         let names = domain.names().map(|name| Column::new_unqualified(name.clone()));
@@ -359,32 +359,41 @@ enum Asked {
     ForAny,
     /// Whether it has a certain row.
     ForMember,
-    /// The value of its one row, or what an aggregate makes of its rows.
+    /// The value of its one row.
     ForValue,
+    /// All its rows, for an aggregate.
+    ForAll,
 }
 
-/// Whether DataFusion joins the subquery itself: it refers to the outside in WHERE only, above nothing that would cut or
-/// group otherwise if the condition were taken out.
+/// Whether DataFusion joins the subquery itself, and rightly: it refers to the outside in WHERE only, above nothing that would
+/// cut or group otherwise if the condition were taken out.
 fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bool> {
     if outer_references(plan, outside)?.is_empty() {
         return Ok(true);
     }
     let refers = references::refers_itself(plan, outside)?;
+    let for_rows = matches!(asked, Asked::ForAny | Asked::ForMember);
     Ok(match plan {
         LogicalPlan::Filter(filter) => {
-            let any = asked != Asked::ForValue || !refers;
-            (any || references::only_equalities(&filter.predicate))
-                && joinable(&filter.input, outside, asked)?
+            let grouped = asked == Asked::ForAll;
+            let equal = || !refers || references::only_equalities(&filter.predicate);
+            (for_rows || grouped && equal()) && joinable(&filter.input, outside, asked)?
         }
-        LogicalPlan::Projection(_)
-        | LogicalPlan::SubqueryAlias(_)
-        | LogicalPlan::Sort(_)
-        | LogicalPlan::Distinct(Distinct::All(_))
-            if !refers =>
+        LogicalPlan::Projection(_) | LogicalPlan::Sort(_) if !refers => {
+            joinable(plan.inputs()[0], outside, asked)?
+        }
+        // Above an aggregate they lose what tells that there was no row.
+        LogicalPlan::SubqueryAlias(_) | LogicalPlan::Distinct(Distinct::All(_))
+            if !refers && asked != Asked::ForValue =>
         {
             joinable(plan.inputs()[0], outside, asked)?
         }
-        LogicalPlan::Aggregate(a) if !refers => joinable(&a.input, outside, Asked::ForValue)?,
+        // One without groups has a row, whatever it finds.
+        LogicalPlan::Aggregate(a) if !refers => {
+            let one = a.group_expr.is_empty();
+            let fits = if for_rows { !one } else { one && asked == Asked::ForValue };
+            fits && joinable(&a.input, outside, Asked::ForAll)?
+        }
         LogicalPlan::Join(j) if !refers && j.join_type == JoinType::Inner => {
             joinable(&j.left, outside, asked)? && joinable(&j.right, outside, asked)?
         }
