@@ -212,7 +212,7 @@ impl Lateral {
                 if joinable(&subquery.subquery, schema, Asked::ForAny)? {
                     return Ok(None);
                 }
-                (subquery.subquery.as_ref().clone(), *negated)
+                (uncut(&subquery.subquery).clone(), *negated)
             }
             Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
                 let column = subquery.subquery.schema().columns().swap_remove(0);
@@ -245,6 +245,21 @@ impl Lateral {
             false,
         )?;
         Ok((self.join(join)?, column))
+    }
+}
+
+/// Rows of which it matters only whether there are any, without a LIMIT that does not change it.
+fn uncut(plan: &LogicalPlan) -> &LogicalPlan {
+    match plan {
+        LogicalPlan::Sort(s) => uncut(&s.input),
+        LogicalPlan::Limit(l) if l.skip.is_none() => {
+            let fetch = l.fetch.as_deref().map(|fetch| fetch.clone().unalias());
+            match fetch {
+                Some(Expr::Literal(ScalarValue::Int64(Some(1..)), _)) => uncut(&l.input),
+                _ => plan,
+            }
+        }
+        _ => plan,
     }
 }
 
@@ -382,10 +397,8 @@ fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bo
         LogicalPlan::Projection(_) | LogicalPlan::Sort(_) if !refers => {
             joinable(plan.inputs()[0], outside, asked)?
         }
-        // Above an aggregate they lose what tells that there was no row.
-        LogicalPlan::SubqueryAlias(_) | LogicalPlan::Distinct(Distinct::All(_))
-            if !refers && asked != Asked::ForValue =>
-        {
+        // Above an aggregate it loses what tells that there was no row, as an alias loses whatever it is put above.
+        LogicalPlan::Distinct(Distinct::All(_)) if !refers && asked != Asked::ForValue => {
             joinable(plan.inputs()[0], outside, asked)?
         }
         // One without groups has a row, whatever it finds.
@@ -396,12 +409,6 @@ fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bo
         }
         LogicalPlan::Join(j) if !refers && j.join_type == JoinType::Inner => {
             joinable(&j.left, outside, asked)? && joinable(&j.right, outside, asked)?
-        }
-        // Whether there is a row does not depend on how many are asked for, unless none are or some are passed over.
-        LogicalPlan::Limit(l) if !refers && asked == Asked::ForAny && l.skip.is_none() => {
-            let fetch = l.fetch.as_deref().map(|fetch| fetch.clone().unalias());
-            let some = matches!(fetch, Some(Expr::Literal(ScalarValue::Int64(Some(1..)), _)));
-            some && joinable(&l.input, outside, asked)?
         }
         _ => false,
     })
