@@ -242,10 +242,12 @@ impl Core {
             return;
         }
         self.raise_clock();
+        let live = self.shared.live.load_full();
+        let complete = |id: ObjectId| live.get(&id).map(|live| live.complete());
+        self.sequencer.settle(complete, self.shared.clock.oldest());
         if self.shared.memory.pressure() != Pressure::RefuseWrites {
             return;
         }
-        let live = self.shared.live.load_full();
         for (id, installed) in std::mem::take(&mut self.filling) {
             let Some(view) = live.get(&id) else { continue };
             let unfinished = !view.is_attached() || view.complete() < installed;
@@ -259,7 +261,7 @@ impl Core {
 
     /// Lets later reads begin where every object has arrived, so that what is older is forgotten also while nobody reads.
     /// Views that are still being filled are waited for by their readers.
-    fn raise_clock(&mut self) {
+    fn raise_clock(&self) {
         let live = self.shared.live.load();
         let arrived = live
             .iter()
@@ -329,10 +331,9 @@ impl Core {
                 }
             }
         }
-        let oldest = self.shared.clock.oldest();
         for (table, changes) in accepted {
             if let Some(live) = self.live(table) {
-                self.sequencer.note(table, &live, &changes, self.open, oldest);
+                self.sequencer.note(table, &live, &changes, self.open);
             }
             self.record.writes.extend(changes.iter().map(|change| (table, change.clone())));
             if !changes.is_empty() {

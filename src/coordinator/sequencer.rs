@@ -18,6 +18,7 @@ use crate::change::{ChangeBatch, take_rows};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::hash::hash_columns;
+use crate::operators::canonical::canonical;
 use crate::types::row_values;
 
 /// What a statement does to a table: first what is deleted goes, then what is inserted comes. The rows deleted were read under
@@ -124,8 +125,9 @@ impl Overlay {
     }
 }
 
-/// What was written to a table in each of the last epochs: hashes of its rows' keys, or of whole rows without a key. Two rows
-/// of one hash are taken for one, which costs a transaction a needless repetition once in a lifetime.
+/// What went from a table in each of the last epochs in which it was written to: hashes of its rows' keys, or of whole rows
+/// without a key. What is there as of an epoch and changes later goes first. Two rows of one hash are taken for one, which
+/// costs a transaction a needless repetition once in a lifetime.
 #[derive(Default)]
 struct Recent(VecDeque<(Epoch, HashSet<u64>)>);
 
@@ -178,20 +180,34 @@ impl Sequencer {
         Ok((changes.filter(|c| !c.is_empty()).collect(), rows))
     }
 
-    /// Notes for later transactions what an accepted change touches; nobody asks about epochs up to `oldest`.
+    /// Notes for later transactions what an accepted change takes away.
     pub fn note(
         &mut self,
         table: ObjectId,
         live: &LiveTable,
         changes: &[ChangeBatch],
         epoch: Epoch,
-        oldest: Epoch,
     ) {
         let recent = self.recent.entry(table).or_default();
-        recent.forget(oldest);
         for change in changes {
-            recent.note(epoch, &identities(live, change.rows()));
+            let inserted = change.weights.first().is_some_and(|weight| *weight > 0);
+            let gone = if inserted { vec![] } else { identities(live, change.rows()) };
+            recent.note(epoch, &gone);
         }
+    }
+
+    /// Forgets what nobody asks about any more: of what a table has applied, which `complete` tells, and of epochs up to
+    /// `oldest`. Without this, a table would keep the keys of its last write until the next one.
+    pub fn settle(&mut self, complete: impl Fn(ObjectId) -> Option<Epoch>, oldest: Epoch) {
+        for (table, overlay) in &mut self.overlays {
+            if let Some(complete) = complete(*table) {
+                overlay.forget(complete);
+            }
+        }
+        self.recent.retain(|_, recent| {
+            recent.forget(oldest);
+            !recent.0.is_empty()
+        });
     }
 
     /// Whether somebody has written to one of these rows after `epoch`.
@@ -298,8 +314,9 @@ fn failed(e: arrow_schema::ArrowError) -> Error {
     Error::internal(e.to_string())
 }
 
-fn key_columns(live: &LiveTable, rows: &RecordBatch) -> Vec<ArrayRef> {
-    live.key.iter().map(|&k| rows.column(k).clone()).collect()
+/// The key of each row, in canonical form: `-0` and `0` are one key.
+pub fn key_columns(live: &LiveTable, rows: &RecordBatch) -> Vec<ArrayRef> {
+    live.key.iter().map(|&k| canonical(rows.column(k))).collect()
 }
 
 /// For each row: does the table have its key, as far as its workers have come? That is the truth for every key that the

@@ -16,7 +16,7 @@ pub mod upsert;
 pub mod window;
 
 mod accumulators;
-mod canonical;
+pub(crate) mod canonical;
 mod exact_float_sum;
 mod group_index;
 mod native_column;

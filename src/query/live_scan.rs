@@ -81,7 +81,7 @@ impl LiveScan {
     }
 
     /// The value of each column of a key where the filters fix them all.
-    fn key_values(&self, key: &[usize], filters: &[Expr]) -> Option<Vec<ScalarValue>> {
+    fn key_values(&self, key: &[usize], filters: &[Expr]) -> Option<Key> {
         if key.is_empty() {
             return None;
         }
@@ -95,7 +95,8 @@ impl LiveScan {
                 values[position] = Some(value.clone());
             }
         }
-        values.into_iter().collect()
+        let values = values.into_iter().collect::<Option<_>>()?;
+        Some(Key { columns: key.to_vec(), values })
     }
 
     /// Whose versions to read as of `epoch`, and by which key where the filters fix one: the table's own before an index's,
@@ -107,7 +108,7 @@ impl LiveScan {
         let usable = self.indexes.iter().filter(|index| index.serves(epoch));
         let fixed =
             usable.filter_map(|index| Some((index, self.key_values(&index.live.key, filters)?)));
-        if let Some((index, key)) = fixed.max_by_key(|(_, key)| key.len())
+        if let Some((index, key)) = fixed.max_by_key(|(_, key)| key.columns.len())
             // It is behind the table by a few wake-ups; should it fail meanwhile, the table still has everything.
             && index.live.wait_for(epoch).await.is_ok()
         {
@@ -117,8 +118,19 @@ impl LiveScan {
     }
 }
 
-/// A value for each column of a key.
-type Key = Vec<ScalarValue>;
+/// A value for each of some columns.
+struct Key {
+    columns: Vec<usize>,
+    values: Vec<ScalarValue>,
+}
+
+impl Key {
+    /// One row of them.
+    fn arrays(&self) -> Result<Vec<ArrayRef>> {
+        let arrays = self.values.iter().map(|value| value.to_array_of_size(1));
+        arrays.collect::<DfResult<_>>().map_err(super::errors::from_datafusion)
+    }
+}
 
 impl fmt::Debug for LiveScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,14 +222,15 @@ impl TableProvider for LiveScan {
                 None => Arc::new(ShardScan { snapshot, columns, schema, own, read_at }),
                 Some(key) => {
                     let found = lookup(&snapshot, key, &read).map_err(to_datafusion)?;
-                    let mut left = self.own.as_ref().map(|own| own.left_over(&read));
+                    let mut left = self.own.as_ref().map(|own| LeftOver::new(own.clone(), &read));
                     let found = finished(found, &schema, &mut left).map_err(to_datafusion)?;
                     Arc::new(Rows { batches: vec![found], schema })
                 }
             });
         }
         if let Some(own) = &self.own {
-            let batches = own.inserted(&columns, &schema).map_err(to_datafusion)?;
+            let batches = inserted(own, key.as_ref(), &columns, &schema);
+            let batches = batches.map_err(to_datafusion)?;
             partitions.push(Arc::new(Rows { batches, schema: schema.clone() }));
         }
         if partitions.is_empty() {
@@ -227,10 +240,26 @@ impl TableProvider for LiveScan {
     }
 }
 
-fn lookup(snapshot: &Snapshot, key: &[ScalarValue], columns: &[usize]) -> Result<RecordBatch> {
-    let keys =
-        key.iter().map(|value| value.to_array_of_size(1)).collect::<DfResult<Vec<ArrayRef>>>();
-    let keys = keys.map_err(super::errors::from_datafusion)?;
+/// Some columns of what the transaction has inserted: of all rows or, where the key is the table's own, of those under it.
+fn inserted(
+    own: &OwnRows,
+    key: Option<&Key>,
+    columns: &[usize],
+    schema: &SchemaRef,
+) -> Result<Vec<RecordBatch>> {
+    let rows = match key {
+        Some(key) if own.key() == Some(&key.columns) => vec![own.inserted_under(&key.arrays()?)?.0],
+        _ => own.inserted_rows()?,
+    };
+    let some = |rows: &RecordBatch| {
+        let columns = columns.iter().map(|&column| rows.column(column).clone()).collect();
+        batch_of(schema.clone(), columns, rows.num_rows()).map_err(super::errors::from_arrow)
+    };
+    rows.iter().map(some).collect()
+}
+
+fn lookup(snapshot: &Snapshot, key: &Key, columns: &[usize]) -> Result<RecordBatch> {
+    let keys = key.arrays()?;
     let mut hashes = vec![];
     hash_columns(&keys, 1, &mut hashes);
     let (mut probe, mut stored) = (vec![], vec![]);
@@ -280,7 +309,7 @@ impl PartitionStream for ShardScan {
         let (snapshot, columns, schema) =
             (self.snapshot.clone(), self.columns.clone(), self.schema.clone());
         let (pinned, batch_schema) = (self.read_at.clone(), self.schema.clone());
-        let mut left = self.own.as_ref().map(|own| own.left_over(&columns));
+        let mut left = self.own.as_ref().map(|own| LeftOver::new(own.clone(), &columns));
         let chunks = (0..snapshot.chunks()).filter_map(move |chunk| {
             let _ = &pinned;
             let batch = snapshot.scan_chunk(chunk, Some(&columns))?;

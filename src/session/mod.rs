@@ -261,7 +261,7 @@ impl Session {
             self.settings_changed()?;
         }
         if self.implicit && self.needs_own_writes(statement) {
-            self.apply_block().await?;
+            self.apply_block(cancel).await?;
         }
         if self.is_in_block() {
             self.note_reads(statement);
@@ -289,7 +289,7 @@ impl Session {
             Statement::Reset { name } => self.reset(name.as_deref(), "RESET"),
             Statement::SetTransaction { modes, session } => self.set_transaction(*modes, *session),
             Statement::Begin { modes } => self.begin(&prepared.parsed.sql, *modes),
-            Statement::Commit { chain } => self.commit(*chain).await,
+            Statement::Commit { chain } => self.commit(*chain, cancel).await,
             Statement::Rollback { chain } => self.rollback(*chain),
             Statement::Savepoint { name } => self.savepoint(name),
             Statement::Release { name } => self.release(name),

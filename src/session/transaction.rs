@@ -9,20 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arrow::row::{RowConverter, SortField};
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::RecordBatch;
 use sqlparser::ast;
+use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, Session, command};
 use crate::arrangement::live::{LiveTable, Pin};
 use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation};
-use crate::change::ChangeBatch;
 use crate::coordinator::locks::Access;
 use crate::coordinator::{Snapshot, Write, Writes, sequencer};
 use crate::error::{Error, Result, SqlState};
 use crate::hash::hash_columns;
-use crate::operators::consolidate::consolidate;
-use crate::query::errors::from_arrow;
+use crate::memory::{self, Holder, Reservation};
+use crate::query::errors::canceled;
 use crate::query::own_rows::OwnRows;
 use crate::sql::{self, IsolationLevel, ObjectName, TransactionModes};
 
@@ -47,6 +46,8 @@ pub(super) struct Block {
     read: BTreeSet<ObjectId>,
     /// The changes as of each savepoint, oldest first.
     savepoints: Vec<(String, Own)>,
+    /// The changes' place on the memory account.
+    held: Option<Reservation>,
 }
 
 impl Session {
@@ -149,19 +150,23 @@ impl Session {
     }
 
     /// Ends what [`Self::begin_implicit`] began: the writes are applied, or dropped after an error.
-    pub async fn end_implicit(&mut self, succeeded: bool) -> Result<()> {
+    pub async fn end_implicit(
+        &mut self,
+        succeeded: bool,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
         if !std::mem::replace(&mut self.implicit, false) {
             return Ok(());
         }
         if succeeded {
-            return self.apply_block().await;
+            return self.apply_block(cancel).await;
         }
         self.block = Block::default();
         Ok(())
     }
 
-    /// Hands the block's changes over and forgets the block.
-    pub(super) async fn apply_block(&mut self) -> Result<()> {
+    /// Hands the block's changes over and forgets the block; nothing of it is applied when canceled while it waits.
+    pub(super) async fn apply_block(&mut self, cancel: &CancellationToken) -> Result<()> {
         let block = std::mem::take(&mut self.block);
         let mut tables = BTreeMap::new();
         let mut writes = vec![];
@@ -169,9 +174,9 @@ impl Session {
             if own.is_empty() {
                 continue;
             }
-            let access = if own.deletes.is_empty() { Access::Shared } else { Access::Alone };
+            let (deletes, inserts) = (own.deleted_rows().to_vec(), own.inserted_rows()?);
+            let access = if deletes.is_empty() { Access::Shared } else { Access::Alone };
             tables.insert(*id, access);
-            let (deletes, inserts) = (own.deletes.clone(), own.inserts.clone());
             writes.push((*id, Write { deletes, inserts, skip_conflicts: false }));
         }
         if writes.is_empty() {
@@ -181,18 +186,26 @@ impl Session {
         let epoch = block.pin.get().map(|pin| pin.epoch);
         let transaction = epoch.map(|epoch| Snapshot { epoch, tables: tables_read });
         // Statements that have read a table and not yet written it go first.
-        let _guards = self.server.coordinator.locks.acquire(&tables).await;
+        let _guards = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled()),
+            guards = self.server.coordinator.locks.acquire(&tables) => guards,
+        };
         self.server.coordinator.commit(Writes { writes, transaction }).await
     }
 
-    pub(super) async fn commit(&mut self, chain: bool) -> Result<Outcome> {
+    pub(super) async fn commit(
+        &mut self,
+        chain: bool,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
         let status = std::mem::replace(&mut self.status, TransactionStatus::Idle);
         let written = match status {
             TransactionStatus::Idle if self.implicit => {
                 // What the query string has done so far; what follows is a transaction of its own.
                 let message = "there is no transaction in progress";
                 self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
-                self.apply_block().await?;
+                self.apply_block(cancel).await?;
                 return command("COMMIT");
             }
             TransactionStatus::Idle => {
@@ -200,7 +213,7 @@ impl Session {
                 self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
                 return command("COMMIT");
             }
-            TransactionStatus::InBlock => self.apply_block().await,
+            TransactionStatus::InBlock => self.apply_block(cancel).await,
             TransactionStatus::Failed => Ok(()),
         };
         let committed = status == TransactionStatus::InBlock && written.is_ok();
@@ -354,22 +367,27 @@ impl Session {
             .iter()
             .try_for_each(|rows| sequencer::check_not_null(&table.name, &live.schema, rows))?;
         let pin = self.pin(std::slice::from_ref(&live)).await?;
-        let rows = write.rows();
-        let before = self.block.own.get(&table.id);
-        let of_before = before.iter().flat_map(|own| {
-            let deletes = own.deletes.iter().cloned().map(ChangeBatch::deletes);
-            deletes.chain(own.inserts.iter().cloned().map(ChangeBatch::inserts))
-        });
-        let deletes = write.deletes.iter().cloned().map(ChangeBatch::deletes);
-        let inserts = write.inserts.iter().cloned().map(ChangeBatch::inserts);
-        let changes: Vec<ChangeBatch> =
-            of_before.chain(deletes).chain(inserts).filter(|change| !change.is_empty()).collect();
-        let own = OwnRows::new(&live, &consolidate(&changes)?)?;
-        if live.key_is_unique && !live.key.is_empty() {
-            check_unique(&live, &own, &write.inserts, &pin, &table.primary_key_name())?;
+        let memory = &self.server.coordinator.shared.memory;
+        let held =
+            self.block.held.get_or_insert_with(|| memory.reserve(Holder::Query, "the transaction"));
+        let bytes = |rows: &[RecordBatch]| -> u64 {
+            rows.iter().map(|rows| rows.get_array_memory_size() as u64).sum()
+        };
+        held.try_grow(memory::Purpose::Write, bytes(&write.inserts))?;
+        held.grow(bytes(&write.deletes));
+        let own = self.block.own.entry(table.id).or_insert_with(|| Arc::new(OwnRows::new(&live)));
+        let own = Arc::make_mut(own);
+        write.deletes.iter().try_for_each(|rows| own.delete(rows))?;
+        for rows in &write.inserts {
+            let taken = match key_stored(&live, own, rows, &pin)? {
+                Some(row) => Some(row),
+                None => own.insert(rows)?,
+            };
+            if let Some(row) = taken {
+                return Err(sequencer::duplicate(&live, rows, row, &table.primary_key_name()));
+            }
         }
-        self.block.own.insert(table.id, Arc::new(own));
-        Ok(rows)
+        Ok(write.rows())
     }
 
     /// Notes which tables a statement of a block reads; they may matter at COMMIT.
@@ -451,45 +469,27 @@ fn shows_committed(catalog: &CatalogSnapshot, object: &Object) -> bool {
                 .any(|object| shows_committed(catalog, object)))
 }
 
-/// 23505 where a row that was just inserted has the key of another one, stored or of the block's own.
-fn check_unique(
+/// The first of some rows whose key is stored, as of the block's epoch, and not deleted by the block since.
+fn key_stored(
     live: &LiveTable,
     own: &OwnRows,
-    inserted: &[RecordBatch],
+    rows: &RecordBatch,
     pin: &Pin,
-    key_name: &str,
-) -> Result<()> {
-    let key = |rows: &RecordBatch| -> Vec<ArrayRef> {
-        live.key.iter().map(|&column| rows.column(column).clone()).collect()
-    };
-    let types = live.key.iter().map(|&c| live.schema.field(c).data_type().clone());
-    let converter = RowConverter::new(types.map(SortField::new).collect()).map_err(from_arrow)?;
-    let mut seen = std::collections::HashSet::new();
-    for rows in &own.inserts {
-        let keys = converter.convert_columns(&key(rows)).map_err(from_arrow)?;
-        for (row, key) in keys.iter().enumerate() {
-            if !seen.insert(key.data().to_vec()) {
-                return Err(sequencer::duplicate(live, rows, row, key_name));
-            }
-        }
+) -> Result<Option<usize>> {
+    if !live.key_is_unique || live.key.is_empty() {
+        return Ok(None);
     }
-    for rows in inserted {
-        let keys = key(rows);
-        let mut hashes = vec![];
-        hash_columns(&keys, rows.num_rows(), &mut hashes);
-        let mut stored = vec![false; rows.num_rows()];
-        for snapshot in live.versions(pin.epoch).iter().filter_map(|v| v.rows.as_ref()) {
-            let mut found = vec![];
-            snapshot.contains_keys(&keys, &hashes, &mut found);
-            stored.iter_mut().zip(found).for_each(|(stored, found)| *stored |= found);
-        }
-        let gone = own.has_deleted(rows)?;
-        let taken = stored.iter().zip(gone).position(|(stored, gone)| *stored && !gone);
-        if let Some(row) = taken {
-            return Err(sequencer::duplicate(live, rows, row, key_name));
-        }
+    let keys = sequencer::key_columns(live, rows);
+    let mut hashes = vec![];
+    hash_columns(&keys, rows.num_rows(), &mut hashes);
+    let mut stored = vec![false; rows.num_rows()];
+    for snapshot in live.versions(pin.epoch).iter().filter_map(|v| v.rows.as_ref()) {
+        let mut found = vec![];
+        snapshot.contains_keys(&keys, &hashes, &mut found);
+        stored.iter_mut().zip(found).for_each(|(stored, found)| *stored |= found);
     }
-    Ok(())
+    let gone = own.has_deleted(rows)?;
+    Ok(stored.iter().zip(gone).position(|(stored, gone)| *stored && !gone))
 }
 
 /// The words for a statement that a read-only transaction refuses.

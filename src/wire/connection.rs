@@ -269,7 +269,7 @@ impl Connection {
         }
         self.session.begin_implicit();
         let done = self.query_each(statements, cancel).await;
-        let ended = self.session.end_implicit(done.is_ok()).await;
+        let ended = self.session.end_implicit(done.is_ok(), cancel).await;
         done?;
         Ok(ended?)
     }

@@ -5,7 +5,7 @@
 //! expressions see the stored row under the table's name and the proposed one as `excluded`. No stored row is changed
 //! twice by one statement (21000).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::row::{RowConverter, Rows, SortField};
@@ -23,7 +23,7 @@ use super::{Target, Types, note_placeholder, project};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{Object, ObjectId};
 use crate::change::{batch_of, take_rows};
-use crate::coordinator::Write;
+use crate::coordinator::{Write, sequencer};
 use crate::error::{Error, Result, SqlState};
 use crate::hash::hash_columns;
 use crate::memory;
@@ -208,7 +208,7 @@ impl Session {
             () = cancel.cancelled() => return Err(canceled()),
             pin = self.pin(std::slice::from_ref(live)) => pin?,
         };
-        let keys: Vec<ArrayRef> = live.key.iter().map(|&k| rows.column(k).clone()).collect();
+        let keys = sequencer::key_columns(live, rows);
         let mut hashes = vec![];
         hash_columns(&keys, rows.num_rows(), &mut hashes);
         let schema = nullable(&live.schema);
@@ -232,12 +232,10 @@ impl Session {
             parts.push(found);
             places.extend(probes);
         }
-        for batch in own.iter().flat_map(|own| &own.inserts) {
-            let (found, probes) = own_matches(live, batch, rows)?;
-            parts.push(
-                batch_of(schema.clone(), found.columns().to_vec(), found.num_rows())
-                    .map_err(from_arrow)?,
-            );
+        if let Some(own) = own {
+            let (found, probes) = own.inserted_under(&keys)?;
+            let found = batch_of(schema.clone(), found.columns().to_vec(), found.num_rows());
+            parts.push(found.map_err(from_arrow)?);
             places.extend(probes);
         }
         let rows = arrow_select::concat::concat_batches(&schema, &parts).map_err(from_arrow)?;
@@ -300,21 +298,6 @@ impl Session {
     }
 }
 
-/// The rows among `own` whose key is proposed, and by which proposals.
-fn own_matches(
-    live: &LiveTable,
-    own: &RecordBatch,
-    proposed: &RecordBatch,
-) -> Result<(RecordBatch, Vec<u32>)> {
-    let (own_keys, proposed_keys) = (keys_of(live, own)?, keys_of(live, proposed)?);
-    let by_key: HashMap<&[u8], u32> =
-        own_keys.iter().zip(0..).map(|(key, row)| (key.data(), row)).collect();
-    let matches = proposed_keys.iter().zip(0u32..);
-    let matches = matches.filter_map(|(key, place)| Some((*by_key.get(key.data())?, place)));
-    let (rows, places): (Vec<u32>, Vec<u32>) = matches.unzip();
-    Ok((take_rows(own, &rows).map_err(from_arrow)?, places))
-}
-
 /// A batch of columns under names that do not matter.
 fn side_by_side(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     let rows = columns.first().map_or(0, |column| column.len());
@@ -362,9 +345,9 @@ fn check_target(target: Option<&ast::ConflictTarget>, table: &Object) -> Result<
 }
 
 fn keys_of(live: &LiveTable, rows: &RecordBatch) -> Result<Rows> {
-    let fields = live.key.iter().map(|&k| SortField::new(rows.column(k).data_type().clone()));
+    let keys = sequencer::key_columns(live, rows);
+    let fields = keys.iter().map(|key| SortField::new(key.data_type().clone()));
     let converter = RowConverter::new(fields.collect()).map_err(from_arrow)?;
-    let keys: Vec<ArrayRef> = live.key.iter().map(|&k| rows.column(k).clone()).collect();
     converter.convert_columns(&keys).map_err(from_arrow)
 }
 
