@@ -24,6 +24,7 @@ mod engine;
 mod expression;
 mod follower;
 mod grammar;
+mod lateral;
 mod restart;
 mod sharing;
 mod shrink;

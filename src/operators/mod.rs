@@ -11,6 +11,7 @@ pub mod distinct;
 pub mod join;
 pub mod project;
 pub mod top_n;
+pub mod unnest;
 pub mod upsert;
 pub mod window;
 

@@ -174,15 +174,20 @@ fn shift_timestamps(
         } else {
             by
         };
-        let time =
-            if by.months == 0 { time } else { add_months(time, by.months).ok_or_else(overflow)? };
-        i64::from(by.days)
-            .checked_mul(MICROS_PER_DAY)
-            .and_then(|days| time.checked_add(days))
-            .and_then(|time| time.checked_add(by.nanoseconds / 1000))
-            .ok_or_else(overflow)
+        later(time, by)
     })?;
     Ok(Arc::new(shifted.with_data_type(result.clone())))
+}
+
+/// A timestamp and an interval: its months first, then its days, then its time.
+pub(super) fn later(micros: i64, by: IntervalMonthDayNano) -> Result<i64> {
+    let time =
+        if by.months == 0 { micros } else { add_months(micros, by.months).ok_or_else(overflow)? };
+    i64::from(by.days)
+        .checked_mul(MICROS_PER_DAY)
+        .and_then(|days| time.checked_add(days))
+        .and_then(|time| time.checked_add(by.nanoseconds / 1000))
+        .ok_or_else(overflow)
 }
 
 /// The same time of day in another month; a day that month lacks becomes its last.

@@ -19,14 +19,18 @@ mod exact_sum;
 mod extremes;
 pub(super) mod json;
 mod json_contains;
+mod json_rows;
 pub(super) mod math;
 pub(super) mod missing;
 mod moment_pattern;
 mod moment_reader;
 mod number_pattern;
 mod patterns;
+pub(super) mod row_sets;
+mod series;
 pub(super) mod similar;
 pub(super) mod sliding;
+mod text_rows;
 mod values;
 pub(super) mod windows;
 
@@ -39,12 +43,14 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     ));
     functions.extend(Operation::ALL.map(arithmetic::function));
     functions.extend(absolute::all());
+    functions.push(arrays::array());
     functions.extend(bytes::all());
     functions.extend(datetime::all());
     functions.extend(json::all());
     functions.extend(json_contains::all());
     functions.extend(math::all());
     functions.extend(patterns::all());
+    functions.extend(row_sets::all());
     functions.extend(similar::all());
     functions.extend(values::all());
     functions
