@@ -17,6 +17,7 @@
 
 mod bank;
 mod case;
+mod debezium;
 mod draw;
 mod engine;
 mod expression;

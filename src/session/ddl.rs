@@ -206,7 +206,7 @@ impl Session {
         let primary_key = declared.key_columns(&columns, &source.primary_key)?;
         let opened = self.open(&source.name.name, &columns, &primary_key, declared, cancel).await?;
         if !primary_key.is_empty() && !opened.stream.upsert {
-            let message = "a PRIMARY KEY of a source needs FORMAT UPSERT";
+            let message = "a PRIMARY KEY of a source needs FORMAT UPSERT or DEBEZIUM";
             return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_hint(
                 "CREATE TABLE with the same options keeps the newest row of each key.",
             ));
@@ -253,11 +253,19 @@ impl Session {
         let options = ConnectorOptions::new(pairs)?;
         let (format, encode) = formats(declared.format)?;
         let redacted = options.redacted();
-        let upsert = format == Some(Format::Upsert);
+        let upsert = match format {
+            Some(Format::Upsert | Format::Debezium) => true,
+            Some(Format::Plain) | None => false,
+        };
         if upsert && primary_key.is_empty() {
-            let message = "FORMAT UPSERT needs a PRIMARY KEY";
-            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message)
-                .with_hint("Declare which columns the message key stands for."));
+            let (name, hint) = match format {
+                Some(Format::Debezium) => {
+                    ("DEBEZIUM", "Declare the primary key of the table that the events are of.")
+                }
+                _ => ("UPSERT", "Declare which columns the message key stands for."),
+            };
+            let message = format!("FORMAT {name} needs a PRIMARY KEY");
+            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_hint(hint));
         }
         let spec = SourceSpec {
             name: name.to_owned(),
@@ -685,7 +693,8 @@ fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option
     let kind = match format.format.as_str() {
         "PLAIN" => Format::Plain,
         "UPSERT" => Format::Upsert,
-        other => return Err(unsupported("FORMAT", other, "PLAIN or UPSERT")),
+        "DEBEZIUM" => Format::Debezium,
+        other => return Err(unsupported("FORMAT", other, "PLAIN, UPSERT or DEBEZIUM")),
     };
     let encode = match format.encode.as_str() {
         "JSON" => Encode::Json(ConnectorOptions::new(format.options.0.clone())?),
