@@ -25,6 +25,7 @@ mod grammar;
 mod restart;
 mod sharing;
 mod shrink;
+mod sinks;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

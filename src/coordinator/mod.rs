@@ -25,6 +25,7 @@ pub use self::flight::Flight;
 use crate::arrangement::live::{Index, LiveTable, Pin, Progress, ReadClock};
 use crate::catalog::{Catalog, CatalogChange, ObjectId};
 use crate::dataflow::Workers;
+use crate::egress::{Sink, SinkStatus};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::SourceStatus;
@@ -60,6 +61,12 @@ pub enum Runtime {
         /// on_error = 'fail': the first row that cannot be evaluated stops the view.
         fail_on_error: bool,
     },
+    /// A query whose changes go outside.
+    Sink {
+        plan: Arc<Node>,
+        sink: Arc<Sink>,
+        fail_on_error: bool,
+    },
     /// A user's wish that there be the arrangement of an object by a key.
     Index {
         object: ObjectId,
@@ -76,7 +83,7 @@ impl Runtime {
     /// The arrangements that it looks up.
     pub fn arrangements(&self) -> BTreeSet<(ObjectId, Vec<usize>)> {
         match self {
-            Runtime::View { plan, .. } => plan.arrangements(),
+            Runtime::View { plan, .. } | Runtime::Sink { plan, .. } => plan.arrangements(),
             Runtime::Index { object, key } => BTreeSet::from([(*object, key.clone())]),
             Runtime::None
             | Runtime::Table { .. }
@@ -135,6 +142,7 @@ pub struct Shared {
     pub progress: Arc<Progress>,
     pub live: ArcSwap<HashMap<ObjectId, Arc<LiveTable>>>,
     pub sources: ArcSwap<HashMap<ObjectId, (Stream, Arc<SourceStatus>)>>,
+    pub sinks: ArcSwap<HashMap<ObjectId, Arc<SinkStatus>>>,
     /// By the object whose rows they have.
     pub indexes: ArcSwap<HashMap<ObjectId, Vec<Index>>>,
     pub memory: Arc<MemoryAccount>,
@@ -170,6 +178,7 @@ impl Coordinator {
             progress: Arc::default(),
             live: ArcSwap::default(),
             sources: ArcSwap::default(),
+            sinks: ArcSwap::default(),
             indexes: ArcSwap::default(),
             memory,
             epochs: std::sync::atomic::AtomicU64::new(0),
@@ -248,6 +257,10 @@ impl Coordinator {
     /// What feeds a source or connector table.
     pub fn source(&self, id: ObjectId) -> Option<Stream> {
         self.shared.sources.load().get(&id).map(|(stream, _)| stream.clone())
+    }
+
+    pub fn sink_status(&self, id: ObjectId) -> Option<Arc<SinkStatus>> {
+        self.shared.sinks.load().get(&id).cloned()
     }
 
     pub fn source_status(&self, id: ObjectId) -> Option<Arc<SourceStatus>> {

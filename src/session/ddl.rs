@@ -29,7 +29,7 @@ use crate::sql::{self, DropKind, ObjectName, Statement};
 use crate::types::field_of_sql_type;
 
 /// How long CREATE SOURCE waits for the outside to answer.
-const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a definition comes to, before it has a number.
 pub(super) struct Definition {
@@ -663,12 +663,20 @@ fn view_columns(
 }
 
 pub(super) fn create_sql(statement: &Statement, redacted: &[(String, String)]) -> String {
-    let options = sql::RedactedOptions { with: redacted, encode: &[] };
+    let format = match statement {
+        Statement::CreateTable(table) => table.format.as_ref(),
+        Statement::CreateSource(source) => source.format.as_ref(),
+        Statement::CreateSink(sink) => sink.format.as_ref(),
+        _ => None,
+    };
+    let pairs = format.map(|format| format.options.0.clone()).unwrap_or_default();
+    let encode = ConnectorOptions::new(pairs).map(|o| o.redacted()).unwrap_or_default();
+    let options = sql::RedactedOptions { with: redacted, encode: &encode };
     sql::create_sql(statement, options).unwrap_or_default()
 }
 
 /// on_error = 'dead_letter' (the default) or 'fail': ours, not the connector's.
-fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
+pub(super) fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
     let Some(position) = pairs.iter().position(|(key, _)| key == "on_error") else {
         return Ok(false);
     };
@@ -686,6 +694,10 @@ fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
 
 fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option<Encode>)> {
     let Some(format) = format else { return Ok((None, None)) };
+    if format.key_encode.is_some() {
+        return Err(Error::unsupported("KEY ENCODE of a source is not supported yet")
+            .with_hint("A key is read as JSON, or as the plain value of a single column."));
+    }
     let unsupported = |what: &str, value: &str, known: &str| {
         Error::unsupported(format!("{what} {value} is not supported yet"))
             .with_hint(format!("Use {known}."))

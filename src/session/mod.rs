@@ -14,6 +14,7 @@ mod rules;
 mod select;
 mod settings;
 mod show;
+mod sinks;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -280,6 +281,7 @@ impl Session {
             | Statement::CreateView(_)
             | Statement::CreateMaterializedView(_)
             | Statement::CreateIndex(_)
+            | Statement::CreateSink(_)
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
             | Statement::Comment(_) => self.change_catalog(statement, cancel).await,
@@ -304,8 +306,7 @@ impl Session {
             Statement::Flush => command("FLUSH"),
             Statement::Wait => command("WAIT"),
             Statement::Unlisten => command("UNLISTEN"),
-            Statement::CreateSink(_)
-            | Statement::Alter(_)
+            Statement::Alter(_)
             | Statement::Prepare { .. }
             | Statement::Execute { .. }
             | Statement::Declare { .. }
@@ -334,6 +335,7 @@ impl Session {
                 self.create_materialized_view(view, statement, cancel).await
             }
             Statement::CreateIndex(index) => self.create_index(index, statement, cancel).await,
+            Statement::CreateSink(sink) => self.create_sink(sink, statement, cancel).await,
             Statement::CreateSchema { name, if_not_exists } => {
                 self.create_schema(name, *if_not_exists).await
             }

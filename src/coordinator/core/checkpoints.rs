@@ -264,6 +264,7 @@ impl Core {
             Runtime::None
             | Runtime::Source(_)
             | Runtime::View { .. }
+            | Runtime::Sink { .. }
             | Runtime::Index { .. }
             | Runtime::Arrangement { .. } => None,
         };
@@ -291,6 +292,7 @@ impl Runtime {
             Runtime::Table { .. }
             | Runtime::Source(_)
             | Runtime::View { .. }
+            | Runtime::Sink { .. }
             | Runtime::Arrangement { .. } => true,
         }
     }

@@ -34,6 +34,7 @@ mod tests;
 mod topic_id;
 
 use client::Settings;
+pub(crate) use client::{PREFIX, REFUSED, brokers};
 use discovery::{Discovery, Startup};
 use errors::{Cause, Wording};
 use keys::KeyColumns;
