@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -15,6 +15,7 @@ use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{ObjectId, ObjectKind};
 use crate::config::{ListenAddress, LogFormat, ServerConfig};
+use crate::egress::SinkStatus;
 use crate::http::{HttpState, Phase, Readiness};
 use crate::ingest::SourceStatus;
 use crate::metrics::{Metrics, SourceState};
@@ -116,6 +117,7 @@ struct Seen {
     rows_in: u64,
     rows_out: u64,
     source_rows: u64,
+    messages: u64,
     bytes: u64,
     troubles: u64,
     errors: u64,
@@ -159,6 +161,9 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
             observe_table(&metrics, name, &object.kind, live, before);
             if let Some(status) = server.coordinator.source_status(*id) {
                 observe_source(&metrics, name, &status, before);
+            }
+            if let Some(status) = server.coordinator.sink_status(*id) {
+                observe_sink(&metrics, name, &status, epoch, before);
             }
         }
     }
@@ -242,6 +247,20 @@ fn observe_source(metrics: &Metrics, name: &str, status: &SourceStatus, before: 
         _ => SourceState::Idle,
     });
     (before.source_rows, before.bytes, before.troubles) = (rows, bytes, troubles);
+}
+
+fn observe_sink(metrics: &Metrics, name: &str, status: &SinkStatus, epoch: u64, before: &mut Seen) {
+    let sink = metrics.sink(name);
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let (messages, bytes) = (read(&status.messages), read(&status.bytes));
+    let errors = read(&status.errors);
+    sink.messages.inc_by(messages - before.messages);
+    sink.bytes.inc_by(bytes - before.bytes);
+    sink.errors.inc_by(errors - before.troubles);
+    sink.owed_rows.set(read(&status.owed_rows) as i64);
+    sink.lag_epochs.set(status.lag(epoch) as i64);
+    sink.running.set(i64::from(status.state.lock().name == "running"));
+    (before.messages, before.bytes, before.troubles) = (messages, bytes, errors);
 }
 
 /// Starts logging to standard error; `RUST_LOG` decides what, warnings and our own news by default.

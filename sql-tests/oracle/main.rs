@@ -19,6 +19,7 @@
 
 mod bank;
 mod case;
+mod debezium;
 mod draw;
 mod engine;
 mod expression;
@@ -28,6 +29,7 @@ mod lateral;
 mod restart;
 mod sharing;
 mod shrink;
+mod sinks;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

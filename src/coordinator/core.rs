@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod sharing;
+mod sinks;
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,6 +31,7 @@ use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
 use crate::checkpoint::Position;
 use crate::dataflow::{Command, Cut, HubSpec, ViewSpec, Workers};
+use crate::egress::Egress;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::SourceStatus;
@@ -79,6 +81,7 @@ pub struct Core {
     sharing: Sharing,
     /// Views without a name, each there for one subscription.
     queries: BTreeSet<ObjectId>,
+    sinks: HashMap<ObjectId, Egress>,
     failures_seen: usize,
     checkpoints: Checkpoints,
     stopping: bool,
@@ -114,6 +117,7 @@ impl Core {
             readers: HashMap::new(),
             sharing: Sharing::default(),
             queries: BTreeSet::new(),
+            sinks: HashMap::new(),
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
             stopping: false,
@@ -133,6 +137,7 @@ impl Core {
                 self.park();
             }
         }
+        self.sinks.clear();
         self.sources.clear();
         self.backfills.clear();
         self.workers.stop();
@@ -547,6 +552,9 @@ impl Core {
             Runtime::View { plan, fail_on_error } => {
                 self.create_view(create, plan, fail_on_error, saved)
             }
+            Runtime::Sink { plan, sink, fail_on_error } => {
+                self.create_sink(create, plan, sink, fail_on_error, saved)
+            }
             Runtime::Arrangement { object, key } => {
                 self.create_arrangement(create, object, key, saved)
             }
@@ -640,13 +648,17 @@ impl Core {
         let key = plan.key();
         let append_only = plan.properties.append_only;
         let live = Arc::new(self.new_live(create, key.clone(), append_only));
-        let (object, schema) = (create.id, create.schema.clone());
+        let hub = HubSpec::new(create.id, create.schema.clone(), key, live);
+        self.follow(create, plan, HubSpec { fail_on_error, ..hub }, saved);
+    }
+
+    /// Begins a dataflow that reads what a plan names: as it is now and then as it changes, or from what was saved.
+    fn follow(&mut self, create: &Create, plan: Arc<Node>, hub: HubSpec, saved: Option<Saved>) {
+        let (object, live) = (create.id, hub.live.clone());
         let arrangements = self.share(create);
         let backfill = self.read_inputs(object, &plan, saved.is_none());
         live.set_attached(backfill.is_empty());
-        let state = saved.map(|saved| saved.steps);
-        let hub = HubSpec::new(object, schema, key, live);
-        let hub = HubSpec { fail_on_error, state, ..hub };
+        let hub = HubSpec { state: saved.map(|saved| saved.steps), ..hub };
         self.install(ViewSpec { hub, plan, arrangements, backfill });
     }
 
@@ -718,6 +730,7 @@ impl Core {
         self.definitions.remove(&id);
         self.sequencer.forget(id);
         self.sources.remove(&id);
+        self.end_sink(id);
         let mut map = HashMap::clone(&self.shared.live.load());
         map.remove(&id);
         self.shared.live.store(Arc::new(map));

@@ -27,6 +27,7 @@ use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::{Index, LiveTable, Pin, Progress, ReadClock};
 use crate::catalog::{Catalog, CatalogChange, ObjectId};
 use crate::dataflow::Workers;
+use crate::egress::{Sink, SinkStatus};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::SourceStatus;
@@ -68,6 +69,12 @@ pub enum Runtime {
         plan: Arc<Node>,
         stored: bool,
     },
+    /// A query whose changes go outside.
+    Sink {
+        plan: Arc<Node>,
+        sink: Arc<Sink>,
+        fail_on_error: bool,
+    },
     /// A user's wish that there be the arrangement of an object by a key.
     Index {
         object: ObjectId,
@@ -84,7 +91,9 @@ impl Runtime {
     /// The arrangements that it looks up.
     pub fn arrangements(&self) -> BTreeSet<(ObjectId, Vec<usize>)> {
         match self {
-            Runtime::View { plan, .. } | Runtime::Query { plan, .. } => plan.arrangements(),
+            Runtime::View { plan, .. }
+            | Runtime::Query { plan, .. }
+            | Runtime::Sink { plan, .. } => plan.arrangements(),
             Runtime::Index { object, key } => BTreeSet::from([(*object, key.clone())]),
             Runtime::None
             | Runtime::Table { .. }
@@ -146,6 +155,7 @@ pub struct Shared {
     pub progress: Arc<Progress>,
     pub live: ArcSwap<HashMap<ObjectId, Arc<LiveTable>>>,
     pub sources: ArcSwap<HashMap<ObjectId, (Stream, Arc<SourceStatus>)>>,
+    pub sinks: ArcSwap<HashMap<ObjectId, Arc<SinkStatus>>>,
     /// By the object whose rows they have.
     pub indexes: ArcSwap<HashMap<ObjectId, Vec<Index>>>,
     pub memory: Arc<MemoryAccount>,
@@ -182,6 +192,7 @@ impl Coordinator {
             progress: Arc::default(),
             live: ArcSwap::default(),
             sources: ArcSwap::default(),
+            sinks: ArcSwap::default(),
             indexes: ArcSwap::default(),
             memory,
             feeds: Arc::default(),
@@ -261,6 +272,10 @@ impl Coordinator {
     /// What feeds a source or connector table.
     pub fn source(&self, id: ObjectId) -> Option<Stream> {
         self.shared.sources.load().get(&id).map(|(stream, _)| stream.clone())
+    }
+
+    pub fn sink_status(&self, id: ObjectId) -> Option<Arc<SinkStatus>> {
+        self.shared.sinks.load().get(&id).cloned()
     }
 
     pub fn source_status(&self, id: ObjectId) -> Option<Arc<SourceStatus>> {

@@ -13,6 +13,7 @@ use crate::arrangement::live::LiveTable;
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::checkpoint::StepState;
+use crate::egress::Outbox;
 use crate::epoch::Epoch;
 use crate::plan::Node;
 
@@ -31,6 +32,8 @@ pub struct HubSpec {
     pub copy: bool,
     /// The first error of its own ends it.
     pub fail_on_error: bool,
+    /// Of a sink: what its changes are put into.
+    pub outbox: Option<Arc<Outbox>>,
     pub live: Arc<LiveTable>,
     /// What its steps begin with, as of the epoch before the open one; `None`: with nothing, and views with the rows of
     /// what they read.
@@ -46,8 +49,8 @@ impl HubSpec {
         live: Arc<LiveTable>,
     ) -> HubSpec {
         let (stored, upsert, copy) = (true, false, false);
-        let (fail_on_error, state) = (false, None);
-        HubSpec { object, schema, key, stored, upsert, copy, fail_on_error, live, state }
+        let (fail_on_error, outbox, state) = (false, None, None);
+        HubSpec { object, schema, key, stored, upsert, copy, fail_on_error, outbox, live, state }
     }
 
     /// The columns by whose bucket rows are routed: their key, or their whole content where they may repeat.

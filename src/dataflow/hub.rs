@@ -26,6 +26,7 @@ use crate::arrangement::live::{LiveTable, ReadClock, Version};
 use crate::arrangement::{Arrangement, Snapshot};
 use crate::change::{ChangeBatch, Kind, error_schema};
 use crate::checkpoint::mismatch;
+use crate::egress::Outbox;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::operators::StateChange;
@@ -37,6 +38,8 @@ const HYDRATION_SLICES: usize = 2;
 const COMPACTION_ROWS: usize = 16_384;
 /// The part of a hub's state that its errors are.
 const ERRORS: &str = "errors";
+/// The one that is what a sink owes.
+const OWED: &str = "owed";
 
 /// A reader of the hub in another dataflow of this worker.
 pub struct Subscription {
@@ -77,6 +80,7 @@ pub struct Hub {
     routed_by: Vec<usize>,
     /// Joins in other dataflows of this worker read it, too.
     rows: Option<Rc<RefCell<Arrangement>>>,
+    outbox: Option<Arc<Outbox>>,
     errors: StandingErrors,
     /// Rows and bytes as last added to the counters, which all workers share.
     told: (i64, i64),
@@ -119,6 +123,7 @@ impl Hub {
             fail_on_error: spec.fail_on_error,
             routed_by: spec.routed_by(),
             rows,
+            outbox: spec.outbox.clone(),
             errors: StandingErrors::new(if of_messages { MESSAGE_BYTES_MAX } else { usize::MAX }),
             told: (0, 0),
             applied: applied.0,
@@ -152,6 +157,9 @@ impl Hub {
             && !rows.is_empty()
         {
             arrangement.borrow_mut().apply(Epoch(epoch), &rows)?;
+        }
+        if let Some(outbox) = &self.outbox {
+            outbox.put(self.shard, Epoch(epoch), &rows)?;
         }
         let errors = self.apply_errors(epoch, errors)?;
         self.applied = epoch;
@@ -249,6 +257,9 @@ impl Hub {
         self.untidy = true;
         let versions = self.unpublished_versions(oldest);
         self.live.publish(self.shard, complete, versions, oldest);
+        if let Some(outbox) = &self.outbox {
+            outbox.publish(self.shard, complete);
+        }
         self.subscriptions.retain(|s| !s.borrow().closed);
         for subscription in &self.subscriptions {
             let mut subscription = subscription.borrow_mut();
@@ -281,6 +292,7 @@ impl Hub {
             bytes += rows.bytes();
         }
         bytes += self.errors.rows.bytes();
+        bytes += self.outbox.as_ref().map_or(0, |outbox| outbox.bytes(self.shard));
         self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
         self.told.1 = bytes as i64;
         left
@@ -372,11 +384,24 @@ impl Stateful for Hub {
             state.extend(hand_over_rows(&mut rows.borrow_mut(), ROWS, self.routed_by.clone())?);
         }
         state.extend(hand_over_rows(&mut self.errors.rows, ERRORS, standing_errors::identity())?);
+        if let Some(outbox) = &self.outbox {
+            let change = outbox.hand_over(self.shard)?;
+            state.push(StateChange { part: OWED, key: self.routed_by.clone(), change });
+        }
         Ok(state)
     }
 
     fn take_back(&mut self, state: Vec<StateChange>, epoch: Epoch) -> Result<()> {
+        let (owed, state): (Vec<_>, Vec<_>) = state.into_iter().partition(|s| s.part == OWED);
         let (rows, errors): (Vec<_>, Vec<_>) = state.into_iter().partition(|s| s.part == ROWS);
+        match &self.outbox {
+            Some(outbox) => {
+                let owed: Vec<ChangeBatch> = owed.into_iter().map(|s| s.change).collect();
+                outbox.take_back(self.shard, epoch, &owed)?;
+            }
+            None if owed.is_empty() => {}
+            None => return Err(mismatch("what a sink owes, for an object that is none")),
+        }
         match &self.rows {
             Some(arrangement) => take_back_rows(&mut arrangement.borrow_mut(), ROWS, &rows, epoch)?,
             None if rows.is_empty() => {}

@@ -17,7 +17,7 @@ pub mod window;
 
 mod accumulators;
 mod exact_float_sum;
-mod group_index;
+pub(crate) mod group_index;
 mod native_column;
 mod ordered_bag;
 mod ordered_key;

@@ -29,7 +29,7 @@ use crate::sql::{self, DropKind, ObjectName, Statement};
 use crate::types::field_of_sql_type;
 
 /// How long CREATE SOURCE waits for the outside to answer.
-const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a definition comes to, before it has a number.
 pub(super) struct Definition {
@@ -224,7 +224,7 @@ impl Session {
         let primary_key = declared.key_columns(&columns, &source.primary_key)?;
         let opened = self.open(&source.name.name, &columns, &primary_key, declared, cancel).await?;
         if !primary_key.is_empty() && !opened.stream.upsert {
-            let message = "a PRIMARY KEY of a source needs FORMAT UPSERT";
+            let message = "a PRIMARY KEY of a source needs FORMAT UPSERT or DEBEZIUM";
             return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_hint(
                 "CREATE TABLE with the same options keeps the newest row of each key.",
             ));
@@ -271,11 +271,19 @@ impl Session {
         let options = ConnectorOptions::new(pairs)?;
         let (format, encode) = formats(declared.format)?;
         let redacted = options.redacted();
-        let upsert = format == Some(Format::Upsert);
+        let upsert = match format {
+            Some(Format::Upsert | Format::Debezium) => true,
+            Some(Format::Plain) | None => false,
+        };
         if upsert && primary_key.is_empty() {
-            let message = "FORMAT UPSERT needs a PRIMARY KEY";
-            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message)
-                .with_hint("Declare which columns the message key stands for."));
+            let (name, hint) = match format {
+                Some(Format::Debezium) => {
+                    ("DEBEZIUM", "Declare the primary key of the table that the events are of.")
+                }
+                _ => ("UPSERT", "Declare which columns the message key stands for."),
+            };
+            let message = format!("FORMAT {name} needs a PRIMARY KEY");
+            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_hint(hint));
         }
         let spec = SourceSpec {
             name: name.to_owned(),
@@ -673,12 +681,20 @@ fn view_columns(
 }
 
 pub(super) fn create_sql(statement: &Statement, redacted: &[(String, String)]) -> String {
-    let options = sql::RedactedOptions { with: redacted, encode: &[] };
+    let format = match statement {
+        Statement::CreateTable(table) => table.format.as_ref(),
+        Statement::CreateSource(source) => source.format.as_ref(),
+        Statement::CreateSink(sink) => sink.format.as_ref(),
+        _ => None,
+    };
+    let pairs = format.map(|format| format.options.0.clone()).unwrap_or_default();
+    let encode = ConnectorOptions::new(pairs).map(|o| o.redacted()).unwrap_or_default();
+    let options = sql::RedactedOptions { with: redacted, encode: &encode };
     sql::create_sql(statement, options).unwrap_or_default()
 }
 
 /// on_error = 'dead_letter' (the default) or 'fail': ours, not the connector's.
-fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
+pub(super) fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
     let Some(position) = pairs.iter().position(|(key, _)| key == "on_error") else {
         return Ok(false);
     };
@@ -696,6 +712,10 @@ fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
 
 fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option<Encode>)> {
     let Some(format) = format else { return Ok((None, None)) };
+    if format.key_encode.is_some() {
+        return Err(Error::unsupported("KEY ENCODE of a source is not supported yet")
+            .with_hint("A key is read as JSON, or as the plain value of a single column."));
+    }
     let unsupported = |what: &str, value: &str, known: &str| {
         Error::unsupported(format!("{what} {value} is not supported yet"))
             .with_hint(format!("Use {known}."))
@@ -703,7 +723,8 @@ fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option
     let kind = match format.format.as_str() {
         "PLAIN" => Format::Plain,
         "UPSERT" => Format::Upsert,
-        other => return Err(unsupported("FORMAT", other, "PLAIN or UPSERT")),
+        "DEBEZIUM" => Format::Debezium,
+        other => return Err(unsupported("FORMAT", other, "PLAIN, UPSERT or DEBEZIUM")),
     };
     let encode = match format.encode.as_str() {
         "JSON" => Encode::Json(ConnectorOptions::new(format.options.0.clone())?),

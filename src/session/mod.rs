@@ -17,6 +17,7 @@ mod rules;
 mod select;
 mod settings;
 mod show;
+mod sinks;
 mod statements;
 mod subscribe;
 mod temporary;
@@ -309,6 +310,7 @@ impl Session {
             | Statement::CreateView(_)
             | Statement::CreateMaterializedView(_)
             | Statement::CreateIndex(_)
+            | Statement::CreateSink(_)
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
             | Statement::Alter(_)
@@ -337,9 +339,7 @@ impl Session {
             Statement::Flush => command("FLUSH"),
             Statement::Wait => command("WAIT"),
             Statement::Unlisten => command("UNLISTEN"),
-            Statement::CreateSink(_) | Statement::Execute { .. } => {
-                Err(unsupported(&prepared.parsed.sql))
-            }
+            Statement::Execute { .. } => Err(unsupported(&prepared.parsed.sql)),
         }
     }
 
@@ -374,6 +374,7 @@ impl Session {
                 self.create_materialized_view(view, statement, cancel).await
             }
             Statement::CreateIndex(index) => self.create_index(index, statement, cancel).await,
+            Statement::CreateSink(sink) => self.create_sink(sink, statement, cancel).await,
             Statement::CreateSchema { name, if_not_exists } => {
                 self.create_schema(name, *if_not_exists).await
             }

@@ -128,7 +128,7 @@ impl Session {
         let reached = subscribed.live.wait_for(after).await;
         reached.map_err(|error| ended_by(&error, &subscribed.live, is_query))?;
         let versions = subscribed.live.versions(after);
-        check_poison(&subscribed.live.name, &versions)?;
+        check_poison(&subscribed.live.names().object, &versions)?;
         let pin = subscribed.pin.take();
         let shards = versions.into_iter().filter_map(|version| version.rows).collect();
         let epoch = as_of.unwrap_or(after);
@@ -234,7 +234,11 @@ fn check_sources(subscribe: &Subscribe, node: &Node) -> Result<()> {
     let (mut source, mut stateless) = (None, true);
     node.visit(&mut |node| match &node.op {
         Op::Import { name, stored, .. } => source = source.or((!stored).then_some(name)),
-        Op::Values { .. } | Op::Project { .. } | Op::Filter { .. } | Op::Union => {}
+        Op::Values { .. }
+        | Op::Project { .. }
+        | Op::Filter { .. }
+        | Op::Unnest { .. }
+        | Op::Union => {}
         Op::Distinct
         | Op::Aggregate { .. }
         | Op::Join { .. }
@@ -264,7 +268,8 @@ async fn check_unchanged(inputs: &[Arc<LiveTable>], epoch: Epoch, began: Epoch) 
         live.wait_for(began).await?;
         let changed = live.versions(began).iter().map(|version| version.epoch).max();
         if let Some(changed) = changed.filter(|changed| *changed > epoch) {
-            let message = format!("\"{}\" is not kept as of epoch {epoch} any more", live.name);
+            let message =
+                format!("\"{}\" is not kept as of epoch {epoch} any more", live.names().object);
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
                 .with_detail(format!("It has changed since, last in epoch {changed}."))
                 .with_hint("Subscribe without AS OF, for a new snapshot."));
@@ -291,7 +296,8 @@ fn output_columns(subscribe: &Subscribe, columns: &[FieldRef]) -> Vec<FieldRef> 
 
 /// Why a subscription cannot go on, in words about the subscription.
 fn ended_by(error: &Error, live: &LiveTable, is_query: bool) -> Error {
-    let name = &live.name;
+    let names = live.names();
+    let name = &names.object;
     if is_query {
         let prefix = format!("\"{name}\" has failed: ");
         return match error.message.strip_prefix(&prefix) {
@@ -458,7 +464,7 @@ impl Subscription {
     fn tell(&mut self, changed: Changed) -> Result<()> {
         let Changed { epoch, changes, poisoned } = changed;
         if let Some(version) = poisoned {
-            check_poison(&self.subscribed.live.name, &[version])?;
+            check_poison(&self.subscribed.live.names().object, &[version])?;
         }
         // From now on nobody may read anything older.
         self.clock.raise(epoch);

@@ -621,7 +621,11 @@ impl Cursor {
         let encode = self.ident()?.to_uppercase();
         let options =
             if self.at_token(&Token::LParen) { self.options()? } else { Options::default() };
-        Ok(FormatEncode { format, encode, options })
+        let key_encode = match self.eat(&["KEY", "ENCODE"]) {
+            true => Some(self.ident()?.to_uppercase()),
+            false => None,
+        };
+        Ok(FormatEncode { format, encode, options, key_encode })
     }
 
     /// `(key = value, ...)`; a key given twice is 42601.

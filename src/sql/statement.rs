@@ -350,6 +350,8 @@ pub struct FormatEncode {
     pub format: String,
     pub encode: String,
     pub options: Options,
+    /// KEY ENCODE, in upper case.
+    pub key_encode: Option<String>,
 }
 
 #[derive(Clone, Debug)]

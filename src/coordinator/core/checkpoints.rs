@@ -265,6 +265,7 @@ impl Core {
             | Runtime::Source(_)
             | Runtime::View { .. }
             | Runtime::Query { .. }
+            | Runtime::Sink { .. }
             | Runtime::Index { .. }
             | Runtime::Arrangement { .. } => None,
         };
@@ -292,6 +293,7 @@ impl Runtime {
             Runtime::Table { .. }
             | Runtime::Source(_)
             | Runtime::View { .. }
+            | Runtime::Sink { .. }
             | Runtime::Arrangement { .. } => true,
         }
     }

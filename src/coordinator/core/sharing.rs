@@ -99,7 +99,9 @@ impl Core {
     /// What an object reads, the arrangements that it shares included.
     pub(super) fn inputs(&self, create: &Create) -> Vec<ObjectId> {
         match &create.runtime {
-            Runtime::View { plan, .. } | Runtime::Query { plan, .. } => {
+            Runtime::View { plan, .. }
+            | Runtime::Query { plan, .. }
+            | Runtime::Sink { plan, .. } => {
                 let shared = plan.arrangements();
                 let shared = shared.iter().filter_map(|wanted| self.sharing.kept.get(wanted));
                 plan.imports().into_iter().chain(shared.map(|kept| kept.holder)).collect()

@@ -93,7 +93,9 @@ impl Core {
             let readers = self.readers.get(object).into_iter().flatten();
             let queries: Vec<ObjectId> =
                 readers.filter(|reader| self.queries.contains(reader)).copied().collect();
-            let Some(name) = self.live(*object).map(|live| live.name.clone()) else { continue };
+            let Some(name) = self.live(*object).map(|live| live.names().object.clone()) else {
+                continue;
+            };
             for query in queries {
                 if let Some(live) = self.live(query) {
                     let message = format!("relation \"{name}\" has been dropped");
