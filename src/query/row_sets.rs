@@ -318,9 +318,9 @@ impl InFrom<'_> {
     fn may_have(&self, factor: &TableFactor, column: &str) -> bool {
         if let Some(source) = RowSource::of(factor) {
             let given = source.alias.iter().flat_map(|alias| &alias.columns);
-            let mut given = given.map(|column| fold_identifier(&column.name));
-            return given.any(|given| given == column)
-                || source.own_columns().iter().any(|own| own == column);
+            let given: Vec<String> = given.map(|column| fold_identifier(&column.name)).collect();
+            let own = source.own_columns().into_iter().skip(given.len());
+            return given.iter().cloned().chain(own).any(|name| name == column);
         }
         match factor {
             TableFactor::Table { name, args: None, .. } => {

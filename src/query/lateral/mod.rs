@@ -401,11 +401,8 @@ fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bo
         LogicalPlan::Distinct(Distinct::All(_)) if !refers && asked != Asked::ForValue => {
             joinable(plan.inputs()[0], outside, asked)?
         }
-        // One without groups has a row, whatever it finds.
-        LogicalPlan::Aggregate(a) if !refers => {
-            let one = a.group_expr.is_empty();
-            let fits = if for_rows { !one } else { one && asked == Asked::ForValue };
-            fits && joinable(&a.input, outside, Asked::ForAll)?
+        LogicalPlan::Aggregate(a) if !refers && asked == Asked::ForValue => {
+            a.group_expr.is_empty() && joinable(&a.input, outside, Asked::ForAll)?
         }
         LogicalPlan::Join(j) if !refers && j.join_type == JoinType::Inner => {
             joinable(&j.left, outside, asked)? && joinable(&j.right, outside, asked)?
