@@ -137,7 +137,7 @@ impl Core {
                 self.park();
             }
         }
-        self.sinks.clear();
+        Egress::end_all(self.sinks.drain().map(|(_, sink)| sink).collect());
         self.sources.clear();
         self.backfills.clear();
         self.workers.stop();

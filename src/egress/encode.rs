@@ -54,15 +54,21 @@ pub struct Shape {
     pub key_encoding: KeyEncoding,
 }
 
-/// What became of one key: the numbers of its rows before and after.
+/// What became of one key: the numbers of its first row before and its last one after, and of one that came and went.
 #[derive(Clone, Copy, Default)]
 struct Turn {
     before: Option<usize>,
     after: Option<usize>,
+    gone: Option<usize>,
 }
 
 impl Shape {
-    /// The messages of changes that have been added up. 21000 where a key has two rows.
+    /// The columns that identify a row; none where rows are only ever added.
+    pub fn row_key(&self) -> Vec<usize> {
+        if self.format == Format::Plain { vec![] } else { self.key.clone() }
+    }
+
+    /// The messages of changes, those of a key in their order. 21000 where a key has two rows.
     pub fn messages(&self, change: &ChangeBatch) -> Result<Outgoing> {
         let mut out = Outgoing::default();
         let rows = Rows::new(self, change.rows())?;
@@ -77,7 +83,7 @@ impl Shape {
             return Ok(out);
         }
         for turn in self.turns(change)? {
-            let Some(of) = turn.after.or(turn.before) else { continue };
+            let Some(of) = turn.after.or(turn.before).or(turn.gone) else { continue };
             let key = |out: &mut Vec<u8>| rows.put_key(of, &style, out);
             if self.format == Format::Debezium {
                 out.push(key, |out| rows.put_event(turn, &style, out));
@@ -106,8 +112,17 @@ impl Shape {
                 turns.push(Turn::default());
             }
             let turn = &mut turns[group];
-            let side = if weight > 0 { &mut turn.after } else { &mut turn.before };
-            if side.replace(row).is_some() || weight.abs() > 1 {
+            let is_first = (turn.before, turn.after, turn.gone) == (None, None, None);
+            let is_second = match weight {
+                1 => turn.after.replace(row).is_some(),
+                -1 => {
+                    turn.before = turn.before.or(is_first.then_some(row));
+                    (turn.after, turn.gone) = (None, Some(row));
+                    false
+                }
+                _ => true,
+            };
+            if is_second {
                 let names = self.key.iter().map(|&c| self.schema.field(c).name().as_str());
                 let names = names.collect::<Vec<_>>().join(", ");
                 let message = format!("two rows have the same primary key ({names})");
@@ -211,6 +226,8 @@ impl<'a> Rows<'a> {
     }
 
     fn put_event(&self, turn: Turn, style: &TextStyle, out: &mut Vec<u8>) -> bool {
+        // A key that came and went is gone, whoever has seen it.
+        let before = turn.before.or(turn.gone.filter(|_| turn.after.is_none()));
         let mut side = |name: &str, row: Option<usize>| {
             out.extend_from_slice(name.as_bytes());
             match row {
@@ -218,9 +235,9 @@ impl<'a> Rows<'a> {
                 None => out.extend_from_slice(b"null"),
             }
         };
-        side("{\"before\":", turn.before);
+        side("{\"before\":", before);
         side(",\"after\":", turn.after);
-        let op = match (turn.before, turn.after) {
+        let op = match (before, turn.after) {
             (None, _) => 'c',
             (Some(_), Some(_)) => 'u',
             (Some(_), None) => 'd',
@@ -416,7 +433,7 @@ mod tests {
     #[test]
     fn a_key_is_one_message_whatever_happened_to_it() {
         let (schema, change) =
-            changes(&[(1, "new", 1), (2, "gone", -1), (3, "b", 1), (1, "old", -1)]);
+            changes(&[(1, "old", -1), (2, "gone", -1), (3, "b", 1), (1, "new", 1)]);
         let upserts = shape(schema.clone(), Format::Upsert).messages(&change).unwrap();
         let expected = [
             "{\"id\":1} {\"id\":1,\"name\":\"new\"}",

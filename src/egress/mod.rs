@@ -8,8 +8,8 @@
 //! [`outbox`] keeps what is owed and is the only state; [`encode`] makes messages of it; [`Egress`] is the thread that
 //! delivers. Delivery is at-least-once: what was not acknowledged when a checkpoint was taken is sent again after a start from it.
 //!
-//! Invariants: a delivery has all changes up to one epoch and nothing later, added up since the last one that was acknowledged, so
-//! a key that changed ten times is one message. Whatever happens outside, the dataflow never waits for a sink.
+//! Invariants: a delivery has all changes up to one epoch and nothing later, since the last one that was acknowledged, and a key
+//! that changed ten times is one message. Whatever happens outside, the dataflow never waits for a sink.
 
 pub mod encode;
 pub mod outbox;
@@ -85,7 +85,7 @@ impl SinkStatus {
 pub struct Egress {
     stop: Arc<AtomicBool>,
     thread: Thread,
-    _join: JoinHandle<()>,
+    join: Option<JoinHandle<()>>,
 }
 
 impl Egress {
@@ -117,14 +117,29 @@ impl Egress {
             .map_err(|e| Error::internal(format!("could not start a sink: {e}")))?;
         let thread = join.thread().clone();
         outbox.wake(thread.clone());
-        Ok(Egress { stop, thread, _join: join })
+        Ok(Egress { stop, thread, join: Some(join) })
+    }
+}
+
+impl Egress {
+    /// Ends sinks and waits until none of them sends any more: what the next start sends must come behind it.
+    pub fn end_all(mut sinks: Vec<Egress>) {
+        sinks.iter().for_each(Egress::stop);
+        for join in sinks.iter_mut().filter_map(|sink| sink.join.take()) {
+            // A thread that has panicked sends nothing either.
+            let _ = join.join();
+        }
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.unpark();
     }
 }
 
 impl Drop for Egress {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.unpark();
+        self.stop();
     }
 }
 
@@ -151,7 +166,9 @@ impl Job {
                 return;
             }
             self.status.owed_rows.store(self.outbox.rows() as u64, Ordering::Relaxed);
-            let complete = self.outbox.complete();
+            // A view that is still being filled may be started again, as if nothing of it had been sent.
+            let attached = self.live.is_attached();
+            let complete = if attached { self.outbox.complete() } else { Epoch::ZERO };
             let early = interval.saturating_sub(last.elapsed());
             if complete <= self.delivered || !early.is_zero() {
                 std::thread::park_timeout(early.clamp(Duration::from_millis(1), PARK));

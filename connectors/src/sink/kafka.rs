@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::producer::{
+    BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig,
+};
 
 use super::{Outgoing, Target, Writer};
 use crate::contract::ConnectorError;
@@ -23,6 +26,9 @@ const KNOWN_OPTIONS: &[&str] = &["connector", "topic", "properties.*"];
 
 /// How long one look at the producer's reports may take: bounds how long a drop of the sink waits.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How long a delivery that is given up waits for what is on the wire already: it must not arrive behind what is sent next.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Settings that users may change. A message that no broker takes is given back after some seconds, so that the sink's state
 /// says so; the sink tries again for ever.
@@ -102,12 +108,14 @@ impl Topic {
 
 impl Target for Topic {
     fn check(&self, timeout: Duration) -> Result<(), ConnectorError> {
-        let producer = self.producer()?;
-        let metadata =
-            producer.client().fetch_metadata(Some(&self.topic), timeout).map_err(|error| {
-                ConnectorError::retry(format!("could not reach a broker of {}", self.brokers))
-                    .with_detail(self.options.scrub(&error.to_string()))
-            })?;
+        // Producers make a topic by asking for it, where brokers let them; consumers need not.
+        let mut config = self.config.clone();
+        config.set("allow.auto.create.topics", "false");
+        let client: BaseConsumer = config.create().map_err(|error| self.failed(&error))?;
+        let metadata = client.fetch_metadata(Some(&self.topic), timeout).map_err(|error| {
+            ConnectorError::retry(format!("could not reach a broker of {}", self.brokers))
+                .with_detail(self.options.scrub(&error.to_string()))
+        })?;
         let found = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         if found.is_some_and(|topic| topic.error().is_none() && !topic.partitions().is_empty()) {
             return Ok(());
@@ -167,8 +175,8 @@ impl TopicWriter {
     }
 }
 
-impl Writer for TopicWriter {
-    fn deliver(&mut self, messages: &Outgoing, stop: &AtomicBool) -> Result<(), ConnectorError> {
+impl TopicWriter {
+    fn send_all(&self, messages: &Outgoing, stop: &AtomicBool) -> Result<(), ConnectorError> {
         self.producer.context().settled.store(0, Ordering::Relaxed);
         for (key, value) in messages.iter() {
             loop {
@@ -187,6 +195,19 @@ impl Writer for TopicWriter {
         while self.producer.context().settled.load(Ordering::Relaxed) < messages.len() {
             self.poll(POLL, stop)?;
         }
-        self.poll(Duration::ZERO, stop)
+        // What is acknowledged is, also when the sink stops now.
+        self.poll(Duration::ZERO, &AtomicBool::new(false))
+    }
+}
+
+impl Writer for TopicWriter {
+    fn deliver(&mut self, messages: &Outgoing, stop: &AtomicBool) -> Result<(), ConnectorError> {
+        let outcome = self.send_all(messages, stop);
+        if outcome.is_err() {
+            self.producer.purge(PurgeConfig::default().queue());
+            // The time it takes is bounded: a broker that does not answer has dropped the connection by then.
+            let _ = self.producer.flush(SETTLE);
+        }
+        outcome
     }
 }

@@ -26,7 +26,7 @@ impl Core {
         // Nobody looks rows up: there are none.
         let live = LiveTable::new(name, schema.clone(), None, false, workers, progress);
         let live = Arc::new(live);
-        let outbox = Arc::new(Outbox::new(workers));
+        let outbox = Arc::new(Outbox::new(workers, sink.shape.row_key()));
         let key = (!sink.shape.key.is_empty()).then(|| sink.shape.key.clone());
         let hub = HubSpec::new(create.id, schema, key, live.clone());
         let hub = HubSpec { stored: false, outbox: Some(outbox.clone()), fail_on_error, ..hub };
