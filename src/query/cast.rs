@@ -29,6 +29,7 @@ use sqlparser::parser::Parser;
 use super::arithmetic::{bounded, power_of_ten, round_quotient};
 use super::coercion::INSERTED_TEXT;
 use super::errors::{from_arrow, numeric_overflow, out_of_range, to_datafusion};
+use super::moments;
 use super::reading::Reading;
 use super::sql_types::{cast_name, field_of, mark_of, marked, numeric, pg_name, plain};
 use super::text;
@@ -349,13 +350,17 @@ pub(super) fn cast_array(
         (T::Timestamp(_, None), T::Timestamp(_, Some(_))) => text::local_to_instant(array, zone),
         (T::Timestamp(_, Some(_)), T::Timestamp(_, None)) => text::instant_to_local(array, zone),
         (T::Date32, T::Timestamp(_, Some(_))) => {
-            let midnight = date_to_timestamp(array)?;
-            text::local_to_instant(&midnight, zone)
+            text::local_to_instant(&moments::midnights(array)?, zone)
         }
-        (T::Date32, T::Timestamp(_, None)) => date_to_timestamp(array),
+        (T::Date32, T::Timestamp(_, None)) => moments::midnights(array),
         (T::Timestamp(_, Some(_)), T::Date32 | T::Time64(_)) => {
-            arrow(&text::instant_to_local(array, zone)?, to)
+            let local = text::instant_to_local(array, zone)?;
+            cast_array(&local, &plain(super::sql_types::timestamp()), target, zone)
         }
+        (T::Timestamp(..), T::Date32) => moments::dates(array),
+        (T::Timestamp(..), T::Time64(_)) => moments::times(array),
+        (T::Time64(_), T::Interval(_)) => moments::times_as_intervals(array),
+        (T::Interval(_), T::Time64(_)) => moments::intervals_as_times(array),
         (T::List(item), T::List(target_item)) => cast_list(array, item, target_item, zone),
         _ => arrow(array, to),
     }
@@ -378,12 +383,6 @@ fn truncate(array: &ArrayRef, target: &FieldRef) -> Result<ArrayRef> {
         })
     });
     Ok(Arc::new(cut.collect::<arrow_array::StringArray>()))
-}
-
-fn date_to_timestamp(array: &ArrayRef) -> Result<ArrayRef> {
-    arrow(array, &super::sql_types::timestamp()).map_err(|_| {
-        Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp")
-    })
 }
 
 fn cast_list(array: &ArrayRef, item: &FieldRef, target: &FieldRef, zone: &str) -> Result<ArrayRef> {

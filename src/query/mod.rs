@@ -3,7 +3,7 @@
 //! In the order a query takes: `merged_columns`, `spelling` and `grouping` rewrite the parsed query, [`engine`] plans it with `operators`, `cast`,
 //! [`sql_types`] and [`functions`] (`quantified`: ANY and ALL over arrays); [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
 //! from moving errors, `membership` tells what an IN does not know, `total_order` and `top_k` from changing what a LIMIT cuts, [`windows`] orders what window functions see, `padding` from concluding too much; [`output`] says what comes out, `assign` fits values to columns, [`at_hand`] lets expressions speak of rows that a statement holds, [`own_rows`] lays a transaction's changes over what it reads. [`mod@compile`] and [`mod@evaluate`] run single expressions for views and
-//! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early. [`errors`] puts everything that goes wrong into PostgreSQL's words.
+//! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early and `panics` keeps a defect to the query that met it. [`errors`] puts everything that goes wrong into PostgreSQL's words.
 //!
 //! Knows no catalog, no session and no storage: tables come through [`engine::Resolver`]. Views, SELECT, DML and the
 //! oracle all go through here, so that one expression has one meaning.
@@ -31,6 +31,7 @@ mod operators;
 pub mod output;
 pub mod own_rows;
 mod padding;
+mod panics;
 pub mod params;
 mod pushdown;
 mod quantified;
