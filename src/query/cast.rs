@@ -34,7 +34,7 @@ use super::reading::Reading;
 use super::sql_types::{cast_name, field_of, mark_of, marked, numeric, pg_name, plain};
 use super::text;
 use crate::error::{Error, Result, SqlState};
-use crate::types::{DateOrder, TYPMOD_KEY, depends_on_order};
+use crate::types::{DateOrder, TYPMOD_KEY, depends_on_order, round_seconds, second_digits};
 
 /// What the names of cast functions begin with; the SQL type follows.
 pub const CAST_PREFIX: &str = "cast:";
@@ -159,7 +159,8 @@ impl ScalarUDFImpl for CastTo {
         let cast = |array: &ArrayRef| {
             if order != DateOrder::Mdy && is_text(array.data_type()) && is_dated(target.data_type())
             {
-                return text::from_text(&month_first(array, order)?, target, zone);
+                let ordered = month_first(array, order)?;
+                return cast_array(&ordered, source, target, zone);
             }
             if strict && !array.data_type().is_null() {
                 let array = cast_array(array, source, &plain(DataType::Utf8), zone)?;
@@ -310,6 +311,14 @@ pub(super) fn cast_array(
     target: &FieldRef,
     zone: &str,
 ) -> Result<ArrayRef> {
+    let cast = convert(array, source, target, zone)?;
+    match second_digits(target) {
+        Some(digits) => Ok(round_seconds(&cast, digits)),
+        None => Ok(cast),
+    }
+}
+
+fn convert(array: &ArrayRef, source: &FieldRef, target: &FieldRef, zone: &str) -> Result<ArrayRef> {
     use DataType as T;
     let (from, to) = (array.data_type(), target.data_type());
     if from.is_null() || array.null_count() == array.len() && from != to {

@@ -184,9 +184,7 @@ impl Engine {
         let mut plan_value = |value: &sqlparser::ast::Expr| {
             let mut value = value.clone();
             spelling::rewrite_expr(&mut value)?;
-            contained(|| {
-                planner.sql_to_expr(value, &schema, &mut context).map_err(from_datafusion)
-            })
+            contained(|| planner.sql_to_expr(value, &schema, &mut context).map_err(from_datafusion))
         };
         values.rows.iter().map(|row| row.iter().map(&mut plan_value).collect()).collect()
     }

@@ -1,6 +1,6 @@
 //! DataFusion plans, evaluates and answers: the one place that configures it so that it behaves as PostgreSQL 15.
 //!
-//! In the order a query takes: `merged_columns`, `spelling` and `grouping` rewrite the parsed query, [`engine`] plans it with `operators`, `cast`,
+//! In the order a query takes: `merged_columns`, `spelling`, `forms`, `common_type` and `grouping` rewrite the parsed query, [`engine`] plans it with `operators`, `cast`,
 //! [`sql_types`] and [`functions`] (`quantified`: ANY and ALL over arrays); [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
 //! from moving errors, `membership` tells what an IN does not know, `total_order` and `top_k` from changing what a LIMIT cuts, [`windows`] orders what window functions see, `padding` from concluding too much; [`output`] says what comes out, `assign` fits values to columns, [`at_hand`] lets expressions speak of rows that a statement holds, [`own_rows`] lays a transaction's changes over what it reads. [`mod@compile`] and [`mod@evaluate`] run single expressions for views and
 //! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early and `panics` keeps a defect to the query that met it. [`errors`] puts everything that goes wrong into PostgreSQL's words.
@@ -14,12 +14,14 @@ pub mod at_hand;
 mod bags;
 pub mod cast;
 mod coercion;
+mod common_type;
 pub mod compile;
 pub mod engine;
 pub mod errors;
 pub mod evaluate;
 pub mod execute;
 mod fallible;
+mod forms;
 pub mod functions;
 mod grouping;
 mod interrupt;
@@ -36,6 +38,7 @@ pub mod params;
 mod pushdown;
 mod quantified;
 mod reading;
+mod row_comparison;
 mod scopes;
 mod spelling;
 pub mod sql_types;

@@ -133,9 +133,8 @@ pub(super) fn dates(timestamps: &ArrayRef) -> Result<ArrayRef> {
 /// The times of day of timestamps; NULL for the infinities, as in PostgreSQL.
 pub(super) fn times(timestamps: &ArrayRef) -> Result<ArrayRef> {
     let timestamps = timestamps.as_primitive::<TimestampMicrosecondType>();
-    let times: PrimitiveArray<Time64MicrosecondType> = timestamps.unary_opt(|micros| {
-        (!is_infinite(micros)).then(|| micros.rem_euclid(MICROS_PER_DAY))
-    });
+    let times: PrimitiveArray<Time64MicrosecondType> = timestamps
+        .unary_opt(|micros| (!is_infinite(micros)).then(|| micros.rem_euclid(MICROS_PER_DAY)));
     Ok(Arc::new(times))
 }
 

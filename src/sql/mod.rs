@@ -2,7 +2,7 @@
 //!
 //! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`index`],
 //! [`copy`] and
-//! [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL.
+//! [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL, put right in [`expressions`].
 //! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`canonical`] writes a statement back for
 //! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
 
@@ -11,6 +11,7 @@ mod copy;
 mod create;
 mod cursor;
 mod dialect;
+mod expressions;
 mod index;
 mod lexer;
 mod names;

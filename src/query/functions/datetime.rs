@@ -13,7 +13,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, Float64Array, PrimitiveArray, StringArray};
 use arrow_buffer::IntervalMonthDayNano;
-use arrow_schema::{DataType, FieldRef};
+use arrow_schema::{DataType, FieldRef, TimeUnit};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
@@ -25,9 +25,7 @@ use super::math::any_arguments;
 use crate::error::{Error, Result, SqlState};
 use crate::query::cast::cast_array;
 use crate::query::errors::{from_arrow, to_datafusion, undefined_function};
-use crate::query::moments::{
-    finite_timestamp, is_infinite, is_infinite_date, midnights,
-};
+use crate::query::moments::{finite_timestamp, is_infinite, is_infinite_date, midnights};
 use crate::query::sql_types::{interval, numeric, pg_name, plain, timestamp, timestamptz};
 use crate::query::text;
 use crate::types::{TimeZone, civil_of_days, days_of_civil};
@@ -46,7 +44,9 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         ("current_timestamp", timestamptz()),
         ("transaction_timestamp", timestamptz()),
         ("statement_timestamp", timestamptz()),
+        ("clock_timestamp", timestamptz()),
         ("localtimestamp", timestamp()),
+        ("localtime", DataType::Time64(TimeUnit::Microsecond)),
         ("current_date", DataType::Date32),
         ("today", DataType::Date32),
     ];
@@ -202,10 +202,7 @@ fn constant_text(value: &ColumnarValue) -> DfResult<String> {
 }
 
 fn unknown_zone(zone: &str) -> Error {
-    Error::new(
-        SqlState::INVALID_PARAMETER_VALUE,
-        format!("time zone \"{zone}\" not recognized"),
-    )
+    Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{zone}\" not recognized"))
 }
 
 /// The fixed zone that lies an interval east of UTC, as POSIX names it.
@@ -243,9 +240,28 @@ fn unknown_unit(unit: &str, type_name: &str) -> Error {
 
 /// Fields that some type has.
 const UNITS: &[&str] = &[
-    "century", "day", "decade", "dow", "doy", "epoch", "hour", "isodow", "isoyear", "julian",
-    "microseconds", "millennium", "milliseconds", "minute", "month", "quarter", "second",
-    "timezone", "timezone_hour", "timezone_minute", "week", "year",
+    "century",
+    "day",
+    "decade",
+    "dow",
+    "doy",
+    "epoch",
+    "hour",
+    "isodow",
+    "isoyear",
+    "julian",
+    "microseconds",
+    "millennium",
+    "milliseconds",
+    "minute",
+    "month",
+    "quarter",
+    "second",
+    "timezone",
+    "timezone_hour",
+    "timezone_minute",
+    "week",
+    "year",
 ];
 
 /// The refusal of a field that this type does not have.
@@ -267,20 +283,17 @@ enum Infinity {
 
 impl Infinity {
     fn part(self, negative: bool, unit: &str, type_name: &str) -> Result<Option<i128>> {
-        let endless = [
-            "epoch", "julian", "year", "isoyear", "decade", "century", "millennium",
-        ];
+        let endless = ["epoch", "julian", "year", "isoyear", "decade", "century", "millennium"];
         if !endless.contains(&unit) {
             // A unit that is none is one for no moment.
             return moment_part(0, unit, 6, type_name).map(|_| None);
         }
         match self {
             Infinity::Extreme => Ok(Some(if negative { i128::MIN } else { i128::MAX })),
-            Infinity::Refused => Err(Error::new(
-                SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-                "numeric cannot be infinite",
-            )
-            .with_hint("Use date_part, whose results are double precision.")),
+            Infinity::Refused => {
+                Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric cannot be infinite")
+                    .with_hint("Use date_part, whose results are double precision."))
+            }
         }
     }
 }
@@ -308,7 +321,12 @@ fn parts(
             let values = array.as_primitive::<Date32Type>().iter();
             let parts = values.map(|value| match value {
                 None => Ok(None),
-                Some(days) if is_infinite_date(days) => infinity.part(days < 0, unit, "date"),
+                Some(days) if is_infinite_date(days) => match unit {
+                    "epoch" => infinity.part(days < 0, unit, "date"),
+                    // A field that dates do not have is refused for these too.
+                    _ => day_part(0, unit, "date")
+                        .and_then(|_| infinity.part(days < 0, unit, "date")),
+                },
                 Some(days) if unit == "epoch" => Ok(Some(i128::from(days) * 86_400)),
                 Some(days) => day_part(days.into(), unit, "date").map(Some),
             });
@@ -560,9 +578,8 @@ fn truncate_interval(value: IntervalMonthDayNano, unit: &str) -> Result<Interval
         "milliseconds" => time(1000),
         "microseconds" => time(1),
         "week" => {
-            return Err(unserved_unit(unit, "interval").with_detail(
-                "Months usually have fractional weeks.",
-            ));
+            return Err(unserved_unit(unit, "interval")
+                .with_detail("Months usually have fractional weeks."));
         }
         _ => return Err(unserved_unit(unit, "interval")),
     })
@@ -604,7 +621,9 @@ impl ScalarUDFImpl for Zone {
             ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(Some(east))) => {
                 zone_of_interval(*east).map_err(to_datafusion)?
             }
-            ColumnarValue::Scalar(zone) => zone.try_as_str().flatten().unwrap_or_default().to_owned(),
+            ColumnarValue::Scalar(zone) => {
+                zone.try_as_str().flatten().unwrap_or_default().to_owned()
+            }
             ColumnarValue::Array(zones) => {
                 let zones = zones.as_string_opt::<i32>().ok_or_else(|| {
                     to_datafusion(Error::unsupported("AT TIME ZONE with intervals by row"))
