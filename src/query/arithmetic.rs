@@ -415,6 +415,36 @@ fn numerics(
     Ok(Arc::new(values.with_precision_and_scale(*precision, *scale).map_err(from_arrow)?))
 }
 
+/// The quotient of two numbers that are known, each a value of 10^-scale, with the fraction digits that PostgreSQL gives it:
+/// sixteen significant ones at least, counted in its groups of four, and no fewer than either operand has. `None` for a
+/// quotient that is not there or has too many digits.
+pub(super) fn known_quotient(left: (i128, i8), right: (i128, i8)) -> Option<ScalarValue> {
+    if right.0 == 0 {
+        return None;
+    }
+    let ((left_weight, left_first), (right_weight, right_first)) = (head(left), head(right));
+    let weight = left_weight - right_weight - i32::from(left_first <= right_first);
+    let scale = (16 - weight * 4).max(left.1.into()).max(right.1.into());
+    let scale = i8::try_from(scale).ok().filter(|scale| (0..=37).contains(scale))?;
+    let shift = scale + right.1 - left.1;
+    let quotient = quotient(i256::from_i128(left.0), i256::from_i128(right.0), shift).ok()?;
+    let quotient = bounded(quotient).ok()?;
+    Some(ScalarValue::Decimal128(Some(quotient), NUMERIC_PRECISION, scale))
+}
+
+/// The first group of four digits of a number that is not zero, and its power of ten thousand; zeros for zero.
+fn head((value, scale): (i128, i8)) -> (i32, i128) {
+    let value = value.unsigned_abs();
+    let Some(digits) = value.checked_ilog10() else { return (0, 0) };
+    let weight = (digits as i32 - i32::from(scale)).div_euclid(4);
+    let shift = i32::from(scale) + 4 * weight;
+    let first = match u32::try_from(shift) {
+        Ok(shift) => value / 10_u128.pow(shift),
+        Err(_) => value * 10_u128.pow(shift.unsigned_abs()),
+    };
+    (weight, first as i128)
+}
+
 /// `left / right` with `shift` more fraction digits, rounded half away from zero.
 fn quotient(left: i256, right: i256, shift: i8) -> Result<i256> {
     if shift >= 0 {

@@ -15,6 +15,7 @@ use super::errors::from_datafusion;
 use super::operators::is_untyped;
 use super::sql_types::{mark_of, pg_name, renamed};
 use crate::error::{Error, Result, SqlState};
+use crate::types::second_digits;
 
 /// The expression as a value of `column`'s type. Untyped literals and parameters take that type.
 pub fn assign(expr: Expr, schema: &DFSchema, column: &Field) -> Result<Expr> {
@@ -24,14 +25,14 @@ pub fn assign(expr: Expr, schema: &DFSchema, column: &Field) -> Result<Expr> {
             Expr::Placeholder(placeholder) => {
                 Ok(Expr::Placeholder(Placeholder::new_with_field(placeholder.id, Some(target))))
             }
-            literal if is_character(&target) => assignment_cast(literal, &target),
+            literal if is_bounded(&target) => assignment_cast(literal, &target),
             literal => cast_expr(literal, &target),
         };
     }
     let (_, source) = expr.to_field(schema).map_err(from_datafusion)?;
     if source.data_type() == target.data_type()
         && mark_of(&source) == mark_of(&target)
-        && !is_character(&target)
+        && !is_bounded(&target)
     {
         return Ok(expr);
     }
@@ -62,9 +63,9 @@ pub fn assignable_column(plan: &LogicalPlan, index: usize) -> Expr {
     Expr::Column(plan.schema().columns()[index].clone())
 }
 
-/// Whether the type has a length to be kept.
-fn is_character(field: &Field) -> bool {
-    matches!(mark_of(field), Some("varchar" | "bpchar"))
+/// Whether the type has a length or a number of digits to be kept.
+fn is_bounded(field: &Field) -> bool {
+    matches!(mark_of(field), Some("varchar" | "bpchar")) || second_digits(field).is_some()
 }
 
 fn is_assignable(source: &Field, target: &Field) -> bool {

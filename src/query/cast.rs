@@ -29,11 +29,12 @@ use sqlparser::parser::Parser;
 use super::arithmetic::{bounded, power_of_ten, round_quotient};
 use super::coercion::INSERTED_TEXT;
 use super::errors::{from_arrow, numeric_overflow, out_of_range, to_datafusion};
+use super::moments;
 use super::reading::Reading;
 use super::sql_types::{cast_name, field_of, mark_of, marked, numeric, pg_name, plain};
 use super::text;
 use crate::error::{Error, Result, SqlState};
-use crate::types::{DateOrder, TYPMOD_KEY, depends_on_order};
+use crate::types::{DateOrder, TYPMOD_KEY, depends_on_order, round_seconds, second_digits};
 
 /// What the names of cast functions begin with; the SQL type follows.
 pub const CAST_PREFIX: &str = "cast:";
@@ -158,7 +159,8 @@ impl ScalarUDFImpl for CastTo {
         let cast = |array: &ArrayRef| {
             if order != DateOrder::Mdy && is_text(array.data_type()) && is_dated(target.data_type())
             {
-                return text::from_text(&month_first(array, order)?, target, zone);
+                let ordered = month_first(array, order)?;
+                return cast_array(&ordered, source, target, zone);
             }
             if strict && !array.data_type().is_null() {
                 let array = cast_array(array, source, &plain(DataType::Utf8), zone)?;
@@ -309,6 +311,14 @@ pub(super) fn cast_array(
     target: &FieldRef,
     zone: &str,
 ) -> Result<ArrayRef> {
+    let cast = convert(array, source, target, zone)?;
+    match second_digits(target) {
+        Some(digits) => Ok(round_seconds(&cast, digits)),
+        None => Ok(cast),
+    }
+}
+
+fn convert(array: &ArrayRef, source: &FieldRef, target: &FieldRef, zone: &str) -> Result<ArrayRef> {
     use DataType as T;
     let (from, to) = (array.data_type(), target.data_type());
     if from.is_null() || array.null_count() == array.len() && from != to {
@@ -349,13 +359,17 @@ pub(super) fn cast_array(
         (T::Timestamp(_, None), T::Timestamp(_, Some(_))) => text::local_to_instant(array, zone),
         (T::Timestamp(_, Some(_)), T::Timestamp(_, None)) => text::instant_to_local(array, zone),
         (T::Date32, T::Timestamp(_, Some(_))) => {
-            let midnight = date_to_timestamp(array)?;
-            text::local_to_instant(&midnight, zone)
+            text::local_to_instant(&moments::midnights(array)?, zone)
         }
-        (T::Date32, T::Timestamp(_, None)) => date_to_timestamp(array),
+        (T::Date32, T::Timestamp(_, None)) => moments::midnights(array),
         (T::Timestamp(_, Some(_)), T::Date32 | T::Time64(_)) => {
-            arrow(&text::instant_to_local(array, zone)?, to)
+            let local = text::instant_to_local(array, zone)?;
+            cast_array(&local, &plain(super::sql_types::timestamp()), target, zone)
         }
+        (T::Timestamp(..), T::Date32) => moments::dates(array),
+        (T::Timestamp(..), T::Time64(_)) => moments::times(array),
+        (T::Time64(_), T::Interval(_)) => moments::times_as_intervals(array),
+        (T::Interval(_), T::Time64(_)) => moments::intervals_as_times(array),
         (T::List(item), T::List(target_item)) => cast_list(array, item, target_item, zone),
         _ => arrow(array, to),
     }
@@ -378,12 +392,6 @@ fn truncate(array: &ArrayRef, target: &FieldRef) -> Result<ArrayRef> {
         })
     });
     Ok(Arc::new(cut.collect::<arrow_array::StringArray>()))
-}
-
-fn date_to_timestamp(array: &ArrayRef) -> Result<ArrayRef> {
-    arrow(array, &super::sql_types::timestamp()).map_err(|_| {
-        Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp")
-    })
 }
 
 fn cast_list(array: &ArrayRef, item: &FieldRef, target: &FieldRef, zone: &str) -> Result<ArrayRef> {

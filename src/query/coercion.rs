@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, Uni
 use datafusion::optimizer::AnalyzerRule;
 
 use super::cast::{CAST_PREFIX, cast_expr, cast_named, may_fail, target_of};
+use super::common_type;
 use super::errors::{to_datafusion, undefined_function, undefined_operator};
 use super::operators::{comparison_type, is_untyped};
 use super::sql_types::{pg_name, plain};
@@ -52,6 +53,16 @@ impl AnalyzerRule for UntypedLiterals {
         rewrite_plan(plan, |expr, schema| match expr {
             Expr::InList(list) => type_list(list, schema),
             Expr::Case(case) if case.expr.is_some() => type_case(case, schema),
+            Expr::ScalarFunction(call) => {
+                let expr = Expr::ScalarFunction(call);
+                let field = match &expr {
+                    Expr::ScalarFunction(call) if common_type::is_common(call) => {
+                        expr.to_field(schema)?.1
+                    }
+                    _ => return Ok(Transformed::no(expr)),
+                };
+                common_type::resolved(expr, &field).map(Transformed::yes).map_err(to_datafusion)
+            }
             other => Ok(Transformed::no(other)),
         })
     }
@@ -76,6 +87,8 @@ fn type_union(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
         let mut typed = fields.zip(&open).filter(|(f, open)| !**open && !f.data_type().is_null());
         let Some((target, _)) = typed.next() else { continue };
         let target = Arc::clone(target);
+        let fields: Vec<FieldRef> =
+            union.inputs.iter().map(|input| Arc::clone(&input.schema().fields()[column])).collect();
         if let Some((other, _)) = typed.find(|(f, _)| comparison_type(&target, f).is_none()) {
             let message = format!(
                 "UNION types {} and {} cannot be matched",
@@ -87,6 +100,16 @@ fn type_union(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
         for (input, _) in union.inputs.iter_mut().zip(&open).filter(|(_, open)| **open) {
             *input = Arc::new(with_typed_literal(input, column, &target)?);
             changed = true;
+        }
+        // A numeric beside a float is a float.
+        let float = [DataType::Float64, DataType::Float32]
+            .into_iter()
+            .find(|float| fields.iter().any(|field| field.data_type() == float));
+        for (input, field) in union.inputs.iter_mut().zip(&fields) {
+            if let (Some(float), DataType::Decimal128(..)) = (&float, field.data_type()) {
+                *input = Arc::new(with_cast(input, column, &plain(float.clone()))?);
+                changed = true;
+            }
         }
     }
     if !changed {
@@ -114,6 +137,22 @@ fn with_typed_literal(
     let literal = exprs[column].clone().unalias();
     exprs[column] = cast_expr(literal, target).map_err(to_datafusion)?.alias(name);
     Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::clone(&projection.input))?))
+}
+
+/// The plan with one of its columns cast.
+fn with_cast(plan: &Arc<LogicalPlan>, column: usize, target: &FieldRef) -> DfResult<LogicalPlan> {
+    let columns = plan.schema().columns().into_iter().enumerate();
+    let exprs = columns.map(|(at, name)| {
+        let expr = Expr::Column(name.clone());
+        if at != column {
+            return Ok(expr);
+        }
+        Ok(cast_expr(expr, target)
+            .map_err(to_datafusion)?
+            .alias_qualified(name.relation, name.name))
+    });
+    let exprs = exprs.collect::<DfResult<Vec<_>>>()?;
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::clone(plan))?))
 }
 
 fn type_list(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {

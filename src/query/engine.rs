@@ -43,6 +43,7 @@ use super::null_keys::NullKeysApart;
 use super::operators::PgOperators;
 use super::output::canonicalise;
 use super::padding::ForgetPaddedSides;
+use super::panics::contained;
 use super::pushdown::PushDown;
 use super::reading::Reading;
 use super::sql_types::PgTypes;
@@ -164,10 +165,12 @@ impl Engine {
         let provider = Provider { state: &self.batch, tables };
         let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
         let statement = Statement::Query(Box::new(query));
-        SqlToRel::new_with_options(&provider, parser_options())
-            .sql_statement_to_plan_with_context(statement, &mut context)
-            .and_then(grouping::compute_keys)
-            .map_err(from_datafusion)
+        contained(|| {
+            SqlToRel::new_with_options(&provider, parser_options())
+                .sql_statement_to_plan_with_context(statement, &mut context)
+                .and_then(grouping::compute_keys)
+                .map_err(from_datafusion)
+        })
     }
 
     /// Plans the rows of VALUES, each value for itself: nothing is coerced from one row to another.
@@ -184,7 +187,7 @@ impl Engine {
         let mut plan_value = |value: &sqlparser::ast::Expr| {
             let mut value = value.clone();
             spelling::rewrite_expr(&mut value)?;
-            planner.sql_to_expr(value, &schema, &mut context).map_err(from_datafusion)
+            contained(|| planner.sql_to_expr(value, &schema, &mut context).map_err(from_datafusion))
         };
         values.rows.iter().map(|row| row.iter().map(&mut plan_value).collect()).collect()
     }
@@ -199,10 +202,12 @@ impl Engine {
         let mut expr = expr.clone();
         spelling::rewrite_expr(&mut expr)?;
         let provider = Provider { state: &self.batch, tables };
-        let planned = SqlToRel::new_with_options(&provider, parser_options())
-            .sql_to_expr(expr, schema, &mut PlannerContext::new())
-            .map_err(from_datafusion)?;
-        self.simplify(planned, schema).map_err(from_datafusion)
+        contained(|| {
+            let planned = SqlToRel::new_with_options(&provider, parser_options())
+                .sql_to_expr(expr, schema, &mut PlannerContext::new())
+                .map_err(from_datafusion)?;
+            self.simplify(planned, schema).map_err(from_datafusion)
+        })
     }
 
     /// What optimization does to a plan's expressions, for an expression without a plan.
@@ -245,16 +250,18 @@ impl Engine {
     pub fn analyze(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let state = self.state();
         let plan = windows::without_odd_ranges(plan).map_err(from_datafusion)?;
-        state
-            .analyzer()
-            .execute_and_check(plan, state.config_options(), |_, _| {})
-            .map_err(from_datafusion)
+        contained(|| {
+            state
+                .analyzer()
+                .execute_and_check(plan, state.config_options(), |_, _| {})
+                .map_err(from_datafusion)
+        })
     }
 
     /// Types, checks and optimizes a SELECT's plan for execution.
     pub fn optimize_batch(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let plan = keep_inner_order(plan).map_err(from_datafusion)?;
-        optimize(&self.batch, plan, Runner::Batch).map_err(from_datafusion)
+        contained(|| optimize(&self.batch, plan, Runner::Batch).map_err(from_datafusion))
     }
 
     /// Types, checks and optimizes a view's plan into the nodes a streaming plan is made of: Projection, Filter,
@@ -262,7 +269,9 @@ impl Engine {
     /// Subqueries have become joins. What cannot be kept is 0A000.
     pub fn optimize_streaming(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         refuse_multirow_subqueries(&plan)?;
-        let plan = optimize(&self.streaming, plan, Runner::Streaming).map_err(from_datafusion)?;
+        let plan = contained(|| {
+            optimize(&self.streaming, plan, Runner::Streaming).map_err(from_datafusion)
+        })?;
         refuse_foreign_nodes(&plan)?;
         Ok(plan)
     }

@@ -415,6 +415,13 @@ fn of_type_message(message: &str) -> Option<Error> {
             r"Cannot (?:infer common argument type for|coerce arithmetic expression|get result type for).*? (?:operation |expression )?(\S+(?:\([^)]*\))?) (\S+) (\S+(?:\([^)]*\))?)(?: to valid types)?$",
         )
     });
+    static TRUTH: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"operation (\S+) IS (NOT )?DISTINCT FROM Boolean"));
+    if let Some(found) = TRUTH.captures(message) {
+        let name = arrow_type_name(&found[1]);
+        let text = format!("argument of IS TRUE must be type boolean, not type {name}");
+        return Some(Error::new(SqlState::DATATYPE_MISMATCH, text));
+    }
     if let Some(found) = OPERATOR.captures(first_line(message)) {
         return Some(undefined_operator(
             &arrow_type_name(&found[1]),
@@ -554,6 +561,13 @@ fn of_clause_message(message: &str) -> Option<Error> {
     None
 }
 
+/// What DataFusion's own functions say of values as PostgreSQL does, without its code.
+const OF_VALUES: &[(&str, SqlState)] = &[
+    ("field position must not be zero", SqlState::INVALID_PARAMETER_VALUE),
+    ("requested length too large", SqlState("54000")),
+    ("input is out of range", SqlState::NUMERIC_VALUE_OUT_OF_RANGE),
+];
+
 fn of_value_message(message: &str) -> Option<Error> {
     let lower = message.to_ascii_lowercase();
     if lower.contains("divide by zero") || lower.contains("division by zero") {
@@ -568,6 +582,9 @@ fn of_value_message(message: &str) -> Option<Error> {
             SqlState::CARDINALITY_VIOLATION,
             "more than one row returned by a subquery used as an expression",
         ));
+    }
+    if let Some((said, code)) = OF_VALUES.iter().find(|(said, _)| message.contains(said)) {
+        return Some(Error::new(*code, *said));
     }
     if lower.contains("regular expression") || lower.contains("regex parse error") {
         return Some(Error::new(

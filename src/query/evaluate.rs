@@ -11,6 +11,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::errors::{from_arrow, from_datafusion};
+use super::panics::contained;
 use crate::error::{Error, Result};
 
 /// What came of a batch.
@@ -91,19 +92,19 @@ fn bisect<T>(
 }
 
 fn columns_of(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-    exprs
-        .iter()
-        .map(|expr| {
-            expr.evaluate(batch)
-                .and_then(|value| value.into_array(batch.num_rows()))
-                .map_err(from_datafusion)
-        })
-        .collect()
+    let column = |expr: &Arc<dyn PhysicalExpr>| {
+        expr.evaluate(batch)
+            .and_then(|value| value.into_array(batch.num_rows()))
+            .map_err(from_datafusion)
+    };
+    contained(|| exprs.iter().map(column).collect())
 }
 
 fn verdicts_of(predicate: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<BooleanArray> {
-    let value = predicate.evaluate(batch).map_err(from_datafusion)?;
-    let array = value.into_array(batch.num_rows()).map_err(from_datafusion)?;
+    let array = contained(|| {
+        let value = predicate.evaluate(batch);
+        value.and_then(|value| value.into_array(batch.num_rows())).map_err(from_datafusion)
+    })?;
     let verdicts =
         array.as_boolean_opt().ok_or_else(|| Error::internal("a predicate is not boolean"))?;
     Ok(match verdicts.nulls() {

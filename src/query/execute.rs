@@ -1,5 +1,6 @@
 //! Plans run: a SELECT's optimized plan becomes a stream of batches that ends early when it is cancelled.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -7,12 +8,14 @@ use arrow_schema::SchemaRef;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::FutureExt;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::errors::{canceled, from_datafusion};
 use super::interrupt::interruptible;
+use super::panics::{contained, panicked};
 use super::top_k::with_whole_keys;
 use crate::error::Result;
 
@@ -41,7 +44,9 @@ impl Engine {
         let physical = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(canceled()),
-            physical = self.physical_plan(plan) => physical?,
+            physical = AssertUnwindSafe(self.physical_plan(plan)).catch_unwind() => {
+                physical.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))?
+            }
         };
         self.run(physical, cancel)
     }
@@ -55,7 +60,7 @@ impl Engine {
         let schema = plan.schema();
         let context = Arc::new(TaskContext::from(self.state().as_ref()));
         let plan = interruptible(plan, &cancel).map_err(from_datafusion)?;
-        let stream = execute_stream(plan, context).map_err(from_datafusion)?;
+        let stream = contained(|| execute_stream(plan, context).map_err(from_datafusion))?;
         Ok(RowStream { schema, batches: cancellable(stream, cancel) })
     }
 
@@ -84,7 +89,12 @@ fn cancellable(
         let next = tokio::select! {
             biased;
             () = cancel.cancelled() => return Some((Err(canceled()), None)),
-            next = stream.next() => next?,
+            next = AssertUnwindSafe(stream.next()).catch_unwind() => next,
+        };
+        let next = match next {
+            Ok(next) => next?,
+            // What panicked is not asked again.
+            Err(panic) => return Some((Err(panicked(panic.as_ref())), None)),
         };
         match next {
             Ok(batch) => Some((Ok(batch), Some((stream, cancel)))),

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ExprSchema, Result as DfResult};
+use datafusion::common::{DFSchema, ExprSchema, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 
 use super::arithmetic::Operation;
 use super::cast::{self, CastTo};
+use super::functions::native::Native;
 
 /// Functions that never raise, whatever their arguments' values.
 const INFALLIBLE: &[&str] = &[
@@ -29,13 +30,10 @@ const INFALLIBLE: &[&str] = &[
     "array_to_string",
     "ascii",
     "bit_length",
-    "btrim",
     "cardinality",
     "char_length",
     "character_length",
     "coalesce",
-    "concat",
-    "concat_ws",
     "date_part",
     "date_trunc",
     "ends_with",
@@ -48,31 +46,20 @@ const INFALLIBLE: &[&str] = &[
     "isnan",
     "least",
     "left",
-    "length",
-    "lower",
-    "ltrim",
     "make_array",
     "md5",
     "named_struct",
     "nullif",
     "nvl",
     "octet_length",
-    "position",
     "replace",
     "reverse",
     "right",
-    "rtrim",
-    "signum",
     "split_part",
     "starts_with",
-    "strpos",
     "struct",
-    "substr",
-    "substring",
-    "to_hex",
     "translate",
     "trim",
-    "upper",
     "pg_typeof",
     "array_has",
     "any:=",
@@ -157,11 +144,30 @@ fn may_raise(function: &dyn ScalarUDFImpl, args: &[Expr], schema: &dyn ExprSchem
     if Operation::ALL.iter().any(|o| o.function_name() == function.name()) {
         return true;
     }
+    if let Some(native) = any.downcast_ref::<Native>() {
+        return native.may_raise() && !is_plain_substring(native, args, schema);
+    }
     // Integers have a least value without an absolute one.
     if matches!(function.name(), "abs" | "ceil" | "floor") {
         return !matches!(args[0].get_type(schema), Ok(DataType::Float32 | DataType::Float64));
     }
     !INFALLIBLE.contains(&function.name())
+}
+
+/// A part of a text by position raises only for a negative length.
+fn is_plain_substring(function: &Native, args: &[Expr], schema: &dyn ExprSchema) -> bool {
+    let by_position = |at: &Expr| at.get_type(schema).is_ok_and(|t| t.is_integer());
+    let length = |length: &Expr| match length {
+        Expr::Literal(ScalarValue::Int32(Some(length)), _) => *length >= 0,
+        Expr::Literal(ScalarValue::Int64(Some(length)), _) => *length >= 0,
+        _ => false,
+    };
+    matches!(function.name(), "substr" | "substring")
+        && match args {
+            [_, at] => by_position(at),
+            [_, at, of] => by_position(at) && length(of),
+            _ => false,
+        }
 }
 
 const GUARD: &str = "guard";

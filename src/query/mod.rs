@@ -1,9 +1,9 @@
 //! DataFusion plans, evaluates and answers: the one place that configures it so that it behaves as PostgreSQL 15.
 //!
-//! In the order a query takes: `row_sets`, `merged_columns`, `spelling` and `grouping` rewrite the parsed query, [`engine`] plans it with `operators`, `cast`,
+//! In the order a query takes: `row_sets`, `merged_columns`, `spelling`, `forms`, `common_type` and `grouping` rewrite the parsed query, [`engine`] plans it with `operators`, `cast`,
 //! [`sql_types`] and [`functions`] (`quantified`: ANY and ALL over arrays); [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
 //! from moving errors, `membership` tells what an IN does not know, `lateral` joins what refers to its left, `total_order` and `top_k` from changing what a LIMIT cuts, [`windows`] orders what window functions see, `padding` from concluding too much; [`output`] says what comes out, `assign` fits values to columns, [`at_hand`] lets expressions speak of rows that a statement holds, [`own_rows`] lays a transaction's changes over what it reads. [`mod@compile`] and [`mod@evaluate`] run single expressions for views and
-//! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early. [`errors`] puts everything that goes wrong into PostgreSQL's words.
+//! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early and `panics` keeps a defect to the query that met it. [`errors`] puts everything that goes wrong into PostgreSQL's words.
 //!
 //! Knows no catalog, no session and no storage: tables come through [`engine::Resolver`]. Views, SELECT, DML and the
 //! oracle all go through here, so that one expression has one meaning.
@@ -14,6 +14,7 @@ pub mod at_hand;
 mod bags;
 pub mod cast;
 mod coercion;
+mod common_type;
 pub mod compile;
 pub mod constant_series;
 pub mod engine;
@@ -21,6 +22,7 @@ pub mod errors;
 pub mod evaluate;
 pub mod execute;
 mod fallible;
+mod forms;
 pub mod functions;
 mod grouping;
 mod interrupt;
@@ -34,10 +36,12 @@ mod operators;
 pub mod output;
 pub mod own_rows;
 mod padding;
+mod panics;
 pub mod params;
 mod pushdown;
 mod quantified;
 mod reading;
+mod row_comparison;
 mod row_sets;
 mod scopes;
 mod spelling;

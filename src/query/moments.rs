@@ -1,10 +1,12 @@
 //! Arithmetic on dates, times, timestamps and intervals.
 //!
 //! Microseconds throughout; months and days of an interval are added before its time, in the timestamp's own clock (UTC for
-//! timestamptz). Invariant: as in `arithmetic`, a result is exact or an error (22003, 22008, 22012).
+//! timestamptz). The infinities, which are the extreme values of their types, stay where they are. Invariant: as in `arithmetic`,
+//! a result is exact or an error (22003, 22008, 22012).
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Float64Type, Int32Type, IntervalMonthDayNanoType, Time64MicrosecondType,
     TimestampMicrosecondType,
@@ -15,10 +17,15 @@ use arrow_schema::DataType;
 
 use super::arithmetic::{Operand, Operation, combine};
 use super::errors::{division_by_zero, out_of_range, undefined_operator};
-use super::sql_types::{pg_type_name, timestamp};
+use super::sql_types::pg_type_name;
 use crate::error::{Error, Result, SqlState};
+use crate::types::{civil_of_days, days_in_month, days_of_civil};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// The first day that PostgreSQL has, 4714-11-24 BC, and the one after its last, 5874898-01-01.
+const DATE_MIN: i32 = -2_440_588;
+const DATE_END: i32 = 2_145_042_906;
+const TIMESTAMP_MIN: i64 = DATE_MIN as i64 * MICROS_PER_DAY;
 
 /// Operators with a date, time, timestamp or interval on one side.
 pub(super) fn compute(
@@ -38,8 +45,7 @@ pub(super) fn compute(
         (T::Date32, T::Int32) => add_days(left, right, subtract, rows),
         (T::Date32, T::Date32) => days_between(left, right, rows),
         (T::Date32, T::Interval(_) | T::Time64(_)) => {
-            let cast = arrow_cast::cast(&left.array, &timestamp()).map_err(|_| overflow())?;
-            let midnight = Operand { array: cast, scalar: left.scalar };
+            let midnight = Operand { array: midnights(&left.array)?, scalar: left.scalar };
             compute(operation, &midnight, right, result, rows)
         }
         (T::Timestamp(..), T::Timestamp(..)) => timestamps_between(left, right, rows),
@@ -75,13 +81,95 @@ fn overflow() -> Error {
     Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range")
 }
 
+/// Whether a timestamp is one of the infinities.
+pub(super) fn is_infinite(micros: i64) -> bool {
+    matches!(micros, i64::MIN | i64::MAX)
+}
+
+/// Whether a date is one of the infinities.
+pub(super) fn is_infinite_date(days: i32) -> bool {
+    matches!(days, i32::MIN | i32::MAX)
+}
+
+/// A finite timestamp if it is one that PostgreSQL has.
+pub(super) fn finite_timestamp(micros: i64) -> Result<i64> {
+    if micros >= TIMESTAMP_MIN && micros < i64::MAX { Ok(micros) } else { Err(overflow()) }
+}
+
+/// A finite date if it is one that PostgreSQL has.
+pub(super) fn finite_date(days: i64) -> Result<i32> {
+    let out_of_range = || Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range");
+    i32::try_from(days)
+        .ok()
+        .filter(|days| (DATE_MIN..DATE_END).contains(days))
+        .ok_or_else(out_of_range)
+}
+
+/// Dates as the timestamps at which they begin.
+pub(super) fn midnights(dates: &ArrayRef) -> Result<ArrayRef> {
+    let out_of_range =
+        || Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range for timestamp");
+    let midnights: PrimitiveArray<TimestampMicrosecondType> =
+        dates.as_primitive::<Date32Type>().try_unary(|days| match days {
+            i32::MIN => Ok(i64::MIN),
+            i32::MAX => Ok(i64::MAX),
+            days => i64::from(days).checked_mul(MICROS_PER_DAY).ok_or_else(out_of_range),
+        })?;
+    Ok(Arc::new(midnights))
+}
+
+/// The dates of timestamps.
+pub(super) fn dates(timestamps: &ArrayRef) -> Result<ArrayRef> {
+    let dates: PrimitiveArray<Date32Type> =
+        timestamps.as_primitive::<TimestampMicrosecondType>().unary(|micros| match micros {
+            i64::MIN => i32::MIN,
+            i64::MAX => i32::MAX,
+            // All days of 64 bits of microseconds fit.
+            micros => micros.div_euclid(MICROS_PER_DAY) as i32,
+        });
+    Ok(Arc::new(dates))
+}
+
+/// The times of day of timestamps; NULL for the infinities, as in PostgreSQL.
+pub(super) fn times(timestamps: &ArrayRef) -> Result<ArrayRef> {
+    let timestamps = timestamps.as_primitive::<TimestampMicrosecondType>();
+    let times: PrimitiveArray<Time64MicrosecondType> = timestamps
+        .unary_opt(|micros| (!is_infinite(micros)).then(|| micros.rem_euclid(MICROS_PER_DAY)));
+    Ok(Arc::new(times))
+}
+
+/// Times of day as the intervals since midnight.
+pub(super) fn times_as_intervals(times: &ArrayRef) -> Result<ArrayRef> {
+    let intervals: PrimitiveArray<IntervalMonthDayNanoType> = times
+        .as_primitive::<Time64MicrosecondType>()
+        .unary(|micros| IntervalMonthDayNano::new(0, 0, micros * 1000));
+    Ok(Arc::new(intervals))
+}
+
+/// The time of day that an interval's time comes to; months and days do not count.
+pub(super) fn intervals_as_times(intervals: &ArrayRef) -> Result<ArrayRef> {
+    let times: PrimitiveArray<Time64MicrosecondType> = intervals
+        .as_primitive::<IntervalMonthDayNanoType>()
+        .unary(|value| (value.nanoseconds / 1000).rem_euclid(MICROS_PER_DAY));
+    Ok(Arc::new(times))
+}
+
 fn timestamps_between(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef> {
     shared(combine::<TimestampMicrosecondType, TimestampMicrosecondType, IntervalMonthDayNanoType>(
         left,
         right,
         rows,
-        |l, r| interval_of_micros(l.checked_sub(r).ok_or_else(|| out_of_range("interval"))?),
+        |l, r| {
+            if is_infinite(l) || is_infinite(r) {
+                return Err(infinite("timestamps"));
+            }
+            interval_of_micros(l.checked_sub(r).ok_or_else(|| out_of_range("interval"))?)
+        },
     ))
+}
+
+fn infinite(of: &str) -> Error {
+    Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("cannot subtract infinite {of}"))
 }
 
 fn add_time(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef> {
@@ -89,7 +177,7 @@ fn add_time(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef> {
         left,
         right,
         rows,
-        |l, r| l.checked_add(r).ok_or_else(overflow),
+        |l, r| if is_infinite(l) { Ok(l) } else { l.checked_add(r).ok_or_else(overflow) },
     ))
 }
 
@@ -117,14 +205,20 @@ fn times_between(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRe
 
 fn add_days(left: &Operand, right: &Operand, subtract: bool, rows: usize) -> Result<ArrayRef> {
     let sum = combine::<Date32Type, Int32Type, Date32Type>(left, right, rows, |l, r| {
-        let sum = if subtract { l.checked_sub(r) } else { l.checked_add(r) };
-        sum.ok_or_else(|| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "date out of range"))
+        if is_infinite_date(l) {
+            return Ok(l);
+        }
+        let (l, r) = (i64::from(l), i64::from(r));
+        finite_date(if subtract { l - r } else { l + r })
     })?;
     Ok(Arc::new(sum))
 }
 
 fn days_between(left: &Operand, right: &Operand, rows: usize) -> Result<ArrayRef> {
     let days = combine::<Date32Type, Date32Type, Int32Type>(left, right, rows, |l, r| {
+        if is_infinite_date(l) || is_infinite_date(r) {
+            return Err(infinite("dates"));
+        }
         l.checked_sub(r).ok_or_else(|| out_of_range("integer"))
     })?;
     Ok(Arc::new(days))
@@ -164,40 +258,42 @@ fn shift_timestamps(
     result: &DataType,
     rows: usize,
 ) -> Result<ArrayRef> {
-    let shifted = combine::<
+    let moved = combine::<
         TimestampMicrosecondType,
         IntervalMonthDayNanoType,
         TimestampMicrosecondType,
     >(left, right, rows, |time, by| {
-        let by = if subtract {
-            add_intervals(IntervalMonthDayNano::ZERO, by, true).ok_or_else(overflow)?
-        } else {
-            by
-        };
-        later(time, by)
+        if subtract {
+            let by = add_intervals(IntervalMonthDayNano::ZERO, by, true).ok_or_else(overflow)?;
+            return shifted(time, by);
+        }
+        shifted(time, by)
     })?;
-    Ok(Arc::new(shifted.with_data_type(result.clone())))
+    Ok(Arc::new(moved.with_data_type(result.clone())))
 }
 
-/// A timestamp and an interval: its months first, then its days, then its time.
-pub(super) fn later(micros: i64, by: IntervalMonthDayNano) -> Result<i64> {
+/// A timestamp moved by an interval: its months first, then its days, then its time.
+pub(super) fn shifted(time: i64, by: IntervalMonthDayNano) -> Result<i64> {
+    if is_infinite(time) {
+        return Ok(time);
+    }
     let time =
-        if by.months == 0 { micros } else { add_months(micros, by.months).ok_or_else(overflow)? };
-    i64::from(by.days)
+        if by.months == 0 { time } else { add_months(time, by.months).ok_or_else(overflow)? };
+    let moved = i64::from(by.days)
         .checked_mul(MICROS_PER_DAY)
         .and_then(|days| time.checked_add(days))
-        .and_then(|time| time.checked_add(by.nanoseconds / 1000))
-        .ok_or_else(overflow)
+        .and_then(|time| time.checked_add(by.nanoseconds / 1000));
+    finite_timestamp(moved.ok_or_else(overflow)?)
 }
 
 /// The same time of day in another month; a day that month lacks becomes its last.
 fn add_months(micros: i64, months: i32) -> Option<i64> {
-    use chrono::{DateTime, Months};
-    let time = DateTime::from_timestamp_micros(micros)?;
-    let by = Months::new(months.unsigned_abs());
-    let moved =
-        if months < 0 { time.checked_sub_months(by)? } else { time.checked_add_months(by)? };
-    Some(moved.timestamp_micros())
+    let (days, of_day) = (micros.div_euclid(MICROS_PER_DAY), micros.rem_euclid(MICROS_PER_DAY));
+    let (year, month, day) = civil_of_days(days);
+    let months = year * 12 + i64::from(month) - 1 + i64::from(months);
+    let (year, month) = (months.div_euclid(12), months.rem_euclid(12) as u32 + 1);
+    let days = days_of_civil(year, month, day.min(days_in_month(year, month)));
+    days.checked_mul(MICROS_PER_DAY)?.checked_add(of_day)
 }
 
 /// PostgreSQL's product of an interval and a number: fractions of months become days (of 30 a month), fractions of

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use sqlparser::ast::BinaryOperator;
 
 use super::arithmetic::{self, Operation};
-use super::cast::{CAST_PREFIX, cast_expr};
+use super::cast::{CAST_PREFIX, cast_expr, target_of};
 use super::errors::{to_datafusion, undefined_operator};
 use super::functions;
 use super::quantified::{self, Quantified};
@@ -138,6 +138,10 @@ fn resolve(op: &BinaryOperator, left: Side, right: Side) -> Result<Resolved> {
         B::Or => logical(Operator::Or, left, right)?,
         B::StringConcat => return concat(left, right),
         B::PGExp => power(left, right)?,
+        B::PGRegexMatch => matches("~", left, right)?,
+        B::PGRegexIMatch => matches("~*", left, right)?,
+        B::PGRegexNotMatch => matches("!~", left, right)?,
+        B::PGRegexNotIMatch => matches("!~*", left, right)?,
         B::Arrow
         | B::LongArrow
         | B::HashArrow
@@ -251,7 +255,41 @@ fn arithmetic(operation: Operation, left: Side, right: Side) -> Result<Expr> {
     let refused = undefined_operator(&left.name(), operation.symbol(), &right.name());
     let (l, r) = operand_types(operation, &left, &right).ok_or_else(|| refused.clone())?;
     arithmetic::result_type(operation, l.data_type(), r.data_type()).ok_or(refused)?;
+    if operation == Operation::Divide
+        && let (DataType::Decimal128(..), DataType::Decimal128(..)) = (l.data_type(), r.data_type())
+        && let (Some(dividend), Some(divisor)) = (known(&left.expr), known(&right.expr))
+        && let Some(quotient) = arithmetic::known_quotient(dividend, divisor)
+    {
+        return Ok(Expr::Literal(quotient, None));
+    }
     Ok(arithmetic::function(operation).call(vec![left.cast(&l)?, right.cast(&r)?]))
+}
+
+/// The value and scale of a number that is written out, casts included.
+fn known(expr: &Expr) -> Option<(i128, i8)> {
+    match expr {
+        Expr::Literal(ScalarValue::Decimal128(Some(value), _, scale), _) => Some((*value, *scale)),
+        Expr::Literal(value, _) => {
+            let whole = match value {
+                ScalarValue::Int16(value) => i64::from((*value)?),
+                ScalarValue::Int32(value) => i64::from((*value)?),
+                ScalarValue::Int64(value) => (*value)?,
+                _ => return None,
+            };
+            Some((whole.into(), 0))
+        }
+        Expr::ScalarFunction(call) => {
+            let (target, [argument @ Expr::Literal(..)]) = (target_of(call)?, call.args.as_slice())
+            else {
+                return None;
+            };
+            match cast_expr(argument.clone(), target).ok()? {
+                literal @ Expr::Literal(..) => known(&literal),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// The types that both operands are cast to before the operator.
@@ -395,14 +433,33 @@ fn concat(left: Side, right: Side) -> Result<Resolved> {
         }
         return Err(undefined_operator(&left.name(), "||", &right.name()));
     }
+    let bytes = |side: &Side| *side.data_type() == DataType::Binary;
+    if (bytes(&left) && right.untyped) || (left.untyped && bytes(&right)) {
+        let bytea = plain(DataType::Binary);
+        return Ok(Resolved::Left(left.cast(&bytea)?, right.cast(&bytea)?));
+    }
     let text = plain(DataType::Utf8);
     Ok(Resolved::Planned(binary(left.cast(&text)?, Operator::StringConcat, right.cast(&text)?)))
 }
 
-/// `^` is a power of doubles, or of numerics where both are.
+/// `^` is a power of doubles.
 fn power(left: Side, right: Side) -> Result<Expr> {
     let float = plain(DataType::Float64);
-    Ok(functions::math::power().call(vec![left.cast(&float)?, right.cast(&float)?]))
+    Ok(functions::named("power").call(vec![left.cast(&float)?, right.cast(&float)?]))
+}
+
+/// `text ~ pattern` and its kin: whether any case matches, whether the answer is turned round.
+fn matches(symbol: &str, left: Side, right: Side) -> Result<Expr> {
+    let text = plain(DataType::Utf8);
+    if [&left, &right].iter().any(|side| !side.untyped && !is_text(side.data_type())) {
+        return Err(undefined_operator(&left.name(), symbol, &right.name()));
+    }
+    let name = match symbol.contains('*') {
+        true => functions::regexp::MATCHES_ANY_CASE,
+        false => functions::regexp::MATCHES,
+    };
+    let matches = functions::named(name).call(vec![left.cast(&text)?, right.cast(&text)?]);
+    Ok(if symbol.starts_with('!') { Expr::Not(Box::new(matches)) } else { matches })
 }
 
 /// The name of the cast function to an integer, which number literals are written with.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::compute::kernels::{cmp, numeric};
+use arrow::compute::kernels::{cmp, comparison, numeric};
 use arrow::compute::{and_kleene, cast, or_kleene, take};
 use arrow_array::cast::AsArray;
 use arrow_array::{
@@ -54,11 +54,11 @@ pub(super) fn of_operator(op: &BinaryOperator) -> Option<Quantified> {
         ALL => true,
         _ => return None,
     };
-    let symbols = ["=", "<>", "<", "<=", ">", ">="];
+    let symbols = ["=", "<>", "<", "<=", ">", ">=", "~~", "!~~", "~~*", "!~~*"];
     symbols.into_iter().find(|known| known == symbol).map(|symbol| Quantified::new(all, symbol))
 }
 
-/// One of the twelve comparisons with any or all elements of an array.
+/// One of the comparisons with any or all elements of an array.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Quantified {
     name: String,
@@ -86,7 +86,11 @@ impl Quantified {
             "<" => cmp::lt(left, right),
             "<=" => cmp::lt_eq(left, right),
             ">" => cmp::gt(left, right),
-            _ => cmp::gt_eq(left, right),
+            ">=" => cmp::gt_eq(left, right),
+            "~~" => comparison::like(left, right),
+            "!~~" => comparison::nlike(left, right),
+            "~~*" => comparison::ilike(left, right),
+            _ => comparison::nilike(left, right),
         }
     }
 

@@ -2,18 +2,18 @@
 //!
 //! Owns the types of number literals (integer where it fits, else bigint, else numeric), casts and typed literals as calls
 //! of cast functions, the names PostgreSQL gives to unnamed result columns, and constructs DataFusion plans with other
-//! types (BETWEEN, negation, EXTRACT, AT TIME ZONE). It knows no tables and no types of columns. Invariant: a rewritten
+//! types (BETWEEN, negation). It knows no tables and no types of columns. Invariant: a rewritten
 //! query means in DataFusion what the original means in PostgreSQL; numbers that count positions (ORDER BY 1, LIMIT) stay.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, Distinct, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, ObjectName,
-    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
-    TableWithJoins, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
-    WindowFrameBound, WindowType,
+    AccessExpr, BinaryOperator, CastKind, DataType, DateTimeField, Distinct, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
+    Interval, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
+    SetExpr, Statement, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator,
+    Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -23,6 +23,7 @@ use super::arithmetic::Operation;
 use super::cast::CAST_PREFIX;
 use super::functions::similar::SIMILAR_TO;
 use super::operators::integer_cast_name;
+use super::row_comparison::{compare_rows, row_in_rows};
 use super::{bags, row_sets, scopes};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::{UNIQUE_MARK, type_name};
@@ -105,6 +106,7 @@ impl VisitorMut for Speller {
         match unserved_literal(expr).or_else(|| row_sets::refused(expr)) {
             Some(error) => ControlFlow::Break(error),
             None => {
+                super::forms::respell(expr);
                 super::quantified::respell(expr);
                 respell(expr);
                 match super::windows::refused_frame(expr) {
@@ -127,6 +129,7 @@ impl VisitorMut for Speller {
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth -= 1;
+        super::forms::respell_values(&mut query.body);
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(exprs) = &mut order_by.kind
         {
@@ -287,6 +290,16 @@ fn open_numeric_text(expr: &Expr) -> Option<String> {
     }
 }
 
+/// Whether it is a number that was written as a numeric.
+pub(super) fn is_numeric_literal(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => {
+            matches!(&value.value, Value::Number(number, _) if number.contains('.'))
+        }
+        other => open_numeric_text(other).is_some(),
+    }
+}
+
 /// The text that is cast to the type.
 pub(super) fn cast_text(function: &Function, sql_type: &str) -> Option<String> {
     if function.name.0.first()?.as_ident()?.value != format!("{CAST_PREFIX}{sql_type}") {
@@ -323,7 +336,7 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
-fn cast(sql_type: &str, value: Expr) -> Expr {
+pub(super) fn cast(sql_type: &str, value: Expr) -> Expr {
     call(&format!("{CAST_PREFIX}{sql_type}"), vec![value])
 }
 
@@ -332,11 +345,11 @@ pub(super) fn string(text: impl Into<String>) -> Expr {
 }
 
 /// Takes an expression out of the tree, which is about to be replaced.
-fn take(expr: &mut Expr) -> Expr {
+pub(super) fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::Value(Value::Null.into()))
 }
 
-fn respell(expr: &mut Expr) {
+pub(super) fn respell(expr: &mut Expr) {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::Number(number, _) => {
@@ -357,7 +370,9 @@ fn respell(expr: &mut Expr) {
             format: None,
         } => {
             // The text of a number survives into types that hold more digits than numeric does.
-            let inner = open_numeric_text(inner).map_or_else(|| take(inner), string);
+            let is_text = matches!(data_type, DataType::Text | DataType::Varchar(_));
+            let text = open_numeric_text(inner).filter(|_| !is_text);
+            let inner = text.map_or_else(|| take(inner), string);
             *expr = cast(&data_type.to_string(), inner);
         }
         Expr::TypedString(TypedString { data_type, value, .. }) => {
@@ -390,30 +405,15 @@ fn respell(expr: &mut Expr) {
         | Expr::InList { .. }
         | Expr::Between { .. }
         | Expr::SimilarTo { .. } => respell_comparison(expr),
-        Expr::Extract { .. } | Expr::AtTimeZone { .. } | Expr::Array(_) => respell_form(expr),
+        // An ARRAY that is planned as such cannot refer to enclosing queries.
+        Expr::Array(array) if !array.elem.is_empty() => {
+            *expr = call("make_array", std::mem::take(&mut array.elem));
+        }
         Expr::Function(function) => {
             respell_function(function);
             if let Some(operator) = operator_call(function) {
                 *expr = operator;
             }
-        }
-        _ => {}
-    }
-}
-
-/// Forms that are calls of functions.
-fn respell_form(expr: &mut Expr) {
-    match expr {
-        Expr::Extract { field, expr: inner, .. } => {
-            let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
-            *expr = call("extract", vec![string(field), take(inner)]);
-        }
-        // An ARRAY that is planned as such cannot refer to enclosing queries.
-        Expr::Array(array) if !array.elem.is_empty() => {
-            *expr = call("make_array", std::mem::take(&mut array.elem));
-        }
-        Expr::AtTimeZone { timestamp, time_zone } => {
-            *expr = call("timezone", vec![take(time_zone), take(timestamp)])
         }
         _ => {}
     }
@@ -543,9 +543,14 @@ fn interval_text(interval: &Interval) -> Option<String> {
         Expr::Value(value) => value.value.clone().into_string()?,
         other => typed_number(other)?,
     };
-    Some(match &interval.leading_field {
-        Some(field) => format!("{value} {field}"),
-        None => value,
+    use DateTimeField::{Minute, Second};
+    Some(match (&interval.leading_field, &interval.last_field) {
+        // The first of two parts is hours unless it is said to be minutes.
+        (Some(Minute | DateTimeField::Minutes), Some(Second | DateTimeField::Seconds)) => {
+            format!("0:{value}")
+        }
+        (Some(_), Some(_)) | (None, _) => value,
+        (Some(field), None) => format!("{value} {field}"),
     })
 }
 
@@ -554,49 +559,6 @@ pub(super) fn is_named(function: &Function, name: &str) -> bool {
         [part] => part.as_ident().is_some_and(|ident| folded(ident) == name),
         _ => false,
     }
-}
-
-/// Comparisons of rows, part by part: `(a, b) = (1, 2)` is `a = 1 AND b = 2`.
-fn compare_rows(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
-    let (joined, each) = match op {
-        BinaryOperator::Eq => (BinaryOperator::And, BinaryOperator::Eq),
-        BinaryOperator::NotEq => (BinaryOperator::Or, BinaryOperator::NotEq),
-        _ => return None,
-    };
-    if left.len() != right.len() {
-        return None;
-    }
-    let pairs = left.iter().zip(right).map(|(l, r)| Expr::BinaryOp {
-        left: Box::new(l.clone()),
-        op: each.clone(),
-        right: Box::new(r.clone()),
-    });
-    let all = pairs.reduce(|l, r| Expr::BinaryOp {
-        left: Box::new(l),
-        op: joined.clone(),
-        right: Box::new(r),
-    })?;
-    Some(Expr::Nested(Box::new(all)))
-}
-
-/// `(a, b) IN ((1, 2), (3, 4))` as comparisons; `None` unless every item is a row of the same length.
-fn row_in_rows(row: &[Expr], list: &[Expr], negated: bool) -> Option<Expr> {
-    let (op, joined) = if negated {
-        (BinaryOperator::NotEq, BinaryOperator::And)
-    } else {
-        (BinaryOperator::Eq, BinaryOperator::Or)
-    };
-    let tests = list.iter().map(|item| match item {
-        Expr::Tuple(other) => compare_rows(row, &op, other),
-        _ => None,
-    });
-    let tests = tests.collect::<Option<Vec<Expr>>>()?;
-    let all = tests.into_iter().reduce(|l, r| Expr::BinaryOp {
-        left: Box::new(l),
-        op: joined.clone(),
-        right: Box::new(r),
-    })?;
-    Some(Expr::Nested(Box::new(all)))
 }
 
 /// `mod(a, b)` is `a % b`, with the operator's types.

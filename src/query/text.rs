@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::types::{TextStyle, TimeZone, cast_from_text, cast_to_text};
 
 /// The style of casts: the session's zone, everything else as PostgreSQL's defaults.
-fn style(zone: &str) -> TextStyle {
+pub(super) fn style(zone: &str) -> TextStyle {
     TextStyle { time_zone: zone_named(zone), ..TextStyle::default() }
 }
 

@@ -1,7 +1,7 @@
 //! sqlparser's PostgreSQL dialect, with what it gets wrong put right.
 //!
-//! Everything is PostgreSqlDialect's, which this one also calls itself, except `IS [NOT] DISTINCT FROM`: sqlparser takes all of
-//! the expression that follows as its right side, so that `a IS DISTINCT FROM b OR c` became `a IS DISTINCT FROM (b OR c)`.
+//! Everything is PostgreSqlDialect's, which this one also calls itself, except the forms of expressions in
+//! [`super::expressions`].
 
 use std::any::TypeId;
 
@@ -9,6 +9,8 @@ use sqlparser::ast::Expr;
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+
+use super::expressions;
 
 /// The dialect of every statement.
 #[derive(Debug)]
@@ -29,22 +31,17 @@ impl Dialect for PgDialect {
         TypeId::of::<PostgreSqlDialect>()
     }
 
+    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        expressions::prefix(parser)
+    }
+
     fn parse_infix(
         &self,
         parser: &mut Parser,
         expr: &Expr,
         precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
-        let distinct = parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]);
-        let not = [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
-        if !distinct && !parser.parse_keywords(&not) {
-            return None;
-        }
-        let left = Box::new(expr.clone());
-        Some(parser.parse_subexpr(precedence).map(|right| match distinct {
-            true => Expr::IsDistinctFrom(left, Box::new(right)),
-            false => Expr::IsNotDistinctFrom(left, Box::new(right)),
-        }))
+        expressions::infix(parser, expr, precedence)
     }
 
     as_postgresql! {

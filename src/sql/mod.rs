@@ -1,7 +1,7 @@
 //! SQL text to statements: our own statements around sqlparser's, and the names PostgreSQL gives to things.
 //!
 //! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`alter`], [`index`],
-//! [`copy`], [`cursors`], [`subscribe`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL.
+//! [`copy`], [`cursors`], [`subscribe`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL, put right in [`expressions`].
 //! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`rename`] puts another name there, [`canonical`] writes a statement back for
 //! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
 
@@ -12,6 +12,7 @@ mod create;
 mod cursor;
 mod cursors;
 mod dialect;
+mod expressions;
 mod index;
 mod lexer;
 mod names;

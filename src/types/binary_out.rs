@@ -65,6 +65,11 @@ fn put_numeric(write: impl FnOnce(&mut BytesMut), out: &mut BytesMut) {
 }
 
 fn put_string(value: &str, column: &Column, out: &mut BytesMut) {
+    if column.pg_type.oid == PgType::REGTYPE.oid {
+        // A type that is kept by its name.
+        let named = PgType::ALL.iter().find(|t| t.sql_name == value);
+        return out.put_u32(named.map_or(0, |t| t.oid));
+    }
     if column.pg_type.oid == PgType::JSONB.oid {
         out.put_u8(1);
     }

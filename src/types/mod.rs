@@ -18,6 +18,7 @@ mod interval;
 mod json;
 mod numeric;
 mod pg_type;
+mod precision;
 mod sql_type;
 mod style;
 mod text_in;
@@ -29,10 +30,12 @@ pub use column::ColumnWriter;
 pub use date_order::{DateOrder, depends_on_order};
 pub use interval::parse_interval;
 pub use json::{jsonb_of_text, validate_json};
+pub use numeric::parse_decimal;
 pub use pg_type::{
     PgType, TYPE_KEY, TYPMOD_KEY, field_of_oid, field_of_pg_type, format_type, marked, pg_type_of,
-    type_marker, type_modifier,
+    second_digits, type_marker, type_modifier,
 };
+pub use precision::round_seconds;
 pub use sql_type::field_of_sql_type;
 pub use style::{ByteaOutput, IntervalStyle, TextStyle, TimeZone};
 pub use text_in::{cast_from_text, parse_text};

@@ -173,6 +173,8 @@ fn string_type(marker: Option<&str>) -> &'static PgType {
         Some("char") => PgType::CHAR,
         Some("json") => PgType::JSON,
         Some("jsonb") => PgType::JSONB,
+        // What pg_typeof gives is the type's name.
+        Some("regtype") => PgType::REGTYPE,
         // A regclass kept as its name cannot be sent as the number that binary regclass is: it stays text.
         _ => PgType::TEXT,
     }
@@ -212,6 +214,13 @@ pub fn type_modifier(field: &Field) -> i32 {
         }
         DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => numeric_modifier(*p, *s),
         DataType::List(item) => type_modifier(item),
+        DataType::Time64(_) | DataType::Timestamp(..) => {
+            second_digits(field).map_or(-1, |digits| digits as i32)
+        }
+        // The upper half says that the interval has all its fields.
+        DataType::Interval(_) => {
+            second_digits(field).map_or(-1, |digits| 0x7FFF << 16 | digits as i32)
+        }
         _ => character_length(field).map_or(-1, |n| n as i32 + 4),
     }
 }
@@ -226,6 +235,15 @@ pub(super) fn character_length(field: &Field) -> Option<usize> {
         Some("varchar" | "bpchar") => field.metadata().get(TYPMOD_KEY)?.parse().ok(),
         _ => None,
     }
+}
+
+/// The fraction digits that the seconds of a type of time have, where they are fewer than six.
+pub fn second_digits(field: &Field) -> Option<u32> {
+    let timed = matches!(
+        field.data_type(),
+        DataType::Time64(_) | DataType::Timestamp(..) | DataType::Interval(_)
+    );
+    field.metadata().get(TYPMOD_KEY).filter(|_| timed)?.parse().ok().filter(|digits| *digits < 6)
 }
 
 /// The type as PostgreSQL's format_type writes it, such as "numeric(10,2)" or "character varying(20)[]".
@@ -246,6 +264,11 @@ pub fn format_type(field: &Field) -> String {
         }
         _ => {
             let name = pg_type_of(field).sql_name;
+            if let Some(digits) = second_digits(field) {
+                // The digits stand behind the first word.
+                let (first, rest) = name.split_at(name.find(' ').unwrap_or(name.len()));
+                return format!("{first}({digits}){rest}");
+            }
             character_length(field).map_or_else(|| name.to_owned(), |n| format!("{name}({n})"))
         }
     }

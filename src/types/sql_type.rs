@@ -1,6 +1,8 @@
 //! SQL type names to Arrow fields: PostgreSQL's names and aliases, Flink's (STRING, BYTES), and STRUCT as RisingWave
 //! writes it. Unknown names are 42704; names of real types that Tidewater does not have are 0A000.
 
+use std::collections::HashMap;
+
 use arrow_schema::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 use sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType as Sql, ExactNumberInfo, StructField, TimezoneInfo,
@@ -58,14 +60,18 @@ fn field_at_depth(name: &str, sql: &Sql, depth: usize) -> Result<Field> {
             plain(DataType::Binary)
         }
         Sql::Date | Sql::Date32 => plain(DataType::Date32),
-        Sql::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
-            plain(DataType::Time64(TimeUnit::Microsecond))
+        Sql::Time(digits, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            Ok(precise(name, DataType::Time64(TimeUnit::Microsecond), *digits))
         }
-        Sql::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => plain(timestamptz()),
-        Sql::Timestamp(..) | Sql::TimestampNtz(_) | Sql::Datetime(_) => {
-            plain(DataType::Timestamp(TimeUnit::Microsecond, None))
+        Sql::Timestamp(digits, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
+            Ok(precise(name, timestamptz(), *digits))
         }
-        Sql::Interval { .. } => plain(DataType::Interval(IntervalUnit::MonthDayNano)),
+        Sql::Timestamp(digits, _) | Sql::TimestampNtz(digits) | Sql::Datetime(digits) => {
+            Ok(precise(name, DataType::Timestamp(TimeUnit::Microsecond, None), *digits))
+        }
+        Sql::Interval { precision, .. } => {
+            Ok(precise(name, DataType::Interval(IntervalUnit::MonthDayNano), *precision))
+        }
         Sql::Uuid => Ok(field_of_pg_type(name, PgType::UUID)),
         Sql::JSON => Ok(field_of_pg_type(name, PgType::JSON)),
         Sql::JSONB => Ok(field_of_pg_type(name, PgType::JSONB)),
@@ -77,6 +83,17 @@ fn field_at_depth(name: &str, sql: &Sql, depth: usize) -> Result<Field> {
             "type {} is not supported",
             other.to_string().to_lowercase()
         ))),
+    }
+}
+
+/// A type of time whose seconds have so many fraction digits; six, which are all there are, for more than that.
+fn precise(name: &str, data_type: DataType, digits: Option<u64>) -> Field {
+    let field = Field::new(name, data_type, true);
+    match digits.filter(|digits| *digits < 6) {
+        Some(digits) => {
+            field.with_metadata(HashMap::from([(TYPMOD_KEY.to_owned(), digits.to_string())]))
+        }
+        None => field,
     }
 }
 

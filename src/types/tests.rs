@@ -236,7 +236,7 @@ fn sql_type_names_map_to_arrow_and_back() {
         ("STRING", DataType::Utf8, "text"),
         ("varchar(20)", DataType::Utf8, "character varying(20)"),
         ("character varying", DataType::Utf8, "character varying"),
-        ("TIMESTAMP(3)", field("timestamp").data_type().clone(), "timestamp without time zone"),
+        ("TIMESTAMP(3)", field("timestamp").data_type().clone(), "timestamp(3) without time zone"),
         (
             "timestamp with time zone",
             field("timestamptz").data_type().clone(),

@@ -25,7 +25,8 @@ use super::float::{parse_f32, parse_f64};
 use super::interval::parse_interval;
 use super::json::{jsonb_of_text, validate_json};
 use super::numeric::{parse_decimal, parse_wide_decimal};
-use super::pg_type::{PgType, character_length, pg_type_of, type_marker};
+use super::pg_type::{PgType, character_length, pg_type_of, second_digits, type_marker};
+use super::precision::round_seconds;
 use super::style::TextStyle;
 use crate::error::{Error, Result, SqlState};
 
@@ -55,7 +56,10 @@ pub fn cast_from_text(
 ) -> (ArrayRef, RowErrors) {
     let target = field.data_type();
     let canonical = canonical_type(target);
-    let (array, mut errors) = read_canonical(text, field, &canonical, style);
+    let (mut array, mut errors) = read_canonical(text, field, &canonical, style);
+    if let Some(digits) = second_digits(field) {
+        array = round_seconds(&array, digits);
+    }
     if canonical == *target {
         return (array, errors);
     }

@@ -359,7 +359,7 @@ fn encoding(name: Option<String>) -> Option<i64> {
 /// As quote_literal: with E'' where there are backslashes.
 fn quoted(text: &str) -> String {
     match text.contains('\\') {
-        true => format!(" E{}", quote_literal(&text.replace('\\', "\\\\"))),
+        true => format!("E{}", quote_literal(&text.replace('\\', "\\\\"))),
         false => quote_literal(text),
     }
 }

@@ -11,10 +11,9 @@ use arrow_array::types::{
     Date32Type, Decimal128Type, IntervalMonthDayNanoType, Time64MicrosecondType,
     TimestampMicrosecondType,
 };
-use arrow_array::{Array, ArrayRef, Float64Array, PrimitiveArray};
+use arrow_array::{Array, ArrayRef, Float64Array, PrimitiveArray, StringArray};
 use arrow_buffer::IntervalMonthDayNano;
-use arrow_schema::{DataType, FieldRef};
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
+use arrow_schema::{DataType, FieldRef, TimeUnit};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
@@ -22,10 +21,14 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
+use super::math::any_arguments;
 use crate::error::{Error, Result, SqlState};
+use crate::query::cast::cast_array;
 use crate::query::errors::{from_arrow, to_datafusion, undefined_function};
+use crate::query::moments::{finite_timestamp, is_infinite, is_infinite_date, midnights};
 use crate::query::sql_types::{interval, numeric, pg_name, plain, timestamp, timestamptz};
 use crate::query::text;
+use crate::types::{TimeZone, civil_of_days, days_of_civil};
 
 /// The family.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
@@ -33,7 +36,7 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         interval_length(),
         Arc::new(ScalarUDF::from(Part::new("extract", true))),
         Arc::new(ScalarUDF::from(Part::new("date_part", false))),
-        Arc::new(ScalarUDF::from(Truncate { signature: Signature::any(2, Volatility::Immutable) })),
+        Arc::new(ScalarUDF::from(Truncate { signature: any_arguments(Volatility::Immutable) })),
         Arc::new(ScalarUDF::from(Zone { signature: Signature::any(2, Volatility::Immutable) })),
     ];
     let clocks = [
@@ -41,7 +44,9 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
         ("current_timestamp", timestamptz()),
         ("transaction_timestamp", timestamptz()),
         ("statement_timestamp", timestamptz()),
+        ("clock_timestamp", timestamptz()),
         ("localtimestamp", timestamp()),
+        ("localtime", DataType::Time64(TimeUnit::Microsecond)),
         ("current_date", DataType::Date32),
         ("today", DataType::Date32),
     ];
@@ -53,6 +58,13 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+
+/// The Julian day of 1970-01-01.
+const JULIAN_1970: i64 = 2_440_588;
+
+fn out_of_range() -> Error {
+    Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range")
+}
 
 fn field_name(literal: Option<&ScalarValue>) -> String {
     literal.and_then(|value| value.try_as_str().flatten()).unwrap_or_default().to_ascii_lowercase()
@@ -148,13 +160,18 @@ impl ScalarUDFImpl for Part {
         with_column(&args.args[1], args.number_rows, |array| {
             let unit = unit(&name);
             let scale = scale_of(unit, array.data_type());
-            let values = parts(array, unit, scale, &zone)?;
+            let infinity = if self.exact { Infinity::Refused } else { Infinity::Extreme };
+            let values = parts(array, unit, scale, &zone, infinity)?;
             if self.exact {
                 let values = values.with_precision_and_scale(38, scale).map_err(from_arrow)?;
                 return Ok(Arc::new(values) as ArrayRef);
             }
             let divisor = 10_f64.powi(scale.into());
-            let doubles: Float64Array = values.unary(|v| v as f64 / divisor);
+            let doubles: Float64Array = values.unary(|v| match v {
+                i128::MAX => f64::INFINITY,
+                i128::MIN => f64::NEG_INFINITY,
+                v => v as f64 / divisor,
+            });
             Ok(Arc::new(doubles) as ArrayRef)
         })
     }
@@ -170,6 +187,33 @@ fn constant(value: &ColumnarValue) -> DfResult<String> {
             "the first argument must be a constant for all rows",
         ))),
     }
+}
+
+/// A constant text as it was written.
+fn constant_text(value: &ColumnarValue) -> DfResult<String> {
+    let value = match value {
+        ColumnarValue::Scalar(value) => value.clone(),
+        ColumnarValue::Array(array) if array.len() == 1 => ScalarValue::try_from_array(array, 0)?,
+        ColumnarValue::Array(_) => {
+            return Err(to_datafusion(Error::unsupported("a time zone that differs by row")));
+        }
+    };
+    Ok(value.try_as_str().flatten().unwrap_or_default().to_owned())
+}
+
+fn unknown_zone(zone: &str) -> Error {
+    Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{zone}\" not recognized"))
+}
+
+/// The fixed zone that lies an interval east of UTC, as POSIX names it.
+fn zone_of_interval(value: IntervalMonthDayNano) -> Result<String> {
+    if value.months != 0 || value.days != 0 {
+        let message = "interval time zone must not include months or days";
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    let east = value.nanoseconds / 1_000_000_000;
+    let (sign, west) = if east < 0 { ('+', -east) } else { ('-', east) };
+    Ok(format!("<zone>{sign}{:02}:{:02}:{:02}", west / 3600, west / 60 % 60, west % 60))
 }
 
 /// Applies a function of a column to an argument, a scalar giving a scalar.
@@ -194,37 +238,128 @@ fn unknown_unit(unit: &str, type_name: &str) -> Error {
     )
 }
 
+/// Fields that some type has.
+const UNITS: &[&str] = &[
+    "century",
+    "day",
+    "decade",
+    "dow",
+    "doy",
+    "epoch",
+    "hour",
+    "isodow",
+    "isoyear",
+    "julian",
+    "microseconds",
+    "millennium",
+    "milliseconds",
+    "minute",
+    "month",
+    "quarter",
+    "second",
+    "timezone",
+    "timezone_hour",
+    "timezone_minute",
+    "week",
+    "year",
+];
+
+/// The refusal of a field that this type does not have.
+fn unserved_unit(unit: &str, type_name: &str) -> Error {
+    if UNITS.contains(&unit) {
+        return Error::unsupported(format!("unit \"{unit}\" not supported for type {type_name}"));
+    }
+    unknown_unit(unit, type_name)
+}
+
+/// How a part of an infinite moment is written: PostgreSQL has infinite years, but NULL for its month.
+#[derive(Clone, Copy)]
+enum Infinity {
+    /// As the extreme values, which stand for infinite doubles.
+    Extreme,
+    /// Not at all: numeric has no infinities here.
+    Refused,
+}
+
+impl Infinity {
+    fn part(self, negative: bool, unit: &str, type_name: &str) -> Result<Option<i128>> {
+        let endless = ["epoch", "julian", "year", "isoyear", "decade", "century", "millennium"];
+        if !endless.contains(&unit) {
+            // A unit that is none is one for no moment.
+            return moment_part(0, unit, 6, type_name).map(|_| None);
+        }
+        match self {
+            Infinity::Extreme => Ok(Some(if negative { i128::MIN } else { i128::MAX })),
+            Infinity::Refused => {
+                Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric cannot be infinite")
+                    .with_hint("Use date_part, whose results are double precision."))
+            }
+        }
+    }
+}
+
 /// A field of every value, in units of 10^-scale.
 fn parts(
     array: &ArrayRef,
     unit: &str,
     scale: i8,
     zone: &str,
+    infinity: Infinity,
 ) -> Result<PrimitiveArray<Decimal128Type>> {
+    let moments = |name: &'static str, part: &dyn Fn(i64) -> Result<i128>| {
+        let values = array.as_primitive::<TimestampMicrosecondType>().iter();
+        let parts = values.map(|value| match value {
+            None => Ok(None),
+            Some(micros) if is_infinite(micros) => infinity.part(micros < 0, unit, name),
+            Some(micros) => part(micros).map(Some),
+        });
+        parts.collect::<Result<PrimitiveArray<Decimal128Type>>>()
+    };
     match array.data_type() {
         DataType::Null => Ok(PrimitiveArray::new_null(array.len())),
-        DataType::Date32 => array.as_primitive::<Date32Type>().try_unary(|days| {
-            if unit == "epoch" {
-                return Ok(i128::from(days) * 86_400);
-            }
-            moment_part(i64::from(days) * MICROS_PER_DAY, unit, scale, "date")
-        }),
-        DataType::Timestamp(_, Some(_)) if unit == "epoch" => array
-            .as_primitive::<TimestampMicrosecondType>()
-            .try_unary(|micros| Ok(i128::from(micros))),
+        DataType::Date32 => {
+            let values = array.as_primitive::<Date32Type>().iter();
+            let parts = values.map(|value| match value {
+                None => Ok(None),
+                Some(days) if is_infinite_date(days) => match unit {
+                    "epoch" => infinity.part(days < 0, unit, "date"),
+                    // A field that dates do not have is refused for these too.
+                    _ => day_part(0, unit, "date")
+                        .and_then(|_| infinity.part(days < 0, unit, "date")),
+                },
+                Some(days) if unit == "epoch" => Ok(Some(i128::from(days) * 86_400)),
+                Some(days) => day_part(days.into(), unit, "date").map(Some),
+            });
+            parts.collect()
+        }
+        DataType::Timestamp(_, Some(_)) if unit == "epoch" => {
+            moments("timestamp with time zone", &|micros| Ok(micros.into()))
+        }
+        DataType::Timestamp(_, Some(_)) if unit.starts_with("timezone") => {
+            let zone = TimeZone::parse(zone).unwrap_or(TimeZone::UTC);
+            moments("timestamp with time zone", &|micros| {
+                let offset = i128::from(zone.offset_at_instant(micros));
+                Ok(match unit {
+                    "timezone" => offset,
+                    "timezone_hour" => offset / 3600,
+                    "timezone_minute" => offset / 60 % 60,
+                    _ => return Err(unknown_unit(unit, "timestamp with time zone")),
+                })
+            })
+        }
         DataType::Timestamp(_, Some(_)) => {
             let local = text::instant_to_local(array, zone)?;
-            parts(&local, unit, scale, zone)
+            parts(&local, unit, scale, zone, infinity)
         }
-        DataType::Timestamp(..) => array
-            .as_primitive::<TimestampMicrosecondType>()
-            .try_unary(|micros| moment_part(micros, unit, scale, "timestamp without time zone")),
+        DataType::Timestamp(..) => moments("timestamp without time zone", &|micros| {
+            moment_part(micros, unit, scale, "timestamp without time zone")
+        }),
         DataType::Time64(_) => {
             array.as_primitive::<Time64MicrosecondType>().try_unary(|micros| match unit {
                 "hour" | "minute" | "second" | "milliseconds" | "microseconds" | "epoch" => {
                     moment_part(micros, unit, scale, "time without time zone")
                 }
-                _ => Err(unknown_unit(unit, "time without time zone")),
+                _ => Err(unserved_unit(unit, "time without time zone")),
             })
         }
         DataType::Interval(_) => array
@@ -234,48 +369,45 @@ fn parts(
     }
 }
 
-fn civil(micros: i64) -> Result<NaiveDateTime> {
-    DateTime::from_timestamp_micros(micros)
-        .map(|moment| moment.naive_utc())
-        .ok_or_else(|| Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range"))
-}
-
 fn moment_part(micros: i64, unit: &str, scale: i8, type_name: &str) -> Result<i128> {
-    let of_day = micros.rem_euclid(MICROS_PER_DAY);
+    let (day, of_day) = (micros.div_euclid(MICROS_PER_DAY), micros.rem_euclid(MICROS_PER_DAY));
     debug_assert!((0..=6).contains(&scale), "parts have at most six fraction digits");
-    let value = match unit {
-        "epoch" => micros,
-        "microseconds" | "milliseconds" | "second" => of_day % (60 * MICROS_PER_SECOND),
-        "minute" => of_day / (60 * MICROS_PER_SECOND) % 60,
-        "hour" => of_day / (3600 * MICROS_PER_SECOND),
-        "timezone" | "timezone_hour" | "timezone_minute" => 0,
-        _ => date_part(civil(micros)?.date(), unit).ok_or_else(|| unknown_unit(unit, type_name))?,
-    };
-    Ok(value.into())
+    Ok(match unit {
+        "epoch" => micros.into(),
+        "microseconds" | "milliseconds" | "second" => (of_day % (60 * MICROS_PER_SECOND)).into(),
+        "minute" => (of_day / (60 * MICROS_PER_SECOND) % 60).into(),
+        "hour" => (of_day / (3600 * MICROS_PER_SECOND)).into(),
+        _ => return day_part(day, unit, type_name),
+    })
 }
 
-fn date_part(date: NaiveDate, unit: &str) -> Option<i64> {
+/// A field that a day decides.
+fn day_part(day: i64, unit: &str, type_name: &str) -> Result<i128> {
+    let (year, month, day_of_month) = civil_of_days(day);
+    // 1970-01-01 was a Thursday. A week belongs to the year of its Thursday.
+    let weekday = (day + 4).rem_euclid(7);
+    let thursday = day - (weekday + 6) % 7 + 3;
+    let iso_year = || civil_of_days(thursday).0;
     // There is no year zero: 1 BC is year -1.
-    let year = i64::from(date.year());
-    let shown = if year > 0 { year } else { year - 1 };
-    Some(match unit {
-        "year" => shown,
-        "month" => date.month().into(),
-        "day" => date.day().into(),
-        "quarter" => i64::from(date.month0() / 3 + 1),
-        "dow" => date.weekday().num_days_from_sunday().into(),
-        "isodow" => date.weekday().number_from_monday().into(),
-        "doy" => date.ordinal().into(),
-        "week" => date.iso_week().week().into(),
-        "isoyear" => date.iso_week().year().into(),
+    let shown = |year: i64| if year > 0 { year } else { year - 1 };
+    Ok(i128::from(match unit {
+        "year" => shown(year),
+        "month" => month.into(),
+        "day" => day_of_month.into(),
+        "quarter" => i64::from((month - 1) / 3 + 1),
+        "dow" => weekday,
+        "isodow" => (weekday + 6) % 7 + 1,
+        "doy" => day - days_of_civil(year, 1, 1) + 1,
+        "week" => (thursday - days_of_civil(iso_year(), 1, 1)) / 7 + 1,
+        "isoyear" => shown(iso_year()),
         "decade" => year.div_euclid(10),
         "century" if year > 0 => (year + 99) / 100,
         "century" => -((99 - (year - 1)) / 100),
         "millennium" if year > 0 => (year + 999) / 1000,
         "millennium" => -((999 - (year - 1)) / 1000),
-        "julian" => i64::from(date.num_days_from_ce()) + 1_721_425,
-        _ => return None,
-    })
+        "julian" => day + JULIAN_1970,
+        _ => return Err(unserved_unit(unit, type_name)),
+    }))
 }
 
 fn interval_part(value: IntervalMonthDayNano, unit: &str) -> Result<i128> {
@@ -298,7 +430,7 @@ fn interval_part(value: IntervalMonthDayNano, unit: &str) -> Result<i128> {
             let quarter_days = months / 12 * 1461 + months % 12 * 120 + i128::from(value.days) * 4;
             quarter_days * 21_600 * second + micros
         }
-        _ => return Err(unknown_unit(unit, "interval")),
+        _ => return Err(unserved_unit(unit, "interval")),
     })
 }
 
@@ -318,14 +450,22 @@ impl ScalarUDFImpl for Truncate {
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        let undefined = || {
+            let names = types.iter().map(|t| pg_name(&plain(t.clone()))).collect::<Vec<_>>();
+            Err(to_datafusion(undefined_function("date_trunc", &names)))
+        };
+        match types {
+            [_, DataType::Timestamp(..) | DataType::Date32 | DataType::Null, DataType::Utf8] => {
+                return Ok(timestamptz());
+            }
+            [_, _] => {}
+            _ => return undefined(),
+        }
         match &types[1] {
             DataType::Timestamp(_, None) | DataType::Utf8 | DataType::Null => Ok(timestamp()),
             DataType::Timestamp(..) | DataType::Date32 => Ok(timestamptz()),
             DataType::Interval(_) => Ok(interval()),
-            _ => Err(to_datafusion(undefined_function(
-                "date_trunc",
-                &["unknown".to_owned(), pg_name(&plain(types[1].clone()))],
-            ))),
+            _ => undefined(),
         }
     }
 
@@ -337,8 +477,17 @@ impl ScalarUDFImpl for Truncate {
         let name = constant(&args.args[0])?;
         let zone = args.config_options.execution.time_zone.clone().unwrap_or_default();
         let returned = args.return_field.data_type();
+        let Some(at) = args.args.get(2) else {
+            return with_column(&args.args[1], args.number_rows, |array| {
+                truncate(array, unit(&name), returned, &zone)
+            });
+        };
+        let at = constant_text(at)?;
+        TimeZone::parse(&at).ok_or_else(|| to_datafusion(unknown_zone(&at)))?;
         with_column(&args.args[1], args.number_rows, |array| {
-            truncate(array, unit(&name), returned, &zone)
+            let source = plain(array.data_type().clone());
+            let instants = cast_array(array, &source, &plain(timestamptz()), &zone)?;
+            truncate(&instants, unit(&name), returned, &at)
         })
     }
 }
@@ -353,7 +502,7 @@ fn truncate(array: &ArrayRef, unit: &str, returned: &DataType, zone: &str) -> Re
             text::local_to_instant(&truncate(&local, unit, &timestamp(), zone)?, zone)
         }
         DataType::Date32 => {
-            let midnight = arrow_cast::cast(array, &timestamp()).map_err(from_arrow)?;
+            let midnight = midnights(array)?;
             text::local_to_instant(&truncate(&midnight, unit, &timestamp(), zone)?, zone)
         }
         DataType::Interval(_) => {
@@ -375,13 +524,15 @@ fn truncate(array: &ArrayRef, unit: &str, returned: &DataType, zone: &str) -> Re
 }
 
 fn truncate_moment(micros: i64, unit: &str) -> Result<i64> {
+    if is_infinite(micros) {
+        return Ok(micros);
+    }
+    // The least moment is far enough from the least number that its steps do not leave the type.
     let floor = |step: i64| micros.div_euclid(step) * step;
     let day = micros.div_euclid(MICROS_PER_DAY);
-    let start = |year: i32, month: u32| -> Result<i64> {
-        let date = NaiveDate::from_ymd_opt(year, month, 1).ok_or_else(|| {
-            Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range")
-        })?;
-        Ok((i64::from(date.num_days_from_ce()) - 719_163) * MICROS_PER_DAY)
+    let start = |year: i64, month: u32| -> Result<i64> {
+        let day = days_of_civil(year, month, 1);
+        finite_timestamp(day.checked_mul(MICROS_PER_DAY).ok_or_else(out_of_range)?)
     };
     Ok(match unit {
         "microseconds" => micros,
@@ -389,22 +540,21 @@ fn truncate_moment(micros: i64, unit: &str) -> Result<i64> {
         "second" => floor(MICROS_PER_SECOND),
         "minute" => floor(60 * MICROS_PER_SECOND),
         "hour" => floor(3600 * MICROS_PER_SECOND),
-        "day" => day * MICROS_PER_DAY,
+        "day" => finite_timestamp(day * MICROS_PER_DAY)?,
         // 1970-01-01 was a Thursday, the fourth day of its week.
-        "week" => (day - (day + 3).rem_euclid(7)) * MICROS_PER_DAY,
+        "week" => finite_timestamp((day - (day + 3).rem_euclid(7)) * MICROS_PER_DAY)?,
         "month" | "quarter" | "year" | "decade" | "century" | "millennium" => {
-            let date = civil(micros)?.date();
-            let year = date.year();
+            let (year, month, _) = civil_of_days(day);
             match unit {
-                "month" => start(year, date.month())?,
-                "quarter" => start(year, date.month0() / 3 * 3 + 1)?,
+                "month" => start(year, month)?,
+                "quarter" => start(year, (month - 1) / 3 * 3 + 1)?,
                 "year" => start(year, 1)?,
                 "decade" => start(year.div_euclid(10) * 10, 1)?,
                 "century" => start((year - 1).div_euclid(100) * 100 + 1, 1)?,
                 _ => start((year - 1).div_euclid(1000) * 1000 + 1, 1)?,
             }
         }
-        _ => return Err(unknown_unit(unit, "timestamp without time zone")),
+        _ => return Err(unserved_unit(unit, "timestamp without time zone")),
     })
 }
 
@@ -427,7 +577,11 @@ fn truncate_interval(value: IntervalMonthDayNano, unit: &str) -> Result<Interval
         "second" => time(MICROS_PER_SECOND),
         "milliseconds" => time(1000),
         "microseconds" => time(1),
-        _ => return Err(unknown_unit(unit, "interval")),
+        "week" => {
+            return Err(unserved_unit(unit, "interval")
+                .with_detail("Months usually have fractional weeks."));
+        }
+        _ => return Err(unserved_unit(unit, "interval")),
     })
 }
 
@@ -462,28 +616,74 @@ impl ScalarUDFImpl for Zone {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let ColumnarValue::Scalar(zone) = &args.args[0] else {
-            return Err(to_datafusion(Error::unsupported(
-                "AT TIME ZONE with a zone that differs by row",
-            )));
-        };
-        let zone = zone.try_as_str().flatten().unwrap_or_default().to_owned();
-        if crate::types::TimeZone::parse(&zone).is_none() {
-            let error = Error::new(
-                SqlState::INVALID_PARAMETER_VALUE,
-                format!("time zone \"{zone}\" not recognized"),
-            );
-            return Err(to_datafusion(error));
-        }
         let session = args.config_options.execution.time_zone.clone().unwrap_or_default();
-        with_column(&args.args[1], args.number_rows, |array| match array.data_type() {
-            DataType::Timestamp(_, None) => text::local_to_instant(array, &zone),
-            DataType::Date32 => {
-                let midnight = arrow_cast::cast(array, &timestamp()).map_err(from_arrow)?;
-                text::instant_to_local(&text::local_to_instant(&midnight, &session)?, &zone)
+        let zone = match &args.args[0] {
+            ColumnarValue::Scalar(ScalarValue::IntervalMonthDayNano(Some(east))) => {
+                zone_of_interval(*east).map_err(to_datafusion)?
             }
-            _ => text::instant_to_local(array, &zone),
-        })
+            ColumnarValue::Scalar(zone) => {
+                zone.try_as_str().flatten().unwrap_or_default().to_owned()
+            }
+            ColumnarValue::Array(zones) => {
+                let zones = zones.as_string_opt::<i32>().ok_or_else(|| {
+                    to_datafusion(Error::unsupported("AT TIME ZONE with intervals by row"))
+                })?;
+                let values = args.args[1].to_array(args.number_rows)?;
+                let moved = zoned_by_row(zones, &values, &session).map_err(to_datafusion)?;
+                return Ok(ColumnarValue::Array(moved));
+            }
+        };
+        with_column(&args.args[1], args.number_rows, |array| zoned(array, &zone, &session))
+    }
+}
+
+/// Each value in its own row's zone: runs of rows of one zone are moved together.
+fn zoned_by_row(zones: &StringArray, values: &ArrayRef, session: &str) -> Result<ArrayRef> {
+    let mut moved: Vec<ArrayRef> = vec![];
+    let mut start = 0;
+    while start < zones.len() {
+        let zone = zones.is_valid(start).then(|| zones.value(start));
+        let same = |row: &usize| zones.is_valid(*row).then(|| zones.value(*row)) == zone;
+        let length = (start..zones.len()).take_while(same).count();
+        let run = values.slice(start, length);
+        moved.push(match zone {
+            Some(zone) => zoned(&run, zone, session)?,
+            None => arrow_array::new_null_array(&zoned_type(values.data_type()), length),
+        });
+        start += length;
+    }
+    if moved.is_empty() {
+        return Ok(arrow_array::new_empty_array(&zoned_type(values.data_type())));
+    }
+    let runs: Vec<&dyn Array> = moved.iter().map(AsRef::as_ref).collect();
+    arrow_select::concat::concat(&runs).map_err(from_arrow)
+}
+
+fn zoned_type(from: &DataType) -> DataType {
+    if matches!(from, DataType::Timestamp(_, None)) { timestamptz() } else { timestamp() }
+}
+
+fn zoned(array: &ArrayRef, zone: &str, session: &str) -> Result<ArrayRef> {
+    if TimeZone::parse(zone).is_none() {
+        // PostgreSQL looks for the zone only when a value needs it.
+        let needs = |micros: i64| !is_infinite(micros);
+        let needed = match array.data_type() {
+            DataType::Timestamp(..) => {
+                array.as_primitive::<TimestampMicrosecondType>().iter().flatten().any(needs)
+            }
+            _ => array.null_count() < array.len(),
+        };
+        if needed {
+            return Err(unknown_zone(zone));
+        }
+    }
+    match array.data_type() {
+        DataType::Timestamp(_, None) => text::local_to_instant(array, zone),
+        DataType::Date32 => {
+            let midnight = midnights(array)?;
+            text::instant_to_local(&text::local_to_instant(&midnight, session)?, zone)
+        }
+        _ => text::instant_to_local(array, zone),
     }
 }
 
@@ -527,7 +727,8 @@ impl ScalarUDFImpl for Clock {
             DataType::Timestamp(_, Some(_)) => instant,
             other => {
                 let local = text::instant_to_local(&instant, &zone).map_err(to_datafusion)?;
-                arrow_cast::cast(&local, other)?
+                cast_array(&local, &plain(timestamp()), &plain(other.clone()), &zone)
+                    .map_err(to_datafusion)?
             }
         };
         Ok(ExprSimplifyResult::Simplified(Expr::Literal(

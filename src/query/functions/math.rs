@@ -22,11 +22,6 @@ use crate::query::arithmetic::{bounded, power_of_ten, round_quotient};
 use crate::query::errors::{from_arrow, to_datafusion, undefined_function};
 use crate::query::sql_types::{NUMERIC_SCALE, numeric, pg_type_name, plain};
 
-/// `power(double precision, double precision)`, also `^`.
-pub(crate) fn power() -> Arc<ScalarUDF> {
-    datafusion::functions::math::power()
-}
-
 /// The family.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
     let named = [

@@ -3,7 +3,8 @@
 //! What DataFusion already has right is not here. Each family gives its functions by `all()`; a function registered here
 //! replaces DataFusion's of the same name.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
@@ -24,12 +25,19 @@ pub(super) mod math;
 pub(super) mod missing;
 mod moment_pattern;
 mod moment_reader;
+pub(super) mod native;
 mod number_pattern;
+pub(super) mod numbers;
 mod patterns;
+pub(super) mod regexp;
+mod regular;
 pub(super) mod row_sets;
 mod series;
 pub(super) mod similar;
 pub(super) mod sliding;
+pub(super) mod spans;
+mod spread;
+pub(super) mod strings;
 mod text_rows;
 mod values;
 pub(super) mod windows;
@@ -37,11 +45,8 @@ pub(super) mod windows;
 /// Every scalar function, ours last so that they win over DataFusion's.
 pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let mut functions = SessionStateDefaults::default_scalar_functions();
-    // Names that PostgreSQL has for functions of DataFusion's.
-    functions.push(Arc::new(
-        datafusion::functions::math::signum().as_ref().clone().with_aliases(["sign"]),
-    ));
     functions.extend(Operation::ALL.map(arithmetic::function));
+    functions.push(super::common_type::function());
     functions.extend(absolute::all());
     functions.push(arrays::array());
     functions.extend(bytes::all());
@@ -49,11 +54,24 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     functions.extend(json::all());
     functions.extend(json_contains::all());
     functions.extend(math::all());
+    functions.extend(numbers::all());
     functions.extend(patterns::all());
     functions.extend(row_sets::all());
+    functions.extend(regexp::all());
     functions.extend(similar::all());
+    functions.extend(spans::all());
+    functions.extend(strings::all());
     functions.extend(values::all());
     functions
+}
+
+/// One of our own functions, for operators that stand for it.
+pub(super) fn named(name: &str) -> Arc<ScalarUDF> {
+    static FUNCTIONS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
+        let own = [numbers::all(), regexp::all()].concat();
+        own.into_iter().map(|function| (function.name().to_owned(), function)).collect()
+    });
+    Arc::clone(FUNCTIONS.get(name).expect("operators name functions that are there"))
 }
 
 /// Every aggregate function, ours last.
@@ -61,9 +79,8 @@ pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let mut functions = SessionStateDefaults::default_aggregate_functions();
     let every = datafusion::functions_aggregate::bool_and_or::bool_and_udaf();
     functions.push(Arc::new(every.as_ref().clone().with_aliases(["every"])));
-    let variance = datafusion::functions_aggregate::variance::var_samp_udaf();
-    functions.push(Arc::new(variance.as_ref().clone().with_aliases(["variance"])));
     functions.extend(aggregates::all());
     functions.extend(extremes::all());
+    functions.extend(spread::all());
     functions
 }

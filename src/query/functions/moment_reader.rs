@@ -1,7 +1,7 @@
 //! Reading dates and times by a pattern: `to_timestamp(text, pattern)` and `to_date(text, pattern)`.
 //!
 //! As PostgreSQL without `FX`: blanks in front of a field are passed over, a separator of the pattern fits any separator of
-//! the text, and what the text lacks is the year's beginning. Fields of ISO weeks, Roman months, quarters, zones and eras
+//! the text, and what the text lacks is the year's beginning. Fields of ISO weeks, Roman months, quarters, names of zones and eras
 //! are refused with 0A000. Errors: 22007 for what does not fit, 22008 for what is no date.
 
 use super::moment_pattern::{MONTHS, Part};
@@ -26,10 +26,23 @@ struct Fields {
     second: i64,
     micros: i64,
     second_of_day: Option<i64>,
+    /// Whether a zone west of Greenwich was read, and its hours and minutes.
+    west: bool,
+    zone_hours: Option<i64>,
+    zone_minutes: i64,
 }
 
-/// Local microseconds since 1970.
-pub(super) fn read(text: &str, parts: &[Part]) -> Result<i64> {
+/// What was read: a local time, or where the text says how far east its clock is, that of a zone.
+pub(super) struct Read {
+    /// Days since 1970-01-01.
+    pub days: i64,
+    pub micros_of_day: i64,
+    /// Seconds east of UTC.
+    pub offset: Option<i64>,
+}
+
+/// The moment that a text says by the parts of a pattern.
+pub(super) fn read(text: &str, parts: &[Part]) -> Result<Read> {
     let mut fields = Fields::default();
     let mut rest = text.trim_start();
     for (i, part) in parts.iter().enumerate() {
@@ -47,7 +60,7 @@ pub(super) fn read(text: &str, parts: &[Part]) -> Result<i64> {
             }
         }
     }
-    fields.micros(text)
+    fields.finish(text)
 }
 
 /// Passes over a pattern's literal: its separators fit any separators of the text, other characters any character.
@@ -100,6 +113,7 @@ fn read_field<'a>(
             return Ok(text.trim_start_matches(|c: char| c.is_ascii_alphabetic()));
         }
         "FX" => return Ok(text),
+        "TZH" | "TZM" => return read_zone(text, keyword, fields),
         "YYYY" => number(4)?,
         "YYY" => number(3)?,
         "YY" | "MM" | "DD" | "HH24" | "HH12" | "HH" | "MI" | "SS" => number(2)?,
@@ -130,6 +144,17 @@ fn read_field<'a>(
         "SS" => fields.second = value,
         "SSSS" | "SSSSS" => fields.second_of_day = Some(value),
         _ => fields.micros = value,
+    }
+    Ok(rest)
+}
+
+/// The hours or minutes by which a clock is ahead of UTC, or behind it for a minus.
+fn read_zone<'a>(text: &'a str, keyword: &str, fields: &mut Fields) -> Result<&'a str> {
+    let (value, rest) = read_number(text, keyword, 2)?;
+    if keyword.eq_ignore_ascii_case("TZH") {
+        (fields.west, fields.zone_hours) = (text.starts_with('-'), Some(value.abs()));
+    } else {
+        fields.zone_minutes = value.abs();
     }
     Ok(rest)
 }
@@ -178,7 +203,7 @@ fn read_month<'a>(text: &'a str, keyword: &str, fields: &mut Fields) -> Result<&
 }
 
 impl Fields {
-    fn micros(&self, text: &str) -> Result<i64> {
+    fn finish(&self, text: &str) -> Result<Read> {
         let out_of_range = || {
             Error::new(
                 SqlState::DATETIME_FIELD_OVERFLOW,
@@ -205,7 +230,15 @@ impl Fields {
             Some(seconds) => within(seconds, 0..=86_400)?,
             None => hour * 3600 + within(self.minute, 0..=59)? * 60 + within(self.second, 0..=59)?,
         };
-        Ok((days * 86_400 + seconds) * MICROS_PER_SECOND + self.micros)
+        let offset = match self.zone_hours {
+            None => None,
+            Some(hours) => {
+                let east = within(hours, 0..=15)? * 3600 + within(self.zone_minutes, 0..=59)? * 60;
+                Some(if self.west { -east } else { east })
+            }
+        };
+        let micros_of_day = seconds * MICROS_PER_SECOND + self.micros;
+        Ok(Read { days, micros_of_day, offset })
     }
 
     fn days(

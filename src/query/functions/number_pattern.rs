@@ -1,7 +1,7 @@
 //! PostgreSQL's patterns for numbers, as `to_char(number, '999.99')` takes them.
 //!
-//! Owns the reading of a pattern and the writing of a number by it, in the C locale: a point, commas, no currency sign.
-//! Refuses `RN`, `V` and `EEEE` with 0A000. A number with more digits than the pattern shows as `#`s.
+//! Owns the reading of a pattern, the writing of a number by it and the reading of one, in the C locale: a point, commas, no
+//! currency sign. A number with more digits than the pattern shows as `#`s.
 
 use super::moment_pattern::write_ordinal;
 use crate::error::{Error, Result, SqlState};
@@ -47,6 +47,19 @@ pub(super) struct NumberPattern {
     minus: bool,
     anchor: Option<Anchor>,
     digits_before_anchor: usize,
+    /// Whether digits stand behind a `V`, and how many: the number is shown ten to their power as large.
+    shifts: bool,
+    pub shift: usize,
+    /// `EEEE`: one digit before the point and an exponent.
+    pub scientific: bool,
+    roman: Option<Roman>,
+}
+
+/// How `RN` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Roman {
+    Upper,
+    Lower,
 }
 
 /// A number cut for writing: rounded to the pattern's fraction digits, without sign.
@@ -71,9 +84,12 @@ impl NumberPattern {
                 let head = rest.get(..keyword.len());
                 head == Some(keyword) || head == Some(keyword.to_lowercase().as_str())
             });
+            if read.scientific {
+                return Err(Error::syntax("\"EEEE\" must be the last pattern used"));
+            }
             match keyword {
                 Some(keyword) => {
-                    let lower = rest.starts_with("th");
+                    let lower = rest.starts_with("th") || rest.starts_with("rn");
                     rest = &rest[keyword.len()..];
                     read.add(keyword, lower)?;
                 }
@@ -88,6 +104,7 @@ impl NumberPattern {
                 }
             }
         }
+        read.whole += read.shift;
         if read.anchor == Some(Anchor::Before) && read.whole == read.digits_before_anchor {
             read.anchor = Some(Anchor::After);
         }
@@ -100,6 +117,10 @@ impl NumberPattern {
             "9" | "0" if self.brackets => {
                 return refused(&format!("\"{keyword}\" must be ahead of \"PR\""));
             }
+            "9" | "0" if self.shifts => {
+                self.shift += 1;
+                if keyword == "0" { Part::Zero } else { Part::Nine }
+            }
             "9" | "0" => {
                 if keyword == "0" && self.zero_start == 0 && !self.point {
                     self.zero_start = self.whole + 1;
@@ -111,20 +132,14 @@ impl NumberPattern {
                 if keyword == "0" { Part::Zero } else { Part::Nine }
             }
             "." | "D" if self.point => return refused("multiple decimal points"),
+            "." | "D" if self.shifts => {
+                return refused("cannot use \"V\" and decimal point together");
+            }
             "." | "D" => {
                 self.point = true;
                 Part::Point
             }
             "," | "G" => Part::Group,
-            "S" if self.anchor.is_some() => return refused("cannot use \"S\" twice"),
-            "S" if self.plus || self.minus || self.brackets => {
-                return refused("cannot use \"S\" and \"PL\"/\"MI\"/\"SG\"/\"PR\" together");
-            }
-            "S" => {
-                self.anchor = Some(if self.point { Anchor::After } else { Anchor::Before });
-                self.digits_before_anchor = self.whole;
-                return Ok(());
-            }
             "MI" | "PL" | "SG" if self.anchor.is_some() => {
                 return refused(&format!("cannot use \"S\" and \"{keyword}\" together"));
             }
@@ -140,30 +155,177 @@ impl NumberPattern {
                 (self.plus, self.minus) = (true, true);
                 Part::Sign
             }
-            "PR" => {
-                self.brackets = true;
-                return Ok(());
-            }
-            "FM" => {
-                self.bare = true;
-                return Ok(());
-            }
             "L" => Part::Currency,
             "TH" => Part::Ordinal(if lower { "th" } else { "TH" }),
-            "B" => return Ok(()),
-            other => {
-                return Err(Error::unsupported(format!(
-                    "\"{other}\" in a pattern of to_char is not supported"
-                )));
-            }
+            mode => return self.set(mode, lower),
         };
         self.parts.push(part);
         Ok(())
     }
 
+    /// A keyword that changes how the whole number is written.
+    fn set(&mut self, mode: &str, lower: bool) -> Result<()> {
+        let refused = |message: &str| Err(Error::new(SqlState::SYNTAX_ERROR, message));
+        match mode {
+            "S" if self.anchor.is_some() => return refused("cannot use \"S\" twice"),
+            "S" if self.plus || self.minus || self.brackets => {
+                return refused("cannot use \"S\" and \"PL\"/\"MI\"/\"SG\"/\"PR\" together");
+            }
+            "S" => {
+                self.anchor = Some(if self.point { Anchor::After } else { Anchor::Before });
+                self.digits_before_anchor = self.whole;
+            }
+            "PR" => self.brackets = true,
+            "FM" => self.bare = true,
+            "V" if self.point => return refused("cannot use \"V\" and decimal point together"),
+            "V" => self.shifts = true,
+            "RN" => self.roman = Some(if lower { Roman::Lower } else { Roman::Upper }),
+            "EEEE" => {
+                let other = self.bare || self.plus || self.minus || self.brackets || self.shifts;
+                if other || self.anchor.is_some() || self.roman.is_some() {
+                    return refused("\"EEEE\" is incompatible with other formats");
+                }
+                self.scientific = true;
+            }
+            // `B`, the last of the keywords.
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Writes a number.
     pub(super) fn write(&self, digits: &Digits, out: &mut String) {
-        Writer::new(self, digits).write(out);
+        match self.roman {
+            Some(roman) => self.write_roman(roman, digits, out),
+            None => Writer::new(self, digits).write(out),
+        }
+    }
+
+    /// The digits behind the point that a number is rounded to before it is written.
+    pub(super) fn places(&self) -> usize {
+        if self.roman.is_some() { 0 } else { self.fraction + self.shift }
+    }
+
+    fn write_roman(&self, roman: Roman, digits: &Digits, out: &mut String) {
+        let value =
+            digits.text.parse::<usize>().ok().filter(|v| !digits.negative && (1..4000).contains(v));
+        let mut text = match value {
+            Some(value) => roman_numeral(value),
+            None => "#".repeat(ROMAN_WIDTH),
+        };
+        if roman == Roman::Lower {
+            text.make_ascii_lowercase();
+        }
+        if !self.bare {
+            out.extend(std::iter::repeat_n(' ', ROMAN_WIDTH - text.len().min(ROMAN_WIDTH)));
+        }
+        out.push_str(&text);
+    }
+
+    /// Reads a number that was written by the pattern, as plain digits with a sign and a point.
+    pub(super) fn read(&self, text: &str) -> Result<String> {
+        if self.scientific || self.roman.is_some() {
+            let keyword = if self.scientific { "EEEE" } else { "RN" };
+            return Err(Error::unsupported(format!("\"{keyword}\" not supported for input")));
+        }
+        let mut read = Reader { rest: text, negative: false, digits: String::new() };
+        for part in &self.parts {
+            match part {
+                Part::Nine | Part::Zero => read.digit(),
+                Part::Point => {
+                    if read.skip('.') {
+                        read.digits.push('.');
+                    }
+                }
+                Part::Group => {
+                    read.skip(',');
+                }
+                Part::Minus | Part::Plus | Part::Sign => read.sign(),
+                Part::Currency => read.skip_others(1),
+                Part::Ordinal(_) => read.skip_others(2),
+                Part::Literal(text) => read.skip_others(text.chars().count()),
+            }
+        }
+        read.sign();
+        if self.shift > 0 {
+            let at = read.digits.len().saturating_sub(self.shift);
+            read.digits.insert(at, '.');
+        }
+        if read.negative {
+            read.digits.insert(0, '-');
+        }
+        Ok(read.digits)
+    }
+}
+
+/// Blanks and letters of a Roman numeral, as many as the longest has.
+const ROMAN_WIDTH: usize = 15;
+
+fn roman_numeral(value: usize) -> String {
+    const LETTERS: [(usize, &str); 13] = [
+        (1000, "M"),
+        (900, "CM"),
+        (500, "D"),
+        (400, "CD"),
+        (100, "C"),
+        (90, "XC"),
+        (50, "L"),
+        (40, "XL"),
+        (10, "X"),
+        (9, "IX"),
+        (5, "V"),
+        (4, "IV"),
+        (1, "I"),
+    ];
+    let mut rest = value;
+    let mut text = String::new();
+    for (worth, letters) in LETTERS {
+        text.push_str(&letters.repeat(rest / worth));
+        rest %= worth;
+    }
+    text
+}
+
+/// A text on its way through a pattern.
+struct Reader<'a> {
+    rest: &'a str,
+    negative: bool,
+    digits: String,
+}
+
+impl Reader<'_> {
+    fn skip(&mut self, c: char) -> bool {
+        let behind = self.rest.strip_prefix(c);
+        self.rest = behind.unwrap_or(self.rest);
+        behind.is_some()
+    }
+
+    fn sign(&mut self) {
+        let negative = self.skip('-') || self.skip('<');
+        self.negative |= negative;
+        if !negative && !self.skip('+') {
+            self.skip('>');
+        }
+    }
+
+    fn digit(&mut self) {
+        self.rest = self.rest.trim_start_matches(' ');
+        if self.digits.is_empty() {
+            self.sign();
+        }
+        if let Some(digit) = self.rest.chars().next().filter(char::is_ascii_digit) {
+            self.digits.push(digit);
+            self.rest = &self.rest[1..];
+        }
+    }
+
+    /// Passes over characters that belong to no number, so many at most.
+    fn skip_others(&mut self, most: usize) {
+        for _ in 0..most {
+            let other = |c: &char| !c.is_ascii_digit() && !matches!(c, '.' | ',' | '+' | '-');
+            let Some(c) = self.rest.chars().next().filter(other) else { return };
+            self.rest = &self.rest[c.len_utf8()..];
+        }
     }
 }
 

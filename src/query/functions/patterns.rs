@@ -26,7 +26,8 @@ use super::number_pattern::{Digits, NumberPattern};
 use crate::error::{Error, Result, SqlState};
 use crate::query::arithmetic::{bounded, power_of_ten, round_quotient};
 use crate::query::errors::{from_arrow, to_datafusion, undefined_function};
-use crate::query::sql_types::{interval, numeric, pg_name, plain, timestamp, timestamptz};
+use crate::query::moments;
+use crate::query::sql_types::{numeric, pg_name, plain, timestamptz};
 use crate::query::text;
 use crate::types::{TimeZone, civil_of_days, days_of_civil};
 
@@ -129,20 +130,35 @@ fn write_column(values: &ArrayRef, patterns: &StringArray, zone: &str) -> Result
         T::Int16 | T::Int32 | T::Int64 => {
             let wide = wide(&T::Int64)?;
             let wide = wide.as_primitive::<Int64Type>();
-            write_numbers(wide, patterns, |v, places| exact_digits(v.into(), 0, places))
+            write_numbers(
+                wide,
+                patterns,
+                |v, places| exact_digits(v.into(), 0, places),
+                |v, places| exact_scientific(v.into(), 0, places),
+            )
         }
         T::Decimal128(_, scale) => {
             let values = values.as_primitive::<Decimal128Type>();
-            write_numbers(values, patterns, |v, places| exact_digits(v, *scale, places))
+            write_numbers(
+                values,
+                patterns,
+                |v, places| exact_digits(v, *scale, places),
+                |v, places| exact_scientific(v, *scale, places),
+            )
         }
         T::Float32 | T::Float64 => {
             let wide = wide(&T::Float64)?;
             let wide = wide.as_primitive::<Float64Type>();
-            write_numbers(wide, patterns, |v, places| Ok(float_digits(v, places)))
+            write_numbers(
+                wide,
+                patterns,
+                |v, places| Ok(float_digits(v, places)),
+                |v, places| with_exponent(&format!("{v:.places$e}")),
+            )
         }
-        T::Interval(_) | T::Time64(_) => {
-            let intervals = wide(&interval())?;
-            let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
+        T::Time64(_) => write_column(&moments::times_as_intervals(values)?, patterns, zone),
+        T::Interval(_) => {
+            let intervals = values.as_primitive::<IntervalMonthDayNanoType>();
             write_moments(patterns, |row| {
                 intervals.is_valid(row).then(|| {
                     let value = intervals.value(row);
@@ -151,7 +167,7 @@ fn write_column(values: &ArrayRef, patterns: &StringArray, zone: &str) -> Result
             })
         }
         T::Date32 => {
-            let midnight = text::local_to_instant(&wide(&timestamp())?, zone)?;
+            let midnight = text::local_to_instant(&moments::midnights(values)?, zone)?;
             write_column(&midnight, patterns, zone)
         }
         T::Timestamp(_, with_zone) => {
@@ -204,13 +220,23 @@ fn write_numbers<T: arrow_array::ArrowPrimitiveType>(
     values: &PrimitiveArray<T>,
     patterns: &StringArray,
     digits: impl Fn(T::Native, usize) -> Result<Digits>,
+    scientific: impl Fn(T::Native, usize) -> String,
 ) -> Result<StringArray> {
     let mut memo: Memo<NumberPattern> = Memo { pattern: None };
     let rows = values.iter().zip(patterns).map(|(value, pattern)| {
         let (Some(value), Some(pattern)) = (value, pattern) else { return Ok(None) };
         let pattern = memo.get(pattern, NumberPattern::parse)?;
+        if pattern.scientific {
+            return Ok(Some(scientific(value, pattern.fraction)));
+        }
         let mut written = String::new();
-        pattern.write(&digits(value, pattern.fraction)?, &mut written);
+        let mut digits = digits(value, pattern.places())?;
+        if pattern.shift > 0 {
+            digits.text.retain(|c| c != '.');
+            let zeros = digits.text.len() - digits.text.trim_start_matches('0').len();
+            digits.text.drain(..zeros.min(digits.text.len() - 1));
+        }
+        pattern.write(&digits, &mut written);
         Ok(Some(written))
     });
     rows.collect()
@@ -226,6 +252,49 @@ fn exact_digits(value: i128, scale: i8, places: usize) -> Result<Digits> {
     text.insert(text.len() - kept, '.');
     text.push_str(&"0".repeat(places - kept));
     Ok(Digits { negative: rounded < 0, text: text.trim_end_matches('.').to_owned() })
+}
+
+/// A number of 10^-scale as `d.ddde+xx`, rounded half away from zero to `places` fraction digits.
+fn exact_scientific(value: i128, scale: i8, places: usize) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let mut exponent = digits.len() as i32 - 1 - i32::from(scale);
+    if value == 0 {
+        exponent = 0;
+    }
+    let mut kept: Vec<u8> =
+        digits.bytes().chain(std::iter::repeat(b'0')).take(places + 1).collect();
+    if digits.as_bytes().get(places + 1).is_some_and(|next| *next >= b'5') {
+        let mut at = kept.len();
+        while at > 0 && kept[at - 1] == b'9' {
+            at -= 1;
+            kept[at] = b'0';
+        }
+        match at {
+            0 => {
+                kept.insert(0, b'1');
+                kept.pop();
+                exponent += 1;
+            }
+            at => kept[at - 1] += 1,
+        }
+    }
+    let kept: String = kept.into_iter().map(char::from).collect();
+    let sign = if value < 0 { "-" } else { "" };
+    let point = if places > 0 { "." } else { "" };
+    with_exponent(&format!("{sign}{}{point}{}e{exponent}", &kept[..1], &kept[1..]))
+}
+
+/// `-1.2e5` as PostgreSQL writes it: a blank for the missing sign, and two digits of exponent at least.
+fn with_exponent(text: &str) -> String {
+    let blank = if text.starts_with('-') { "" } else { " " };
+    let Some((mantissa, exponent)) = text.split_once('e') else {
+        return format!("{blank}{text}");
+    };
+    let (sign, digits) = match exponent.strip_prefix('-') {
+        Some(digits) => ('-', digits),
+        None => ('+', exponent),
+    };
+    format!("{blank}{mantissa}e{sign}{digits:0>2}")
 }
 
 fn float_digits(value: f64, places: usize) -> Digits {
@@ -341,20 +410,37 @@ impl Reading {
         let [values, patterns] = arrays else { return from_epoch(&arrays[0]) };
         let patterns = patterns.as_string::<i32>();
         let mut memo: Memo<Vec<Part>> = Memo { pattern: None };
-        let rows = values.as_string::<i32>().iter().zip(patterns).map(|(value, pattern)| {
+        let texts = values.as_string::<i32>().iter().zip(patterns);
+        let rows = texts.map(|(value, pattern)| {
             let (Some(value), Some(pattern)) = (value, pattern) else { return Ok(None) };
             let parts = memo.get(pattern, |p| Ok(moment_pattern::parse(p)))?;
             moment_reader::read(value, parts).map(Some)
         });
-        let local: PrimitiveArray<TimestampMicrosecondType> = rows.collect::<Result<_>>()?;
         if self.returned == DataType::Date32 {
-            let days: PrimitiveArray<Date32Type> =
-                local.unary(|micros| micros.div_euclid(MICROS_PER_DAY) as i32);
-            return Ok(Arc::new(days));
+            let days = rows.map(|read| match read? {
+                Some(read) => moments::finite_date(read.days).map(Some),
+                None => Ok(None),
+            });
+            return Ok(Arc::new(days.collect::<Result<PrimitiveArray<Date32Type>>>()?));
         }
-        let local: ArrayRef = Arc::new(local);
-        text::local_to_instant(&local, zone)
+        let zone = TimeZone::parse(zone).unwrap_or(TimeZone::UTC);
+        let instants = rows.map(|read| match read? {
+            Some(read) => instant(&read, &zone).map(Some),
+            None => Ok(None),
+        });
+        let instants = instants.collect::<Result<PrimitiveArray<TimestampMicrosecondType>>>()?;
+        Ok(Arc::new(instants.with_data_type(timestamptz())))
     }
+}
+
+/// The instant of what was read, whose clock is the zone's unless the text says another.
+fn instant(read: &moment_reader::Read, zone: &TimeZone) -> Result<i64> {
+    let out_of_range = || Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "timestamp out of range");
+    let midnight = read.days.checked_mul(MICROS_PER_DAY).ok_or_else(out_of_range)?;
+    let local = midnight.checked_add(read.micros_of_day).ok_or_else(out_of_range)?;
+    let offset = read.offset.unwrap_or_else(|| i64::from(zone.offset_at_local(local)));
+    let instant = local.checked_sub(offset * MICROS_PER_SECOND).ok_or_else(out_of_range)?;
+    moments::finite_timestamp(instant)
 }
 
 /// Seconds since 1970 as instants, rounded to microseconds; infinities stay such.

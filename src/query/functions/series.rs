@@ -15,7 +15,7 @@ use arrow_schema::{DataType, FieldRef};
 use super::row_sets::{Sets, no_step, too_many};
 use crate::error::{Error, Result};
 use crate::query::errors::from_arrow;
-use crate::query::moments::later;
+use crate::query::moments::shifted;
 use crate::query::sql_types::{interval, mark_of, marked, numeric, plain, timestamp, timestamptz};
 use crate::types::TimeZone;
 
@@ -173,11 +173,11 @@ fn moments(args: &[ArrayRef], data_type: &DataType, zone: Option<TimeZone>) -> R
 fn next(at: i64, step: IntervalMonthDayNano, zone: Option<&TimeZone>) -> Result<i64> {
     const MICROS_PER_SECOND: i64 = 1_000_000;
     let Some(zone) = zone.filter(|_| step.months != 0 || step.days != 0) else {
-        return later(at, step);
+        return shifted(at, step);
     };
     let local = at.saturating_add(i64::from(zone.offset_at_instant(at)) * MICROS_PER_SECOND);
     let by_date = IntervalMonthDayNano::new(step.months, step.days, 0);
-    let moved = later(local, by_date)?;
+    let moved = shifted(local, by_date)?;
     let instant = moved.saturating_sub(i64::from(zone.offset_at_local(moved)) * MICROS_PER_SECOND);
-    later(instant, IntervalMonthDayNano::new(0, 0, step.nanoseconds))
+    shifted(instant, IntervalMonthDayNano::new(0, 0, step.nanoseconds))
 }

@@ -7,7 +7,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, BooleanArray, StringArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, StringArray};
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
@@ -105,15 +105,60 @@ fn matches(texts: &[&StringArray]) -> Result<BooleanArray> {
     rows.collect()
 }
 
-/// The regular expression of a pattern.
-fn expression(pattern: &str, escape: &str) -> Result<String> {
+/// `substring(text similar pattern escape character)`: what matches between the pattern's two separators, which are the escape
+/// followed by a double quote; the whole text where there are none.
+pub(super) fn substring(call: &super::native::Call) -> Result<ArrayRef> {
+    call.texts(|row, out| {
+        let (text, pattern) = (call.text(0, row), call.text(1, row));
+        let escape = escape_of(call.text(2, row))?;
+        let separator = escape.map(|escape| format!("{escape}\""));
+        let parts: Vec<&str> = match &separator {
+            Some(separator) => pattern.split(separator.as_str()).collect(),
+            None => vec![pattern],
+        };
+        // The part before the separator takes as little as it can.
+        let expression = match parts.as_slice() {
+            [whole] => format!("(?s)^({})$", body(whole, escape)),
+            [before, part, after] => format!(
+                "(?s)^(?U:{})({})(?:{})$",
+                body(before, escape),
+                body(part, escape),
+                body(after, escape)
+            ),
+            _ => {
+                let message = "SQL regular expression may not contain more than two escape-double-quote separators";
+                return Err(Error::new(SqlState("2200C"), message));
+            }
+        };
+        let regex = Regex::new(&expression).map_err(|_| {
+            let message = format!("invalid regular expression: \"{pattern}\"");
+            Error::new(SqlState("2201B"), message)
+        })?;
+        let found = regex.captures(text).and_then(|groups| groups.get(1));
+        out.push_str(found.map_or("", |group| group.as_str()));
+        Ok(found.is_some())
+    })
+}
+
+/// The escape character; none for an empty text.
+fn escape_of(escape: &str) -> Result<Option<char>> {
     let mut escapes = escape.chars();
     let escape = escapes.next();
     if escapes.next().is_some() {
         return Err(Error::new(SqlState("22019"), "invalid escape string")
             .with_hint("Escape string must be empty or one character."));
     }
-    let mut out = String::from("(?s)^(?:");
+    Ok(escape)
+}
+
+/// The regular expression of a pattern.
+fn expression(pattern: &str, escape: &str) -> Result<String> {
+    Ok(format!("(?s)^(?:{})$", body(pattern, escape_of(escape)?)))
+}
+
+/// The regular expression of a pattern, without what ties it to the ends of a text.
+fn body(pattern: &str, escape: Option<char>) -> String {
+    let mut out = String::new();
     let mut in_class = false;
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
@@ -143,8 +188,7 @@ fn expression(pattern: &str, escape: &str) -> Result<String> {
             c => out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
         }
     }
-    out.push_str(")$");
-    Ok(out)
+    out
 }
 
 #[cfg(test)]

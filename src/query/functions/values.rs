@@ -18,12 +18,12 @@ use crate::query::sql_types::{marked, pg_name};
 /// The family.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
     vec![
-        Arc::new(ScalarUDF::from(TypeOf { signature: Signature::any(1, Volatility::Immutable) })),
+        Arc::new(ScalarUDF::from(TypeOf { signature: any_arguments(Volatility::Immutable) })),
         Arc::new(ScalarUDF::from(RandomUuid { signature: any_arguments(Volatility::Volatile) })),
     ]
 }
 
-/// `pg_typeof(any)`: the type's name.
+/// `pg_typeof(any)`: the type, by its name. Without an argument, as which a literal without a type comes here, it is unknown.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TypeOf {
     signature: Signature,
@@ -42,8 +42,23 @@ impl ScalarUDFImpl for TypeOf {
         Ok(DataType::Utf8)
     }
 
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
+        if args.arg_fields.len() > 1 {
+            let names: Vec<String> = args.arg_fields.iter().map(|f| pg_name(f)).collect();
+            let error = crate::query::errors::undefined_function("pg_typeof", &names);
+            return Err(crate::query::errors::to_datafusion(error));
+        }
+        Ok(marked(DataType::Utf8, "regtype"))
+    }
+
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        Ok(ColumnarValue::Scalar(ScalarValue::from(pg_name(&args.arg_fields[0]))))
+        let name = match args.arg_fields.first() {
+            // What has come out of a query as nothing but NULLs is text.
+            Some(field) if field.data_type().is_null() => "text".to_owned(),
+            Some(field) => pg_name(field),
+            None => "unknown".to_owned(),
+        };
+        Ok(ColumnarValue::Scalar(ScalarValue::from(name)))
     }
 }
 
