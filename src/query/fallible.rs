@@ -59,6 +59,8 @@ const INFALLIBLE: &[&str] = &[
     "replace",
     "reverse",
     "right",
+    "row",
+    "row:pair",
     "rtrim",
     "signum",
     "split_part",
@@ -86,8 +88,20 @@ const INFALLIBLE: &[&str] = &[
     "all:>",
     "all:>=",
     "array_element",
+    "array_subscript",
+    "array_slice_between",
+    "arrayoverlap",
     "json_get",
     "json_get_text",
+    "json_element",
+    "json_element_text",
+    "jsonb_contains",
+    "jsonb_contained",
+    "jsonb_exists",
+    "jsonb_order",
+    "jsonb_pretty",
+    "jsonb_strip_nulls",
+    "json_strip_nulls",
     "json_path",
     "json_path_text",
     "json_typeof",
@@ -152,6 +166,9 @@ fn may_raise(function: &dyn ScalarUDFImpl, args: &[Expr], schema: &dyn ExprSchem
     }
     if Operation::ALL.iter().any(|o| o.function_name() == function.name()) {
         return true;
+    }
+    if super::marks::keeps_mark(function.name()) {
+        return false;
     }
     // Integers have a least value without an absolute one.
     if matches!(function.name(), "abs" | "ceil" | "floor") {

@@ -9,12 +9,15 @@
 //! oracle all go through here, so that one expression has one meaning.
 
 mod arithmetic;
+mod array_rows;
 pub mod assign;
 pub mod at_hand;
 mod bags;
 pub mod cast;
 mod coercion;
+mod collecting;
 pub mod compile;
+mod document_order;
 pub mod engine;
 pub mod errors;
 pub mod evaluate;
@@ -24,6 +27,7 @@ pub mod functions;
 mod grouping;
 mod interrupt;
 pub mod live_scan;
+mod marks;
 mod membership;
 mod merged_columns;
 mod moments;
@@ -38,9 +42,11 @@ mod reading;
 mod scopes;
 mod spelling;
 pub mod sql_types;
+mod subscripts;
 mod text;
 mod top_k;
 mod total_order;
+mod value_rows;
 pub mod windows;
 
 #[cfg(test)]

@@ -90,7 +90,10 @@ impl VisitorMut for Speller {
             None => {
                 super::quantified::respell(expr);
                 respell(expr);
-                match super::windows::refused_frame(expr) {
+                super::collecting::respell(expr);
+                let collected = super::array_rows::respell(expr).err();
+                super::marks::respell(expr);
+                match collected.or_else(|| super::windows::refused_frame(expr)) {
                     Some(error) => ControlFlow::Break(error),
                     None => ControlFlow::Continue(()),
                 }
@@ -115,6 +118,9 @@ impl VisitorMut for Speller {
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth -= 1;
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            super::value_rows::type_literals(&mut values.rows);
+        }
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(exprs) = &mut order_by.kind
         {
@@ -250,7 +256,7 @@ fn keep_position(expr: &mut Expr) {
 }
 
 /// The digits of a number that was typed here.
-fn typed_number(expr: &Expr) -> Option<String> {
+pub(super) fn typed_number(expr: &Expr) -> Option<String> {
     let Expr::Function(function) = expr else {
         return None;
     };
@@ -322,7 +328,7 @@ pub(super) fn string(text: impl Into<String>) -> Expr {
 }
 
 /// Takes an expression out of the tree, which is about to be replaced.
-fn take(expr: &mut Expr) -> Expr {
+pub(super) fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::Value(Value::Null.into()))
 }
 
@@ -347,7 +353,10 @@ fn respell(expr: &mut Expr) {
             format: None,
         } => {
             // The text of a number survives into types that hold more digits than numeric does.
-            let inner = open_numeric_text(inner).map_or_else(|| take(inner), string);
+            let inner = match inner.as_mut() {
+                Expr::Array(array) if array.elem.is_empty() => string("{}"),
+                inner => open_numeric_text(inner).map_or_else(|| take(inner), string),
+            };
             *expr = cast(&data_type.to_string(), inner);
         }
         Expr::TypedString(TypedString { data_type, value, .. }) => {
@@ -359,7 +368,7 @@ fn respell(expr: &mut Expr) {
             }
         }
         Expr::CompoundFieldAccess { access_chain, .. } => {
-            access_chain.iter_mut().for_each(respell_field);
+            access_chain.iter_mut().for_each(super::subscripts::respell);
         }
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
             let number = typed_number(inner).or_else(|| plain_number(inner));
@@ -476,15 +485,6 @@ fn template(sql: &str) -> Box<Query> {
     query
 }
 
-/// `(row).field`: the planner takes the field's name as a string.
-fn respell_field(access: &mut AccessExpr) {
-    if let AccessExpr::Dot(field) = access
-        && let Expr::Identifier(ident) = field
-    {
-        *field = string(folded(ident));
-    }
-}
-
 /// Comparisons that stand for several, or for a function.
 fn respell_comparison(expr: &mut Expr) {
     match expr {
@@ -579,7 +579,7 @@ fn interval_text(interval: &Interval) -> Option<String> {
     })
 }
 
-fn is_named(function: &Function, name: &str) -> bool {
+pub(super) fn is_named(function: &Function, name: &str) -> bool {
     match function.name.0.as_slice() {
         [part] => part.as_ident().is_some_and(|ident| folded(ident) == name),
         _ => false,
@@ -733,7 +733,7 @@ fn unique(name: &str, taken: &mut HashSet<String>) -> String {
     }
 }
 
-fn folded(ident: &Ident) -> String {
+pub(super) fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 

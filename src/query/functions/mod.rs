@@ -14,17 +14,18 @@ mod absolute;
 mod aggregates;
 pub(super) mod arrays;
 mod bytes;
+mod collect;
 pub(super) mod datetime;
 mod exact_sum;
 mod extremes;
 pub(super) mod json;
-mod json_contains;
 pub(super) mod math;
 pub(super) mod missing;
 mod moment_pattern;
 mod moment_reader;
 mod number_pattern;
 mod patterns;
+pub(super) mod records;
 pub(super) mod similar;
 pub(super) mod sliding;
 mod values;
@@ -39,12 +40,13 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     ));
     functions.extend(Operation::ALL.map(arithmetic::function));
     functions.extend(absolute::all());
+    functions.extend(arrays::all());
     functions.extend(bytes::all());
     functions.extend(datetime::all());
     functions.extend(json::all());
-    functions.extend(json_contains::all());
     functions.extend(math::all());
     functions.extend(patterns::all());
+    functions.extend(records::all());
     functions.extend(similar::all());
     functions.extend(values::all());
     functions
@@ -58,6 +60,7 @@ pub(super) fn aggregate() -> Vec<Arc<AggregateUDF>> {
     let variance = datafusion::functions_aggregate::variance::var_samp_udaf();
     functions.push(Arc::new(variance.as_ref().clone().with_aliases(["variance"])));
     functions.extend(aggregates::all());
+    functions.extend(collect::all());
     functions.extend(extremes::all());
     functions
 }
