@@ -99,6 +99,7 @@ const INFALLIBLE: &[&str] = &[
     "jsonb_contained",
     "jsonb_exists",
     "jsonb_order",
+    "jsonb_value",
     "jsonb_pretty",
     "jsonb_strip_nulls",
     "json_strip_nulls",

@@ -17,7 +17,7 @@ use sqlparser::ast::{self, BinaryOperator};
 
 use super::cast::cast_expr;
 use super::errors::to_datafusion;
-use super::functions::json::order_key;
+use super::functions::json::equality_key;
 use super::functions::records::whole_row;
 use super::operators::is_untyped;
 use super::sql_types::{mark_of, plain};
@@ -103,7 +103,7 @@ fn compared_by_value(expr: Expr, field: &FieldRef) -> DfResult<Expr> {
         Expr::ScalarFunction(call) if call.func.name() == "nullif" && call.args.len() == 2 => {
             let typed = with_typed_literals(Expr::ScalarFunction(call), field)?;
             let Expr::ScalarFunction(call) = typed else { return Ok(typed) };
-            let key = |at: usize| order_key().call(vec![call.args[at].clone()]);
+            let key = |at: usize| equality_key().call(vec![call.args[at].clone()]);
             let null = Expr::Literal(ScalarValue::Utf8(None), None);
             when(key(0).eq(key(1)), null).otherwise(call.args[0].clone())
         }

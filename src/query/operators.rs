@@ -423,7 +423,11 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
         return Err(undefined_operator(&left.name(), symbol, &right.name()));
     }
     if mark_of(&target) == Some("jsonb") {
-        let key = |side| functions::json::order_key().call(vec![side]);
+        let function = match op {
+            Operator::Eq | Operator::NotEq => functions::json::equality_key(),
+            _ => functions::json::order_key(),
+        };
+        let key = |side| function.call(vec![side]);
         let (left, right) = (left.cast(&target)?, right.cast(&target)?);
         return Ok(binary(key(left), op, key(right)));
     }

@@ -41,6 +41,7 @@ static BEHIND_OPERATORS: &[&Function] = &[
     &edit::DELETE_ELEMENT,
     &edit::DELETE_PATH,
     &order::KEY,
+    &order::VALUE,
     &path::EXISTS,
     &path::MATCH,
 ];
@@ -65,6 +66,11 @@ pub(crate) fn is_document(field: &Field) -> bool {
 /// The function whose results compare as documents do.
 pub(crate) fn order_key() -> Arc<ScalarUDF> {
     order::KEY.udf()
+}
+
+/// The function whose results are equal where documents are.
+pub(crate) fn equality_key() -> Arc<ScalarUDF> {
+    order::VALUE.udf()
 }
 
 /// The function of `#>`.

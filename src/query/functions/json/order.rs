@@ -4,13 +4,16 @@
 //! arrays or two objects the longer one is more, else their parts decide one after the other, names before values.
 //! At the top an array without elements is less than any scalar, and other arrays are more than all scalars. Numbers are compared by value,
 //! so that 1 is 1.00.
+//!
+//! Equality alone needs less: texts that are canonical but for the zeros at the end of fractions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_array::builder::BinaryBuilder;
 
-use super::call::{Call, Function, Gives, Takes};
+use super::call::{ByRow, Call, Function, Gives, Takes};
 use super::document::{Kind, items, unquoted};
 use crate::error::Result;
 
@@ -23,6 +26,52 @@ pub(super) static KEY: Function = Function {
     strict: true,
     evaluate: keys,
 };
+
+/// The text that equal documents have in common.
+pub(super) static VALUE: Function =
+    Function { name: "jsonb_value", gives: Gives::Text, evaluate: values, ..KEY };
+
+fn values(call: &Call) -> Result<ArrayRef> {
+    let documents = call.jsonb(0)?;
+    if let ByRow::Each(documents) = &documents
+        && !documents.value_data().contains(&b'.')
+    {
+        return Ok(Arc::new(documents.clone()));
+    }
+    call.borrow_texts(|row| Ok(documents.get(row).map(without_zeros)))
+}
+
+/// The document with the zeros at the end of fractions left out.
+fn without_zeros(document: &str) -> Cow<'_, str> {
+    if !document.contains('.') {
+        return Cow::Borrowed(document);
+    }
+    let (mut out, mut quoted, mut escaped) = (String::with_capacity(document.len()), false, false);
+    // Where the fraction of the number at hand begins.
+    let mut fraction = None;
+    for c in document.chars() {
+        if let (Some(start), false) = (fraction, c.is_ascii_digit()) {
+            cut_zeros(&mut out, start);
+            fraction = None;
+        }
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            '.' if !quoted => fraction = Some(out.len()),
+            _ => {}
+        }
+        out.push(c);
+    }
+    fraction.inspect(|start| cut_zeros(&mut out, *start));
+    Cow::Owned(out)
+}
+
+/// Cuts the zeros at the end of a fraction, and its point where nothing else is left.
+fn cut_zeros(out: &mut String, point: usize) {
+    let kept = out[point..].trim_end_matches('0').len();
+    out.truncate(point + if kept == 1 { 0 } else { kept });
+}
 
 fn keys(call: &Call) -> Result<ArrayRef> {
     let documents = call.jsonb(0)?;
@@ -118,6 +167,17 @@ mod tests {
         let mut key = vec![];
         push_key(document, &mut key);
         key
+    }
+
+    #[test]
+    fn equal_documents_have_one_text() {
+        for (document, expected) in [
+            ("[1.50, 1.0, 100, 0.00]", "[1.5, 1, 100, 0]"),
+            ("{\"1.0\": \"a\\\"2.0\", \"b\": 2.0}", "{\"1.0\": \"a\\\"2.0\", \"b\": 2}"),
+            ("1.10", "1.1"),
+        ] {
+            assert_eq!(without_zeros(document), expected);
+        }
     }
 
     #[test]
