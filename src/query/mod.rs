@@ -1,7 +1,7 @@
 //! DataFusion plans, evaluates and answers: the one place that configures it so that it behaves as PostgreSQL 15.
 //!
-//! In the order a query takes: `merged_columns`, `spelling` and `grouping` rewrite the parsed query, [`engine`] plans it with `operators`, `cast`,
-//! [`sql_types`] and [`functions`] (`quantified`: ANY and ALL over arrays); [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
+//! In the order a query takes: `merged_columns`, `spelling` and `grouping` rewrite the parsed query (with `array_rows`, `collecting` and `literals` for what has a form of its own there), [`engine`] plans it with `operators`, `cast`,
+//! [`sql_types`] and [`functions`] (`quantified`: ANY and ALL over arrays; `subscripts`; `marks` keeps types that Arrow does not know; `document_order` sorts jsonb); [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
 //! from moving errors, `membership` tells what an IN does not know, `total_order` and `top_k` from changing what a LIMIT cuts, [`windows`] orders what window functions see, `padding` from concluding too much; [`output`] says what comes out, `assign` fits values to columns, [`at_hand`] lets expressions speak of rows that a statement holds, [`own_rows`] lays a transaction's changes over what it reads. [`mod@compile`] and [`mod@evaluate`] run single expressions for views and
 //! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early. [`errors`] puts everything that goes wrong into PostgreSQL's words.
 //!
@@ -26,6 +26,7 @@ mod fallible;
 pub mod functions;
 mod grouping;
 mod interrupt;
+mod literals;
 pub mod live_scan;
 mod marks;
 mod membership;
@@ -46,7 +47,6 @@ mod subscripts;
 mod text;
 mod top_k;
 mod total_order;
-mod value_rows;
 pub mod windows;
 
 #[cfg(test)]

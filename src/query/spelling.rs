@@ -119,7 +119,7 @@ impl VisitorMut for Speller {
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth -= 1;
         if let SetExpr::Values(values) = query.body.as_mut() {
-            super::value_rows::type_literals(&mut values.rows);
+            super::literals::type_literals(&mut values.rows);
         }
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(exprs) = &mut order_by.kind
@@ -276,7 +276,7 @@ pub(super) fn typed_number(expr: &Expr) -> Option<String> {
 }
 
 /// The text of a number that was typed as numeric here.
-fn open_numeric_text(expr: &Expr) -> Option<String> {
+pub(super) fn open_numeric_text(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Function(function) => cast_text(function, "numeric"),
         _ => None,
@@ -352,11 +352,7 @@ fn respell(expr: &mut Expr) {
             array: false,
             format: None,
         } => {
-            // The text of a number survives into types that hold more digits than numeric does.
-            let inner = match inner.as_mut() {
-                Expr::Array(array) if array.elem.is_empty() => string("{}"),
-                inner => open_numeric_text(inner).map_or_else(|| take(inner), string),
-            };
+            let inner = super::literals::cast_operand(inner);
             *expr = cast(&data_type.to_string(), inner);
         }
         Expr::TypedString(TypedString { data_type, value, .. }) => {

@@ -1,9 +1,9 @@
-//! VALUES whose rows are written in one type and otherwise: `('{}'::jsonb), ('[]')`.
+//! Literals whose type is said beside them: what is cast, and VALUES such as `('{}'::jsonb), ('[]')`.
 
 use sqlparser::ast::{Expr, Parens, Value};
 
 use super::cast::CAST_PREFIX;
-use super::spelling::{call, take, typed_number};
+use super::spelling::{call, open_numeric_text, string, take, typed_number};
 
 /// String literals and NULLs in a column of VALUES take the type that another row writes out.
 pub(super) fn type_literals(rows: &mut [Parens<Vec<Expr>>]) {
@@ -24,5 +24,14 @@ pub(super) fn type_literals(rows: &mut [Parens<Vec<Expr>>]) {
                 *value = call(&name, vec![take(value)]);
             }
         }
+    }
+}
+
+/// What is cast. The text of a number survives into types that hold more digits than numeric does; an array without
+/// elements has no type of its own.
+pub(super) fn cast_operand(operand: &mut Expr) -> Expr {
+    match operand {
+        Expr::Array(array) if array.elem.is_empty() => string("{}"),
+        operand => open_numeric_text(operand).map_or_else(|| take(operand), string),
     }
 }
