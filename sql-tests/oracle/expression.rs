@@ -169,7 +169,7 @@ impl Expressions<'_> {
             2 => (format!("count({distinct}{value})"), Type::Big),
             3..=5 if number => (format!("sum({distinct}{value})"), sum_of(t)),
             6 | 7 if number => (format!("avg({distinct}{value})"), avg_of(t)),
-            8 if any => (format!("array_agg({value} order by {value})"), Type::Other),
+            8 if any => (self.collected(&value), Type::Other),
             9 => {
                 let text = self.value(Type::Text, 1);
                 (format!("string_agg({text}, ',' order by {text})"), Type::Text)
@@ -192,6 +192,20 @@ impl Expressions<'_> {
             return (format!("{call} filter (where {})", self.predicate(1)), result);
         }
         (call, result)
+    }
+}
+
+impl Expressions<'_> {
+    /// An aggregate that keeps every value.
+    fn collected(&mut self, value: &str) -> String {
+        match self.rng.random_range(0..4) {
+            0 | 1 => format!("array_agg({value} order by {value})"),
+            2 => format!("jsonb_agg({value} order by {value})"),
+            _ => {
+                let name = format!("coalesce({}, '-')", self.value(Type::Text, 1));
+                format!("jsonb_object_agg({name}, {value} order by {name}, {value})")
+            }
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use sqlparser::parser::Parser;
 use super::arithmetic::{bounded, power_of_ten, round_quotient};
 use super::coercion::INSERTED_TEXT;
 use super::errors::{from_arrow, numeric_overflow, out_of_range, to_datafusion};
+use super::functions::json;
 use super::moments;
 use super::reading::Reading;
 use super::sql_types::{cast_name, field_of, mark_of, marked, numeric, pg_name, plain};
@@ -240,6 +241,12 @@ fn scale_of_text(text: &str) -> i8 {
 fn exists(source: &FieldRef, target: &FieldRef) -> bool {
     use DataType as T;
     let (from, to) = (source.data_type(), target.data_type());
+    if json::is_document(source) && !is_text(to) {
+        return mark_of(source) == Some("jsonb") && json::has_cast(to);
+    }
+    if json::is_document(target) && !is_text(from) {
+        return false;
+    }
     if from == to || is_text(from) || is_text(to) || from.is_null() {
         return true;
     }
@@ -336,6 +343,10 @@ fn convert(array: &ArrayRef, source: &FieldRef, target: &FieldRef, zone: &str) -
             truncate(&text, target)
         }
         (_, T::Utf8) if !is_text(from) => text::to_text(array, source, zone),
+        (T::Utf8, _) if mark_of(source) == Some("jsonb") && to != &T::Utf8 => {
+            let scalars = json::scalars(array.as_string::<i32>(), target)?;
+            cast_array(&scalars, &plain(scalars.data_type().clone()), target, zone)
+        }
         (_, _) if is_text(from) => text::from_text(&arrow(array, &T::Utf8)?, target, zone),
         _ if from == to => Ok(Arc::clone(array)),
         (T::Float32, T::Int16 | T::Int32 | T::Int64) => {

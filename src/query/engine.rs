@@ -37,6 +37,7 @@ use sqlparser::ast::{self, Query, Statement, Values};
 use super::coercion::{PgCasts, UntypedLiterals};
 use super::compile::compile_with;
 use super::constant_series::ConstantSeries;
+use super::document_order::DocumentOrder;
 use super::errors::{from_datafusion, to_datafusion};
 use super::membership::{self, PlainAntiJoins};
 use super::null_keys::NullKeysApart;
@@ -113,6 +114,7 @@ impl Engine {
                 .with_analyzer_rules(vec![
                     Arc::new(ResolveGroupingFunction::new()),
                     Arc::new(UntypedLiterals),
+                    Arc::new(DocumentOrder),
                     Arc::new(TypeCoercion::new()),
                     Arc::new(PgCasts),
                 ])

@@ -55,6 +55,8 @@ const INFALLIBLE: &[&str] = &[
     "replace",
     "reverse",
     "right",
+    "row",
+    "row:pair",
     "split_part",
     "starts_with",
     "struct",
@@ -75,8 +77,21 @@ const INFALLIBLE: &[&str] = &[
     "all:>",
     "all:>=",
     "array_element",
+    "array_subscript",
+    "array_slice_between",
+    "arrayoverlap",
     "json_get",
     "json_get_text",
+    "json_element",
+    "json_element_text",
+    "jsonb_contains",
+    "jsonb_contained",
+    "jsonb_exists",
+    "jsonb_order",
+    "jsonb_value",
+    "jsonb_pretty",
+    "jsonb_strip_nulls",
+    "json_strip_nulls",
     "json_path",
     "json_path_text",
     "json_typeof",
@@ -146,6 +161,9 @@ fn may_raise(function: &dyn ScalarUDFImpl, args: &[Expr], schema: &dyn ExprSchem
     }
     if let Some(native) = any.downcast_ref::<Native>() {
         return native.may_raise() && !is_plain_substring(native, args, schema);
+    }
+    if super::marks::keeps_mark(function.name()) {
+        return false;
     }
     // Integers have a least value without an absolute one.
     if matches!(function.name(), "abs" | "ceil" | "floor") {

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::Placeholder;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr,
+};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, ScalarUDF};
 use sqlparser::ast::BinaryOperator;
 
 use super::arithmetic::{self, Operation};
@@ -20,6 +22,7 @@ use super::errors::{to_datafusion, undefined_operator};
 use super::functions;
 use super::quantified::{self, Quantified};
 use super::sql_types::{canonical, canonical_field, interval, mark_of, numeric, pg_name, plain};
+use super::subscripts;
 use crate::error::{Error, Result, SqlState};
 
 /// Resolves operators as PostgreSQL does.
@@ -32,6 +35,9 @@ impl ExprPlanner for PgOperators {
         expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> DfResult<PlannerResult<RawBinaryExpr>> {
+        if let Some(planned) = super::marks::hidden_operand(&expr.op, &expr.left, schema) {
+            return planned.map(PlannerResult::Planned);
+        }
         let left = Side::of(expr.left, schema)?;
         let right = Side::of(expr.right, schema)?;
         match resolve(&expr.op, left, right).map_err(to_datafusion)? {
@@ -42,11 +48,27 @@ impl ExprPlanner for PgOperators {
         }
     }
 
+    fn plan_field_access(
+        &self,
+        access: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> DfResult<PlannerResult<RawFieldAccessExpr>> {
+        subscripts::resolve(access, schema)
+    }
+
     fn plan_array_literal(
         &self,
         exprs: Vec<Expr>,
         _schema: &DFSchema,
     ) -> DfResult<PlannerResult<Vec<Expr>>> {
+        if exprs.is_empty() {
+            let message = "cannot determine type of empty array";
+            return Err(to_datafusion(
+                Error::new(SqlState::INDETERMINATE_DATATYPE, message).with_hint(
+                    "Explicitly cast to the desired type, for example ARRAY[]::integer[].",
+                ),
+            ));
+        }
         Ok(PlannerResult::Planned(functions::arrays::array().call(exprs)))
     }
 }
@@ -64,7 +86,7 @@ impl Side {
         if untyped {
             return Ok(Side { expr, field: plain(DataType::Utf8), untyped });
         }
-        let field = expr.to_field(schema)?.1;
+        let field = super::marks::field_of(&expr, schema)?;
         // DataFusion's own functions give unsigned integers and nanoseconds: operators only know the stored forms.
         if !field.data_type().is_null() && canonical(field.data_type()) != *field.data_type() {
             let field: FieldRef = Arc::new(canonical_field(&field));
@@ -119,11 +141,12 @@ enum Resolved {
 
 fn resolve(op: &BinaryOperator, left: Side, right: Side) -> Result<Resolved> {
     use BinaryOperator as B;
+    let (left, right) = match documents(op, left, right)? {
+        Ok(planned) => return Ok(Resolved::Planned(planned)),
+        Err(sides) => sides,
+    };
     Ok(Resolved::Planned(match op {
         B::Plus => arithmetic(Operation::Add, left, right)?,
-        B::Minus if mark_of(&left.field) == Some("jsonb") => {
-            return Ok(Resolved::Left(left.expr, right.expr));
-        }
         B::Minus => arithmetic(Operation::Subtract, left, right)?,
         B::Multiply => arithmetic(Operation::Multiply, left, right)?,
         B::Divide => arithmetic(Operation::Divide, left, right)?,
@@ -142,26 +165,42 @@ fn resolve(op: &BinaryOperator, left: Side, right: Side) -> Result<Resolved> {
         B::PGRegexIMatch => matches("~*", left, right)?,
         B::PGRegexNotMatch => matches("!~", left, right)?,
         B::PGRegexNotIMatch => matches("!~*", left, right)?,
-        B::Arrow
-        | B::LongArrow
-        | B::HashArrow
-        | B::HashLongArrow
-        | B::AtArrow
-        | B::ArrowAt
-        | B::Question => match functions::json::operator(op, &left.field, &right.field) {
-            Some(function) => {
-                let document = matches!(op, B::AtArrow | B::ArrowAt);
-                let field = Arc::clone(&left.field);
-                let right = if document { right.cast(&field)? } else { right.expr };
-                function.call(vec![left.expr, right])
-            }
-            None => return Ok(Resolved::Left(left.expr, right.expr)),
-        },
+        B::PGOverlap => between_arrays("&&", functions::arrays::overlap, left, right)?,
+        B::AtArrow => between_arrays("@>", functions::arrays::contains, left, right)?,
+        B::ArrowAt => between_arrays("<@", functions::arrays::contains, right, left)?,
         other => match quantified::of_operator(other) {
             Some(function) => quantify(function, left, right)?,
             None => return Ok(Resolved::Left(left.expr, right.expr)),
         },
     }))
+}
+
+/// An operator with a document on one side; the sides are given back where it is none.
+fn documents(
+    op: &BinaryOperator,
+    left: Side,
+    right: Side,
+) -> Result<std::result::Result<Expr, (Side, Side)>> {
+    use BinaryOperator as B;
+    // An untyped literal is a document beside one where the operator takes two.
+    let left = match op {
+        B::AtArrow | B::ArrowAt | B::StringConcat
+            if left.untyped && mark_of(&right.field) == Some("jsonb") =>
+        {
+            let field = Arc::clone(&right.field);
+            Side { expr: left.cast(&field)?, field, untyped: false }
+        }
+        _ => left,
+    };
+    let text = !right.untyped && mark_of(&right.field) != Some("jsonb");
+    if matches!(op, B::StringConcat) && text {
+        return Ok(Err((left, right)));
+    }
+    let Some(operator) = functions::json::operator(op, &left.field, &right.field) else {
+        return Ok(Err((left, right)));
+    };
+    let right = if right.untyped { right.cast(&operator.untyped)? } else { right.expr };
+    Ok(Ok(operator.function.call(vec![left.expr, right])))
 }
 
 /// `left op ANY (right)`: the elements' type and the left side's meet as in a comparison.
@@ -187,6 +226,23 @@ fn quantify(function: Quantified, left: Side, right: Side) -> Result<Expr> {
     let element = Arc::new(super::sql_types::renamed(&target, "item", true));
     let right = right.cast(&plain(DataType::List(element)))?;
     Ok(function.call(left.cast(&target)?, right))
+}
+
+/// An operator between arrays, whose items meet as in a comparison.
+fn between_arrays(
+    symbol: &str,
+    function: fn() -> Arc<ScalarUDF>,
+    left: Side,
+    right: Side,
+) -> Result<Expr> {
+    let refused = undefined_operator(&left.name(), symbol, &right.name());
+    let known = if left.untyped { &right.field } else { &left.field };
+    let other = if right.untyped { &left.field } else { &right.field };
+    let target = comparison_type(known, other).ok_or_else(|| refused.clone())?;
+    if !matches!(target.data_type(), DataType::List(_)) || pg_name(known) != pg_name(other) {
+        return Err(refused);
+    }
+    Ok(function().call(vec![left.cast(&target)?, right.cast(&target)?]))
 }
 
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
@@ -367,6 +423,7 @@ pub(super) fn comparison_type(left: &FieldRef, right: &FieldRef) -> Option<Field
         {
             None
         }
+        (l, r) if l == r && functions::json::is_document(left) => Some(Arc::clone(left)),
         (l, r) if is_text(l) && is_text(r) => Some(plain(T::Utf8)),
         (T::Null, _) => Some(Arc::clone(right)),
         (_, T::Null) => Some(Arc::clone(left)),
@@ -400,6 +457,18 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
         (true, DataType::Decimal128(_, scale)) => plain(numeric(*scale)),
         _ => target,
     };
+    if mark_of(&target) == Some("json") {
+        return Err(undefined_operator(&left.name(), symbol, &right.name()));
+    }
+    if mark_of(&target) == Some("jsonb") {
+        let function = match op {
+            Operator::Eq | Operator::NotEq => functions::json::equality_key(),
+            _ => functions::json::order_key(),
+        };
+        let key = |side| function.call(vec![side]);
+        let (left, right) = (left.cast(&target)?, right.cast(&target)?);
+        return Ok(binary(key(left), op, key(right)));
+    }
     if let DataType::Interval(_) = target.data_type() {
         // Intervals compare by their length, not field by field: a month is thirty days.
         let length = |side| functions::datetime::interval_length().call(vec![side]);
@@ -424,6 +493,15 @@ fn literal_target(literal: &Side, known: &FieldRef) -> FieldRef {
 /// `||` on text and anything that has a text form; arrays are left to DataFusion's planner.
 fn concat(left: Side, right: Side) -> Result<Resolved> {
     let list = |side: &Side| matches!(side.data_type(), DataType::List(_) | DataType::LargeList(_));
+    // An untyped literal beside an array is an array.
+    if list(&left) && right.untyped {
+        let field = Arc::clone(&left.field);
+        return Ok(Resolved::Left(left.expr, right.cast(&field)?));
+    }
+    if list(&right) && left.untyped {
+        let field = Arc::clone(&right.field);
+        return Ok(Resolved::Left(left.cast(&field)?, right.expr));
+    }
     if list(&left) || list(&right) {
         return Ok(Resolved::Left(left.expr, right.expr));
     }

@@ -109,7 +109,10 @@ impl VisitorMut for Speller {
                 super::forms::respell(expr);
                 super::quantified::respell(expr);
                 respell(expr);
-                match super::windows::refused_frame(expr) {
+                super::collecting::respell(expr);
+                let collected = super::array_rows::respell(expr).err();
+                super::marks::respell(expr);
+                match collected.or_else(|| super::windows::refused_frame(expr)) {
                     Some(error) => ControlFlow::Break(error),
                     None => ControlFlow::Continue(()),
                 }
@@ -130,6 +133,9 @@ impl VisitorMut for Speller {
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth -= 1;
         super::forms::respell_values(&mut query.body);
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            super::literals::type_literals(&mut values.rows);
+        }
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(exprs) = &mut order_by.kind
         {
@@ -263,7 +269,7 @@ fn keep_position(expr: &mut Expr) {
 }
 
 /// The digits of a number that was typed here.
-fn typed_number(expr: &Expr) -> Option<String> {
+pub(super) fn typed_number(expr: &Expr) -> Option<String> {
     let Expr::Function(function) = expr else {
         return None;
     };
@@ -283,7 +289,7 @@ fn typed_number(expr: &Expr) -> Option<String> {
 }
 
 /// The text of a number that was typed as numeric here.
-fn open_numeric_text(expr: &Expr) -> Option<String> {
+pub(super) fn open_numeric_text(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Function(function) => cast_text(function, "numeric"),
         _ => None,
@@ -371,8 +377,10 @@ pub(super) fn respell(expr: &mut Expr) {
         } => {
             // The text of a number survives into types that hold more digits than numeric does.
             let is_text = matches!(data_type, DataType::Text | DataType::Varchar(_));
-            let text = open_numeric_text(inner).filter(|_| !is_text);
-            let inner = text.map_or_else(|| take(inner), string);
+            let inner = match is_text && open_numeric_text(inner).is_some() {
+                true => take(inner),
+                false => super::literals::cast_operand(inner),
+            };
             *expr = cast(&data_type.to_string(), inner);
         }
         Expr::TypedString(TypedString { data_type, value, .. }) => {
@@ -384,7 +392,7 @@ pub(super) fn respell(expr: &mut Expr) {
             }
         }
         Expr::CompoundFieldAccess { access_chain, .. } => {
-            access_chain.iter_mut().for_each(respell_field);
+            access_chain.iter_mut().for_each(super::subscripts::respell);
         }
         Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
             let number = typed_number(inner).or_else(|| plain_number(inner));
@@ -444,15 +452,6 @@ pub(super) fn template(sql: &str) -> Box<Query> {
         unreachable!("the template is a query")
     };
     query
-}
-
-/// `(row).field`: the planner takes the field's name as a string.
-fn respell_field(access: &mut AccessExpr) {
-    if let AccessExpr::Dot(field) = access
-        && let Expr::Identifier(ident) = field
-    {
-        *field = string(folded(ident));
-    }
 }
 
 /// Comparisons that stand for several, or for a function.
@@ -665,7 +664,7 @@ fn unique(name: &str, taken: &mut HashSet<String>) -> String {
     }
 }
 
-fn folded(ident: &Ident) -> String {
+pub(super) fn folded(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 

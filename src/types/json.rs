@@ -4,6 +4,8 @@
 //! follows each `:` and `,`, numbers are written out exactly as numeric would show them. Invariant:
 //! `jsonb_of_text` of its own result is the same text.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Result, SqlState};
 
 /// Deepest nesting: bounds the recursion, where PostgreSQL checks its stack.
@@ -85,7 +87,7 @@ impl Parser<'_> {
             Some(b'[') => self.array(depth, out),
             Some(b'"') => {
                 let text = self.string()?;
-                push_string(&text, out);
+                push_json_string(&text, out);
                 Ok(())
             }
             Some(b'-' | b'0'..=b'9') => self.number(out),
@@ -164,7 +166,9 @@ impl Parser<'_> {
                 return Err(self.expected("\",\" or \"}\""));
             }
         }
-        push_members(members, out);
+        let members =
+            members.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value.as_str()));
+        push_jsonb_object(members, out);
         Ok(())
     }
 
@@ -252,27 +256,33 @@ impl Parser<'_> {
     }
 }
 
-/// The later of equal keys stays; shorter keys come first.
-fn push_members(mut members: Vec<(String, String)>, out: &mut String) {
+/// Writes an object of names, unescaped, and values that are canonical. The later of equal names stays; shorter ones come
+/// first.
+pub fn push_jsonb_object<'a>(
+    members: impl Iterator<Item = (Cow<'a, str>, &'a str)>,
+    out: &mut String,
+) {
+    let mut members: Vec<(Cow<str>, &str)> = members.collect();
     members.sort_by(|(a, _), (b, _)| (a.len(), a.as_bytes()).cmp(&(b.len(), b.as_bytes())));
     out.push('{');
     let mut first = true;
-    for (i, (key, value)) in members.iter().enumerate() {
-        if members.get(i + 1).is_some_and(|(next, _)| next == key) {
+    for (i, (name, value)) in members.iter().enumerate() {
+        if members.get(i + 1).is_some_and(|(next, _)| next == name) {
             continue;
         }
         if !first {
             out.push_str(", ");
         }
         first = false;
-        push_string(key, out);
+        push_json_string(name, out);
         out.push_str(": ");
         out.push_str(value);
     }
     out.push('}');
 }
 
-fn push_string(text: &str, out: &mut String) {
+/// Writes a text as a JSON string, escaped as PostgreSQL does.
+pub fn push_json_string(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {

@@ -16,6 +16,7 @@ mod datetime_in;
 mod float;
 mod interval;
 mod json;
+mod json_out;
 mod numeric;
 mod pg_type;
 mod precision;
@@ -24,12 +25,14 @@ mod style;
 mod text_in;
 mod text_out;
 
+pub use array_text::split_array;
 pub use binary_in::{column_from_binary, parse_binary, utf8_text};
 pub use calendar::{civil_of_days, days_in_month, days_of_civil};
 pub use column::ColumnWriter;
 pub use date_order::{DateOrder, depends_on_order};
 pub use interval::parse_interval;
-pub use json::{jsonb_of_text, validate_json};
+pub use json::{jsonb_of_text, push_json_string, push_jsonb_object, validate_json};
+pub use json_out::{JsonForm, JsonWriter};
 pub use numeric::parse_decimal;
 pub use pg_type::{
     PgType, TYPE_KEY, TYPMOD_KEY, field_of_oid, field_of_pg_type, format_type, marked, pg_type_of,

@@ -141,8 +141,6 @@ const FUNCTIONS: &[(&str, &str, Body)] = &[
     ("quote_nullable", "text", |_, a| {
         Ok(text(a, 0).map_or_else(|| "NULL".to_owned(), |t| quoted(&t)).into())
     }),
-    ("array_upper", "int4", |_, a| Ok(list_length(a).into())),
-    ("array_lower", "int4", |_, a| Ok(list_length(a).map(|_| 1).into())),
     ("to_regclass", "text", |c, a| Ok(text(a, 0).filter(|name| regclass(c, name).is_ok()).into())),
     ("to_regtype", "text", |_, a| Ok(text(a, 0).filter(|name| regtype(name).is_ok()).into())),
     ("to_regnamespace", "text", |c, a| {
@@ -191,16 +189,6 @@ fn text(args: &[Cell], at: usize) -> Option<String> {
         Cell::Bool(b) => Some(b.to_string()),
         _ => None,
     }
-}
-
-fn list_length(args: &[Cell]) -> Option<i64> {
-    let length = match args.first()? {
-        Cell::Texts(items) => items.len(),
-        Cell::Ints(items) => items.len(),
-        _ => return None,
-    };
-    // The bounds of an empty array are null.
-    (length > 0).then_some(length as i64)
 }
 
 fn object_of(context: &SystemContext, oid: i64) -> Option<&Object> {

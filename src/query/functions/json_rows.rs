@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, FieldRef};
 
-use super::json::{as_text, items};
+use super::json::document::{as_text, items};
 use super::row_sets::Sets;
 use crate::error::{Error, Result, SqlState};
 use crate::query::sql_types::{marked, plain};
