@@ -3,11 +3,12 @@
 //! In the order a statement travels: [`wire`] and [`http`] are what the outside sees, [`session`] what a client's
 //! statements mean, [`sql`] how they are parsed, [`catalog`] what names stand for, [`query`] DataFusion set up as
 //! PostgreSQL, [`plan`] the streaming plan. In the order rows travel: [`ingest`], [`coordinator`], [`dataflow`],
-//! [`arrangement`], [`checkpoint`]. docs/ARCHITECTURE.md is the map.
+//! [`arrangement`], [`checkpoint`], [`egress`]. docs/ARCHITECTURE.md is the map.
 
 pub mod arrangement;
 pub mod backends;
 pub mod bench;
+pub mod canonical;
 pub mod catalog;
 pub mod change;
 pub mod checkpoint;
@@ -16,6 +17,7 @@ pub mod coordinator;
 pub mod copy;
 pub mod dataflow;
 pub mod demo;
+pub mod egress;
 pub mod epoch;
 pub mod error;
 pub mod hash;

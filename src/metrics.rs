@@ -34,6 +34,7 @@ pub struct Metrics {
     sources: SourceSeries,
     views: ViewSeries,
     tables: TableSeries,
+    sinks: SinkSeries,
     arrangement_bytes: IntGaugeVec,
     arrangement_rows: IntGaugeVec,
     dead_letters: IntCounterVec,
@@ -41,6 +42,7 @@ pub struct Metrics {
     query_errors: IntCounterVec,
     query_seconds: Histogram,
     pub sessions: SessionMetrics,
+    pub subscriptions: SubscriptionMetrics,
     pub epochs: EpochMetrics,
 }
 
@@ -125,6 +127,20 @@ pub struct TableMetrics {
     pub state_rows: IntGauge,
 }
 
+/// One sink's counters.
+#[derive(Clone, Debug)]
+pub struct SinkMetrics {
+    /// Messages acknowledged, and their bytes.
+    pub messages: IntCounter,
+    pub bytes: IntCounter,
+    /// Deliveries that failed.
+    pub errors: IntCounter,
+    pub owed_rows: IntGauge,
+    pub lag_epochs: IntGauge,
+    /// 1 while nothing is wrong.
+    pub running: IntGauge,
+}
+
 /// Rows of one object that could not be decoded or evaluated.
 #[derive(Clone, Debug)]
 pub struct DeadLetterMetrics {
@@ -141,6 +157,29 @@ pub struct SessionMetrics {
     pub opened: IntCounter,
     /// Connections refused or failed before a session began.
     pub refused: IntCounter,
+}
+
+/// Changes on their way to clients that have subscribed.
+#[derive(Clone, Debug)]
+pub struct SubscriptionMetrics {
+    pub open: IntGauge,
+    /// Rows handed over.
+    pub rows: IntCounter,
+    /// Subscriptions ended because their client was too slow or memory was short.
+    pub cut_off: IntCounter,
+}
+
+impl SubscriptionMetrics {
+    fn new(make: &Maker<'_>) -> SubscriptionMetrics {
+        SubscriptionMetrics {
+            open: make.gauge("tidewater_subscriptions", "Subscriptions open"),
+            rows: make.counter("tidewater_subscription_rows_total", "Rows handed to subscriptions"),
+            cut_off: make.counter(
+                "tidewater_subscriptions_cut_off_total",
+                "Subscriptions ended because their client was too slow or memory was short",
+            ),
+        }
+    }
 }
 
 /// Logical time.
@@ -163,6 +202,7 @@ impl Metrics {
             sources: SourceSeries::new(&make),
             views: ViewSeries::new(&make),
             tables: TableSeries::new(&make),
+            sinks: SinkSeries::new(&make),
             arrangement_bytes: make.gauges(
                 "tidewater_arrangement_state_bytes",
                 "Memory of rows kept by other columns than their object's key",
@@ -201,6 +241,7 @@ impl Metrics {
                     "Connections refused before a session began",
                 ),
             },
+            subscriptions: SubscriptionMetrics::new(&make),
             epochs: EpochMetrics {
                 current: make.gauge("tidewater_epoch", "Newest epoch that reads see"),
                 closed: make.counter("tidewater_epochs_total", "Epochs closed"),
@@ -232,6 +273,11 @@ impl Metrics {
         self.tables.of(name)
     }
 
+    /// The series of a sink, made at the first call for its name.
+    pub fn sink(&self, name: &str) -> SinkMetrics {
+        self.sinks.of(name)
+    }
+
     /// What an arrangement beside an object's own holds.
     pub fn arrangement(&self, name: &str, bytes: i64, rows: i64) {
         self.arrangement_bytes.with_label_values(&[name]).set(bytes);
@@ -251,6 +297,7 @@ impl Metrics {
         self.sources.remove(name);
         self.views.remove(name);
         self.tables.remove(name);
+        self.sinks.remove(name);
         let _ = self.arrangement_bytes.remove_label_values(&[name]);
         let _ = self.arrangement_rows.remove_label_values(&[name]);
         // The only failure is that there are no such series: the object never had a dead letter.
@@ -438,6 +485,53 @@ impl ViewSeries {
         let _ = self.state_bytes.remove_label_values(&[name]);
         let _ = self.state_rows.remove_label_values(&[name]);
         let _ = self.failed.remove_label_values(&[name]);
+    }
+}
+
+struct SinkSeries {
+    messages: IntCounterVec,
+    bytes: IntCounterVec,
+    errors: IntCounterVec,
+    owed_rows: IntGaugeVec,
+    lag_epochs: IntGaugeVec,
+    running: IntGaugeVec,
+}
+
+impl SinkSeries {
+    fn new(make: &Maker) -> SinkSeries {
+        let label = ["sink"];
+        SinkSeries {
+            messages: make.counters(
+                "tidewater_sink_messages_total",
+                "Messages acknowledged",
+                &label,
+            ),
+            bytes: make.counters("tidewater_sink_bytes_total", "Bytes acknowledged", &label),
+            errors: make.counters("tidewater_sink_errors_total", "Deliveries that failed", &label),
+            owed_rows: make.gauges("tidewater_sink_owed_rows", "Changes not acknowledged", &label),
+            lag_epochs: make.gauges("tidewater_sink_lag_epochs", "Epochs not acknowledged", &label),
+            running: make.gauges("tidewater_sink_running", "1 while the sink delivers", &label),
+        }
+    }
+
+    fn of(&self, name: &str) -> SinkMetrics {
+        SinkMetrics {
+            messages: self.messages.with_label_values(&[name]),
+            bytes: self.bytes.with_label_values(&[name]),
+            errors: self.errors.with_label_values(&[name]),
+            owed_rows: self.owed_rows.with_label_values(&[name]),
+            lag_epochs: self.lag_epochs.with_label_values(&[name]),
+            running: self.running.with_label_values(&[name]),
+        }
+    }
+
+    fn remove(&self, name: &str) {
+        let _ = self.messages.remove_label_values(&[name]);
+        let _ = self.bytes.remove_label_values(&[name]);
+        let _ = self.errors.remove_label_values(&[name]);
+        let _ = self.owed_rows.remove_label_values(&[name]);
+        let _ = self.lag_epochs.remove_label_values(&[name]);
+        let _ = self.running.remove_label_values(&[name]);
     }
 }
 

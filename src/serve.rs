@@ -5,15 +5,17 @@ use std::io::IsTerminal;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{ObjectId, ObjectKind};
 use crate::config::{ListenAddress, LogFormat, ServerConfig};
+use crate::egress::SinkStatus;
 use crate::http::{HttpState, Phase, Readiness};
 use crate::ingest::SourceStatus;
 use crate::metrics::{Metrics, SourceState};
@@ -115,6 +117,7 @@ struct Seen {
     rows_in: u64,
     rows_out: u64,
     source_rows: u64,
+    messages: u64,
     bytes: u64,
     troubles: u64,
     errors: u64,
@@ -132,6 +135,7 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
         metrics.epochs.current.set(epoch as i64);
         metrics.epochs.closed.inc_by(epoch - epochs);
         epochs = epoch;
+        observe_subscriptions(&metrics, &server.coordinator.shared.feeds);
         seen.retain(|id, (name, _)| {
             let there = live.contains_key(id);
             if !there {
@@ -140,36 +144,61 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
             there
         });
         for (id, live) in live.iter() {
-            let (_, before) =
-                seen.entry(*id).or_insert_with(|| (live.name.clone(), Seen::default()));
+            let names = live.names();
+            let name = &names.object;
+            let (known_as, before) =
+                seen.entry(*id).or_insert_with(|| (name.clone(), Seen::default()));
+            if known_as != name {
+                // It goes on under its new name with what is counted from now on.
+                metrics.remove(&std::mem::replace(known_as, name.clone()));
+            }
             let Some(object) = snapshot.get(*id) else {
                 let counters = &live.counters;
                 let bytes = counters.state_bytes.load(Ordering::Relaxed);
-                metrics.arrangement(&live.name, bytes, counters.rows.load(Ordering::Relaxed));
+                metrics.arrangement(name, bytes, counters.rows.load(Ordering::Relaxed));
                 continue;
             };
-            observe_table(&metrics, &object.kind, live, before);
+            observe_table(&metrics, name, &object.kind, live, before);
             if let Some(status) = server.coordinator.source_status(*id) {
-                observe_source(&metrics, &live.name, &status, before);
+                observe_source(&metrics, name, &status, before);
+            }
+            if let Some(status) = server.coordinator.sink_status(*id) {
+                observe_sink(&metrics, name, &status, epoch, before);
             }
         }
     }
 }
 
-fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before: &mut Seen) {
+fn observe_subscriptions(metrics: &Metrics, feeds: &FeedCounters) {
+    let subscriptions = &metrics.subscriptions;
+    subscriptions.open.set(feeds.active.load(Ordering::Relaxed));
+    for (counter, counted) in
+        [(&subscriptions.rows, &feeds.rows), (&subscriptions.cut_off, &feeds.cut_off)]
+    {
+        counter.inc_by(counted.load(Ordering::Relaxed).saturating_sub(counter.get()));
+    }
+}
+
+fn observe_table(
+    metrics: &Metrics,
+    name: &str,
+    kind: &ObjectKind,
+    live: &LiveTable,
+    before: &mut Seen,
+) {
     let counters = &live.counters;
     let (rows_in, rows_out) =
         (counters.rows_in.load(Ordering::Relaxed), counters.rows_out.load(Ordering::Relaxed));
     let (rows, bytes) =
         (counters.rows.load(Ordering::Relaxed), counters.state_bytes.load(Ordering::Relaxed));
-    let dead_letters = metrics.dead_letters(&live.name);
+    let dead_letters = metrics.dead_letters(name);
     let errors = counters.errors_ever.load(Ordering::Relaxed);
     dead_letters.standing.set(counters.errors.load(Ordering::Relaxed));
     dead_letters.written.inc_by(errors - before.errors);
     before.errors = errors;
     match kind {
         ObjectKind::MaterializedView { .. } => {
-            let view = metrics.view(&live.name);
+            let view = metrics.view(name);
             view.rows_in.inc_by(rows_in - before.rows_in);
             view.rows_out.inc_by(rows_out - before.rows_out);
             counters
@@ -182,7 +211,7 @@ fn observe_table(metrics: &Metrics, kind: &ObjectKind, live: &LiveTable, before:
             view.failed.set(i64::from(live.failure().is_some()));
         }
         ObjectKind::Table { .. } => {
-            let table = metrics.table(&live.name);
+            let table = metrics.table(name);
             table.rows_in.inc_by(rows_in - before.rows_in);
             counters
                 .latencies
@@ -218,6 +247,20 @@ fn observe_source(metrics: &Metrics, name: &str, status: &SourceStatus, before: 
         _ => SourceState::Idle,
     });
     (before.source_rows, before.bytes, before.troubles) = (rows, bytes, troubles);
+}
+
+fn observe_sink(metrics: &Metrics, name: &str, status: &SinkStatus, epoch: u64, before: &mut Seen) {
+    let sink = metrics.sink(name);
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let (messages, bytes) = (read(&status.messages), read(&status.bytes));
+    let errors = read(&status.errors);
+    sink.messages.inc_by(messages - before.messages);
+    sink.bytes.inc_by(bytes - before.bytes);
+    sink.errors.inc_by(errors - before.troubles);
+    sink.owed_rows.set(read(&status.owed_rows) as i64);
+    sink.lag_epochs.set(status.lag(epoch) as i64);
+    sink.running.set(i64::from(status.state.lock().name == "running"));
+    (before.messages, before.bytes, before.troubles) = (messages, bytes, errors);
 }
 
 /// Starts logging to standard error; `RUST_LOG` decides what, warnings and our own news by default.

@@ -20,6 +20,8 @@ pub enum Format {
     Plain,
     /// A message sets the row of its key, one without value deletes it.
     Upsert,
+    /// A message is a change event of a database, as Debezium writes it.
+    Debezium,
 }
 
 /// How the value of a message is written: ENCODE, with its own options.

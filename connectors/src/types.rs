@@ -12,8 +12,8 @@ mod interval;
 mod numeric;
 
 pub use datetime::{
-    MINUTE_TEXT_BYTES, date, minute, time, timestamp, timestamp_from_count, timestamp_from_number,
-    units_per_second,
+    MINUTE_TEXT_BYTES, date, iso_timestamp, minute, time, timestamp, timestamp_from_count,
+    timestamp_from_number, units_per_second,
 };
 pub use interval::interval;
 pub use numeric::{Number, decimal, float32, float64, integer, integer_from_number, pow10_i128};

@@ -1,7 +1,8 @@
 //! The server as a whole: real processes, a real broker, a real client.
 //!
 //! [`kafka`] the main job; [`memory`] what happens at the limit; [`consistency`] what concurrent readers may see; [`writing`]
-//! statements that write and answer, [`copying`] data in bulk.
+//! statements that write and answer, [`copying`] data in bulk, [`subscribing`] changes as they happen; [`sinks`] views that go
+//! out.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
@@ -13,4 +14,6 @@ mod memory;
 #[path = "../server.rs"]
 #[allow(dead_code, reason = "shared with the runner, which uses the rest")]
 mod server;
+mod sinks;
+mod subscribing;
 mod writing;

@@ -26,6 +26,7 @@ use tidewater::types::{TextStyle, cast_from_text, row_values};
 use tokio_util::sync::CancellationToken;
 
 use crate::case::{Case, Change, Item, Row, Table, View};
+use crate::follower::Follower;
 
 /// A case that takes longer hangs. Debug builds on a busy machine take tens of seconds for the largest views.
 const CASE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -149,6 +150,7 @@ impl Bench {
             }
         };
         let tally = outcome?;
+        execute(&mut self.session, "close all").await.map_err(|e| failed("", e))?;
         for table in &case.tables {
             let sql = format!("drop table {} cascade", table.name);
             execute(&mut self.session, &sql).await.map_err(|e| failed(&table.name, e))?;
@@ -190,6 +192,7 @@ impl Bench {
         for watched in views {
             let live = self.live(&watched.view.name);
             watched.live = live.ok_or_else(|| Error::internal("a view is not there"))?.1;
+            watched.follower = None;
         }
         Ok(())
     }
@@ -257,7 +260,7 @@ impl Bench {
                     tally.restarts += 1;
                 }
             }
-            for watched in &views {
+            for watched in &mut views {
                 *at = (watched.view.name.clone(), format!("reading after epoch {epoch}"));
                 tally += self.compare(watched, epoch == epochs).await?;
             }
@@ -315,13 +318,13 @@ impl Bench {
         if expected != found {
             return Err(failed(&view.name, format!("types: {found:?}, its query's: {expected:?}")));
         }
-        Ok(Some(Watched { view: view.clone(), plan, optimized, live }))
+        Ok(Some(Watched { view: view.clone(), plan, optimized, live, follower: None }))
     }
 
     /// The view against its query; at the end also what a SELECT says of both.
     async fn compare(
         &mut self,
-        watched: &Watched,
+        watched: &mut Watched,
         last: bool,
     ) -> std::result::Result<Tally, Failure> {
         let view = &watched.view;
@@ -330,6 +333,9 @@ impl Bench {
             Ok(batches) => bag(&batches),
             Err(error) => {
                 eprintln!("oracle: undecided, the query of {} raises: {error}", view.name);
+                if let Some(follower) = watched.follower.take() {
+                    follower.end(&mut self.session).await.map_err(|e| failed(&view.name, e))?;
+                }
                 return Ok(Tally { undecided: 1, ..Tally::default() });
             }
         };
@@ -340,6 +346,9 @@ impl Bench {
             return Err(failed(&view.name, what));
         }
         differ("its query", &expected, &found).map_err(|what| failed(&view.name, what))?;
+        let told = follow(&mut watched.follower, view, &mut self.session).await;
+        let told = told.map_err(|e| failed(&view.name, format!("SUBSCRIBE: {e}")))?;
+        differ("what SUBSCRIBE tells", told, &found).map_err(|w| failed(&view.name, w))?;
         if last {
             let sql = format!("select * from {}", view.name);
             let read = execute(&mut self.session, &sql).await.map_err(|e| failed(&view.name, e))?;
@@ -415,6 +424,19 @@ struct Watched {
     plan: LogicalPlan,
     optimized: LogicalPlan,
     live: Arc<LiveTable>,
+    follower: Option<Follower>,
+}
+
+/// What the view's follower has been told so far; it begins now where there is none.
+async fn follow<'a>(
+    follower: &'a mut Option<Follower>,
+    view: &View,
+    session: &mut Session,
+) -> Result<&'a Bag> {
+    if follower.is_none() {
+        *follower = Some(Follower::begin(session, view).await?);
+    }
+    follower.as_mut().expect("it has just begun").rows(session).await
 }
 
 fn differ(of: &str, expected: &Bag, found: &Bag) -> std::result::Result<(), String> {

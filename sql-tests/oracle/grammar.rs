@@ -35,9 +35,9 @@ pub struct Grammar<'a> {
 }
 
 /// A FROM clause, its columns, and how many relations are in it.
-struct Input {
-    sql: String,
-    scope: Scope,
+pub(crate) struct Input {
+    pub sql: String,
+    pub scope: Scope,
 }
 
 impl<'a> Grammar<'a> {
@@ -83,16 +83,16 @@ impl<'a> Grammar<'a> {
         Some(Query { sql, types: vec![first_type, t] })
     }
 
-    fn expressions<'s>(&'s mut self, scope: &'s Scope) -> Expressions<'s> {
+    pub(crate) fn expressions<'s>(&'s mut self, scope: &'s Scope) -> Expressions<'s> {
         Expressions { rng: self.rng, scope }
     }
 
-    fn alias(&mut self) -> String {
+    pub(crate) fn alias(&mut self) -> String {
         self.aliases += 1;
         format!("x{}", self.aliases)
     }
 
-    fn relation(&mut self, depth: usize) -> Input {
+    pub(crate) fn relation(&mut self, depth: usize) -> Input {
         let alias = self.alias();
         let (name, columns) = if depth > 0 && self.rng.random_bool(0.35) {
             let query = self.query(depth - 1);
@@ -112,6 +112,9 @@ impl<'a> Grammar<'a> {
         for join in 0..joins {
             let right = self.relation(depth.min(1 - join.min(1)));
             from = self.join(from, right, join);
+        }
+        if self.rng.random_bool(0.12) {
+            from = self.with_lateral(from);
         }
         from
     }
@@ -141,7 +144,7 @@ impl<'a> Grammar<'a> {
     }
 
     /// `left = right` over columns of one type, if there are such.
-    fn equality(&mut self, left: &Scope, right: &Scope) -> Option<String> {
+    pub(crate) fn equality(&mut self, left: &Scope, right: &Scope) -> Option<String> {
         let pairs: Vec<_> = left
             .iter()
             .flat_map(|l| right.iter().map(move |r| (l, r)))

@@ -1,5 +1,7 @@
 //! The oracle: every materialized view, after every epoch, equals its query run in batch over the accumulated input.
 //!
+//! So does what a subscription to each tells, folded ([`follower`]).
+//!
 //! Schemas, queries and change streams are drawn from a seed and run on 1, 2 and 3 workers, with checkpoints at random
 //! epochs and restarts from them with another number of workers. A failing case is shrunk and
 //! printed in the form that `regressions/` keeps (see [`case`]), with the command that repeats it. A case is one
@@ -17,13 +19,17 @@
 
 mod bank;
 mod case;
+mod debezium;
 mod draw;
 mod engine;
 mod expression;
+mod follower;
 mod grammar;
+mod lateral;
 mod restart;
 mod sharing;
 mod shrink;
+mod sinks;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use arrow_schema::SchemaRef;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -57,9 +58,17 @@ pub struct Counters {
     pub latencies: Mutex<Vec<f64>>,
 }
 
+/// What people call an object and its columns: ALTER changes it while everything runs.
+#[derive(Debug)]
+pub struct Names {
+    pub object: String,
+    /// As [`LiveTable::schema`] but for the names.
+    pub columns: SchemaRef,
+}
+
 /// What is published of one table, source or view.
 pub struct LiveTable {
-    pub name: String,
+    names: ArcSwap<Names>,
     pub schema: SchemaRef,
     pub key: Vec<usize>,
     /// Whether at most one row has a key's values.
@@ -86,7 +95,7 @@ impl LiveTable {
         progress: Arc<Progress>,
     ) -> LiveTable {
         LiveTable {
-            name,
+            names: ArcSwap::from_pointee(Names { object: name, columns: schema.clone() }),
             schema,
             key_is_unique: key.is_some(),
             append_only,
@@ -98,6 +107,14 @@ impl LiveTable {
             changed: Notify::new(),
             progress,
         }
+    }
+
+    pub fn names(&self) -> Arc<Names> {
+        self.names.load_full()
+    }
+
+    pub fn rename(&self, object: &str, columns: SchemaRef) {
+        self.names.store(Arc::new(Names { object: object.to_owned(), columns }));
     }
 
     /// Rows are looked up by these columns, of which several may have the same values.
@@ -194,6 +211,15 @@ impl LiveTable {
     /// Waits until the view has all its sources' earlier rows or has failed.
     pub async fn wait_attached(&self) -> Result<(), Error> {
         self.wait_until(|| self.is_attached()).await
+    }
+
+    /// Waits until the object has failed, which may be for ever.
+    pub async fn failed(&self) -> Error {
+        loop {
+            if let Err(error) = self.wait_until(|| false).await {
+                return error;
+            }
+        }
     }
 
     async fn wait_until(&self, reached: impl Fn() -> bool) -> Result<(), Error> {

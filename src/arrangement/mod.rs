@@ -3,7 +3,7 @@
 //! An [`Arrangement`] takes whole epochs of changes; a [`Snapshot`] reads it as of one epoch, on any
 //! thread, without locks; [`Pins`] say which epochs are still read. Rows stay Arrow columns
 //! throughout. What is absent: timely, sharding over workers (each has an arrangement of its own rows,
-//! cut by [`crate::hash::bucket`]), subscriptions, and spilling to disk.
+//! cut by [`crate::hash::bucket`]), and spilling to disk.
 //!
 //! In the order in which a row passes through:
 //! - `arrangement`: the writer; epochs, versions, compaction, checkpoints
@@ -15,12 +15,14 @@
 //! - `gather`: rows found back into arrays
 //! - `rebuild`: the living rows into a new generation, in slices
 //! - `live`: what readers on any thread see of a table or view, and at which epoch
+//! - `feed`: an object's changes on their way to a subscription
 //! - `pins`: which epochs somebody still reads
 
 #[allow(clippy::module_inception)]
 mod arrangement;
 mod chunk;
 mod column;
+pub mod feed;
 mod gather;
 mod generation;
 mod index;

@@ -25,6 +25,12 @@ pub enum CatalogChange {
     Create(Arc<Object>),
     /// Gives a plain view, under the number it has, another query.
     Replace(Arc<Object>),
+    /// Other definitions for objects under the numbers they have, worked out from the catalog of version `as_of`: 40001 when
+    /// it has changed since.
+    Alter {
+        as_of: u64,
+        objects: Vec<Arc<Object>>,
+    },
     /// In the order given; nothing that remains may depend on any of them.
     Drop(Vec<ObjectId>),
     /// Splits of a source or connector table that were not known before.
@@ -48,6 +54,7 @@ impl CatalogChange {
             CatalogChange::Create(object) => Some(object.id),
             CatalogChange::DropSchema { .. }
             | CatalogChange::Replace(_)
+            | CatalogChange::Alter { .. }
             | CatalogChange::Drop(_)
             | CatalogChange::AddSplits { .. }
             | CatalogChange::Comment { .. } => None,
@@ -64,6 +71,7 @@ impl CatalogSnapshot {
             CatalogChange::DropSchema { name } => self.drop_schema(&name),
             CatalogChange::Create(object) => self.create(object),
             CatalogChange::Replace(view) => self.replace(view),
+            CatalogChange::Alter { as_of, objects } => self.alter(as_of, objects),
             CatalogChange::Drop(ids) => ids.into_iter().try_for_each(|id| self.drop_object(id)),
             CatalogChange::AddSplits { id, splits } => self.add_splits(id, splits),
             CatalogChange::Comment { id, column, text } => self.comment(id, column, text),
@@ -71,7 +79,7 @@ impl CatalogSnapshot {
     }
 
     fn create_schema(&mut self, id: ObjectId, name: String, owner: String) -> Result<()> {
-        if name.starts_with("pg_") {
+        if name.starts_with("pg_") && !crate::sql::is_temporary_schema(&name) {
             return Err(Error::new(
                 SqlState::RESERVED_NAME,
                 format!("unacceptable schema name \"{name}\""),
@@ -147,6 +155,26 @@ impl CatalogSnapshot {
             self.dependents.entry(*id).or_default().insert(view.id);
         }
         self.objects.insert(view.id, view);
+        Ok(())
+    }
+
+    fn alter(&mut self, as_of: u64, objects: Vec<Arc<Object>>) -> Result<()> {
+        // Version `as_of` and this change.
+        if self.version != as_of + 1 {
+            let message = "another statement has changed the catalog meanwhile";
+            return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
+        }
+        for object in &objects {
+            let Some(old) = self.objects.get(&object.id) else {
+                return Err(Error::internal(format!("object {} does not exist", object.id)));
+            };
+            self.by_name.remove(&(old.schema.clone(), old.name.clone()));
+        }
+        for object in objects {
+            self.check_creatable(&object.schema, &object.name)?;
+            self.by_name.insert((object.schema.clone(), object.name.clone()), object.id);
+            self.objects.insert(object.id, object);
+        }
         Ok(())
     }
 

@@ -180,7 +180,10 @@ impl CatalogSnapshot {
                 .map(|_| schema.clone())
                 .ok_or_else(|| schema_does_not_exist(schema));
         }
-        let first = search_path.iter().find(|schema| self.schema(schema).is_some());
+        let fits = |schema: &&String| {
+            self.schema(schema).is_some() && !crate::sql::is_temporary_schema(schema)
+        };
+        let first = search_path.iter().find(fits);
         first.cloned().ok_or_else(|| {
             Error::new(
                 crate::error::SqlState::INVALID_SCHEMA_NAME,

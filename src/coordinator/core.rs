@@ -6,6 +6,8 @@
 
 mod checkpoints;
 mod sharing;
+mod sinks;
+mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
 use crate::checkpoint::Position;
 use crate::dataflow::{Command, Cut, HubSpec, ViewSpec, Workers};
+use crate::egress::Egress;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::SourceStatus;
@@ -76,6 +79,9 @@ pub struct Core {
     /// Who reads whom, directly.
     readers: HashMap<ObjectId, Vec<ObjectId>>,
     sharing: Sharing,
+    /// Views without a name, each there for one subscription.
+    queries: BTreeSet<ObjectId>,
+    sinks: HashMap<ObjectId, Egress>,
     failures_seen: usize,
     checkpoints: Checkpoints,
     stopping: bool,
@@ -110,6 +116,8 @@ impl Core {
             bases: BTreeSet::new(),
             readers: HashMap::new(),
             sharing: Sharing::default(),
+            queries: BTreeSet::new(),
+            sinks: HashMap::new(),
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
             stopping: false,
@@ -129,6 +137,7 @@ impl Core {
                 self.park();
             }
         }
+        Egress::end_all(self.sinks.drain().map(|(_, sink)| sink).collect());
         self.sources.clear();
         self.backfills.clear();
         self.workers.stop();
@@ -182,6 +191,8 @@ impl Core {
                 let outcome = self.drop_objects(change, &ids);
                 self.answer(outcome, reply);
             }
+            Request::Subscribe(subscribe, reply) => self.subscribe(*subscribe, reply),
+            Request::Unsubscribe(query) => self.unsubscribe(query),
             Request::Define(change, reply) => {
                 let outcome = self.shared.catalog.apply(change);
                 self.dirty |= outcome.is_ok();
@@ -252,7 +263,8 @@ impl Core {
             let Some(view) = live.get(&id) else { continue };
             let unfinished = !view.is_attached() || view.complete() < installed;
             if unfinished
-                && let Err(error) = self.shared.memory.admit(Purpose::Write, &view.name, 1)
+                && let Err(error) =
+                    self.shared.memory.admit(Purpose::Write, &view.names().object, 1)
             {
                 view.fail(error);
             }
@@ -379,11 +391,11 @@ impl Core {
         }
         if write.deletes.iter().all(|rows| rows.num_rows() == 0) {
             let bytes = write.inserts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
-            self.shared.memory.admit(Purpose::Write, &live.name, bytes as u64)?;
+            self.shared.memory.admit(Purpose::Write, &live.names().object, bytes as u64)?;
         }
         let key_name = || match self.definitions.get(&table).map(|create| &create.change) {
             Some(Some(CatalogChange::Create(object))) => object.primary_key_name(),
-            _ => format!("{}_pkey", live.name),
+            _ => format!("{}_pkey", live.names().object),
         };
         self.sequencer.accept(table, &live, write, self.open, &key_name)
     }
@@ -532,12 +544,16 @@ impl Core {
     /// Starts what runs behind an object, from what was saved of it where there is something.
     fn start(&mut self, create: &Create, saved: Option<Saved>) {
         match create.runtime.clone() {
-            Runtime::None => {}
+            // A subscription's query is begun with its feed.
+            Runtime::None | Runtime::Query { .. } => {}
             Runtime::Index { .. } => drop(self.share(create)),
             Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
             Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
             Runtime::View { plan, fail_on_error } => {
                 self.create_view(create, plan, fail_on_error, saved)
+            }
+            Runtime::Sink { plan, sink, fail_on_error } => {
+                self.create_sink(create, plan, sink, fail_on_error, saved)
             }
             Runtime::Arrangement { object, key } => {
                 self.create_arrangement(create, object, key, saved)
@@ -558,7 +574,7 @@ impl Core {
                 return Err(error.clone());
             }
             if !live.is_attached() {
-                let message = format!("\"{}\" is still being filled", live.name);
+                let message = format!("\"{}\" is still being filled", live.names().object);
                 let error = Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
                 return Err(error.with_hint("Try again when that has finished."));
             }
@@ -632,27 +648,38 @@ impl Core {
         let key = plan.key();
         let append_only = plan.properties.append_only;
         let live = Arc::new(self.new_live(create, key.clone(), append_only));
-        let (object, schema) = (create.id, create.schema.clone());
+        let hub = HubSpec::new(create.id, create.schema.clone(), key, live);
+        self.follow(create, plan, HubSpec { fail_on_error, ..hub }, saved);
+    }
+
+    /// Begins a dataflow that reads what a plan names: as it is now and then as it changes, or from what was saved.
+    fn follow(&mut self, create: &Create, plan: Arc<Node>, hub: HubSpec, saved: Option<Saved>) {
+        let (object, live) = (create.id, hub.live.clone());
         let arrangements = self.share(create);
+        let backfill = self.read_inputs(object, &plan, saved.is_none());
+        live.set_attached(backfill.is_empty());
+        let hub = HubSpec { state: saved.map(|saved| saved.steps), ..hub };
+        self.install(ViewSpec { hub, plan, arrangements, backfill });
+    }
+
+    /// Notes what a dataflow reads, and has sources read for it; gives those whose `earlier` rows, where it wants them, it
+    /// gets from a reader of its own.
+    fn read_inputs(&mut self, object: ObjectId, plan: &Node, earlier: bool) -> Vec<ObjectId> {
         let mut backfill = vec![];
-        for (source, columns) in imported_columns(&plan) {
+        for (source, columns) in imported_columns(plan) {
             self.readers.entry(source).or_default().push(object);
             let Some(shared) = self.sources.get_mut(&source) else { continue };
             if shared.consumers.contains_key(&source) {
                 // A connector table: its arrangement has the earlier rows.
                 continue;
             }
-            if shared.has_progressed() && saved.is_none() {
+            if shared.has_progressed() && earlier {
                 backfill.push(source);
                 self.backfills.push(Backfill::new(object, source, shared, columns.clone()));
             }
             shared.add_consumer(object, columns, &self.wake);
         }
-        live.set_attached(backfill.is_empty());
-        let state = saved.map(|saved| saved.steps);
-        let hub = HubSpec::new(object, schema, key, live);
-        let hub = HubSpec { fail_on_error, state, ..hub };
-        self.install(ViewSpec { hub, plan, arrangements, backfill });
+        backfill
     }
 
     fn install(&mut self, spec: ViewSpec) {
@@ -675,6 +702,7 @@ impl Core {
     fn drop_objects(&mut self, change: CatalogChange, ids: &[ObjectId]) -> Result<()> {
         self.shared.catalog.apply(change)?;
         self.dirty = true;
+        self.end_queries_over(ids);
         for &id in ids {
             self.forget(id);
             self.unshare(id);
@@ -682,13 +710,18 @@ impl Core {
         Ok(())
     }
 
-    /// Ends whatever there is of an object.
+    /// Ends an object for good.
     fn forget(&mut self, id: ObjectId) {
         self.record.dropped.push(id);
+        self.end(id);
+    }
+
+    /// Ends whatever there is of an object.
+    fn end(&mut self, id: ObjectId) {
         // Told before the dataflow ends: a read that was planned before and waits must neither wait for ever nor take
         // the last rows of a dropped view for those of a later epoch.
         if let Some(live) = self.live(id) {
-            let message = format!("relation \"{}\" does not exist", live.name);
+            let message = format!("relation \"{}\" does not exist", live.names().object);
             live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
         }
         self.stop_object(id);
@@ -697,6 +730,7 @@ impl Core {
         self.definitions.remove(&id);
         self.sequencer.forget(id);
         self.sources.remove(&id);
+        self.end_sink(id);
         let mut map = HashMap::clone(&self.shared.live.load());
         map.remove(&id);
         self.shared.live.store(Arc::new(map));
@@ -738,8 +772,11 @@ impl Core {
                 let Some(reader) = live.get(&reader).filter(|l| l.failure().is_none()) else {
                     continue;
                 };
-                let message =
-                    format!("\"{}\" depends on what has failed: {}", reader.name, error.message);
+                let message = format!(
+                    "\"{}\" depends on what has failed: {}",
+                    reader.names().object,
+                    error.message
+                );
                 reader.fail(Error { message, ..error.clone() });
             }
             self.stop_object(id);

@@ -1,7 +1,7 @@
 //! The single owner of order: one thread that gives every write, every source batch and every DDL its epoch.
 //!
 //! [`Coordinator`] is the handle that sessions use; [`core`] the thread behind it, checkpoints included; [`sequencer`] what decides about
-//! writes; [`sources`] the shared readers and backfills; [`flight`] how many epochs are on their way; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
+//! writes; [`sources`] the shared readers and backfills; [`subscriptions`] what a subscription is; [`flight`] how many epochs are on their way; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
 
 mod core;
 mod flight;
@@ -9,6 +9,7 @@ pub mod locks;
 mod memory_watch;
 pub mod sequencer;
 mod sources;
+pub mod subscriptions;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -22,9 +23,11 @@ use tokio::sync::oneshot;
 
 pub use self::core::Image;
 pub use self::flight::Flight;
+use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::{Index, LiveTable, Pin, Progress, ReadClock};
 use crate::catalog::{Catalog, CatalogChange, ObjectId};
 use crate::dataflow::Workers;
+use crate::egress::{Sink, SinkStatus};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::SourceStatus;
@@ -33,6 +36,7 @@ use crate::memory::MemoryAccount;
 use crate::plan::Node;
 use locks::TableLocks;
 pub use sequencer::Write;
+use subscriptions::{Subscribe, Subscribed};
 
 /// A connector's part of a source or table.
 #[derive(Clone)]
@@ -60,6 +64,17 @@ pub enum Runtime {
         /// on_error = 'fail': the first row that cannot be evaluated stops the view.
         fail_on_error: bool,
     },
+    /// What somebody has subscribed to; `stored`: its rows are kept, for a first look and to tell changes apart.
+    Query {
+        plan: Arc<Node>,
+        stored: bool,
+    },
+    /// A query whose changes go outside.
+    Sink {
+        plan: Arc<Node>,
+        sink: Arc<Sink>,
+        fail_on_error: bool,
+    },
     /// A user's wish that there be the arrangement of an object by a key.
     Index {
         object: ObjectId,
@@ -76,7 +91,9 @@ impl Runtime {
     /// The arrangements that it looks up.
     pub fn arrangements(&self) -> BTreeSet<(ObjectId, Vec<usize>)> {
         match self {
-            Runtime::View { plan, .. } => plan.arrangements(),
+            Runtime::View { plan, .. }
+            | Runtime::Query { plan, .. }
+            | Runtime::Sink { plan, .. } => plan.arrangements(),
             Runtime::Index { object, key } => BTreeSet::from([(*object, key.clone())]),
             Runtime::None
             | Runtime::Table { .. }
@@ -122,6 +139,9 @@ pub(crate) enum Request {
     Create(Box<Create>, Reply<Epoch>),
     /// Ids in an order in which nothing depends on what is already dropped.
     Drop(CatalogChange, Vec<ObjectId>, Reply<Epoch>),
+    Subscribe(Box<Subscribe>, Reply<Subscribed>),
+    /// A subscription's query has nobody to read it any more.
+    Unsubscribe(ObjectId),
     /// A change of the catalog alone.
     Define(CatalogChange, Reply<Epoch>),
     Checkpoint(Reply<Image>),
@@ -135,9 +155,11 @@ pub struct Shared {
     pub progress: Arc<Progress>,
     pub live: ArcSwap<HashMap<ObjectId, Arc<LiveTable>>>,
     pub sources: ArcSwap<HashMap<ObjectId, (Stream, Arc<SourceStatus>)>>,
+    pub sinks: ArcSwap<HashMap<ObjectId, Arc<SinkStatus>>>,
     /// By the object whose rows they have.
     pub indexes: ArcSwap<HashMap<ObjectId, Vec<Index>>>,
     pub memory: Arc<MemoryAccount>,
+    pub feeds: Arc<FeedCounters>,
     pub epochs: std::sync::atomic::AtomicU64,
 }
 
@@ -170,8 +192,10 @@ impl Coordinator {
             progress: Arc::default(),
             live: ArcSwap::default(),
             sources: ArcSwap::default(),
+            sinks: ArcSwap::default(),
             indexes: ArcSwap::default(),
             memory,
+            feeds: Arc::default(),
             epochs: std::sync::atomic::AtomicU64::new(0),
         });
         let open = image.as_ref().map_or(Epoch::ZERO, |image| image.checkpoint.epoch).next();
@@ -248,6 +272,10 @@ impl Coordinator {
     /// What feeds a source or connector table.
     pub fn source(&self, id: ObjectId) -> Option<Stream> {
         self.shared.sources.load().get(&id).map(|(stream, _)| stream.clone())
+    }
+
+    pub fn sink_status(&self, id: ObjectId) -> Option<Arc<SinkStatus>> {
+        self.shared.sinks.load().get(&id).cloned()
     }
 
     pub fn source_status(&self, id: ObjectId) -> Option<Arc<SourceStatus>> {

@@ -13,12 +13,12 @@ use arrow_schema::Schema;
 use hashbrown::HashTable;
 
 use crate::arrangement::live::LiveTable;
+use crate::canonical::canonical;
 use crate::catalog::ObjectId;
 use crate::change::{ChangeBatch, take_rows};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::hash::hash_columns;
-use crate::operators::canonical::canonical;
 use crate::types::row_values;
 
 /// What a statement does to a table: first what is deleted goes, then what is inserted comes. The rows deleted were read under
@@ -170,7 +170,9 @@ impl Sequencer {
         epoch: Epoch,
         key_name: &dyn Fn() -> String,
     ) -> Result<(Vec<ChangeBatch>, usize)> {
-        write.inserts.iter().try_for_each(|rows| check_not_null(&live.name, &live.schema, rows))?;
+        let names = live.names();
+        let checked = |rows| check_not_null(&names.object, &names.columns, rows);
+        write.inserts.iter().try_for_each(checked)?;
         if live.key_is_unique && !live.key.is_empty() {
             self.check_keys(table, live, &mut write, epoch, key_name)?;
         }
@@ -343,7 +345,8 @@ fn identities(live: &LiveTable, rows: &RecordBatch) -> Vec<u64> {
 
 /// 23505 for a row whose key is taken.
 pub fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize, key_name: &str) -> Error {
-    let names: Vec<&str> = live.key.iter().map(|&k| live.schema.field(k).name().as_str()).collect();
+    let columns = live.names().columns.clone();
+    let names: Vec<&str> = live.key.iter().map(|&k| columns.field(k).name().as_str()).collect();
     let values = rows.project(&live.key).map(|key| row_values(&key, row));
     let message = format!("duplicate key value violates unique constraint \"{key_name}\"");
     let error = Error::new(SqlState::UNIQUE_VIOLATION, message);

@@ -8,10 +8,12 @@ use std::thread::Thread;
 use arrow_schema::SchemaRef;
 use crossbeam_channel::Sender;
 
+use crate::arrangement::feed::Feed;
 use crate::arrangement::live::LiveTable;
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::checkpoint::StepState;
+use crate::egress::Outbox;
 use crate::epoch::Epoch;
 use crate::plan::Node;
 
@@ -30,6 +32,8 @@ pub struct HubSpec {
     pub copy: bool,
     /// The first error of its own ends it.
     pub fail_on_error: bool,
+    /// Of a sink: what its changes are put into.
+    pub outbox: Option<Arc<Outbox>>,
     pub live: Arc<LiveTable>,
     /// What its steps begin with, as of the epoch before the open one; `None`: with nothing, and views with the rows of
     /// what they read.
@@ -45,8 +49,8 @@ impl HubSpec {
         live: Arc<LiveTable>,
     ) -> HubSpec {
         let (stored, upsert, copy) = (true, false, false);
-        let (fail_on_error, state) = (false, None);
-        HubSpec { object, schema, key, stored, upsert, copy, fail_on_error, live, state }
+        let (fail_on_error, outbox, state) = (false, None, None);
+        HubSpec { object, schema, key, stored, upsert, copy, fail_on_error, outbox, live, state }
     }
 
     /// The columns by whose bucket rows are routed: their key, or their whole content where they may repeat.
@@ -109,6 +113,8 @@ pub enum Command {
     /// The open epoch has all its rows; the next one opens. A checkpoint as of it is asked for in the same breath, before
     /// anything of the next epoch can be applied anywhere.
     Close(Epoch, Option<Arc<Cut>>),
+    /// The feed gets what the object's hubs apply after this epoch. Earlier epochs may still be on their way.
+    Tap(ObjectId, Arc<Feed>, Epoch),
     Drop(ObjectId),
     /// Answers once everything before it has been done.
     Sync(Sender<()>),

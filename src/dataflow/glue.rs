@@ -89,8 +89,8 @@ impl Context {
                 Error::internal(text.unwrap_or_else(|| "panic".to_owned()))
             }
         };
-        tracing::error!(object = %self.live.name, operator = name, %error, "operator failed");
-        let message = format!("\"{}\" has failed: {}", self.live.name, error.message);
+        tracing::error!(object = %self.live.names().object, operator = name, %error, "operator failed");
+        let message = format!("\"{}\" has failed: {}", self.live.names().object, error.message);
         self.live.fail(Error { message, ..error }.with_hint("Drop it and create it again."));
         false
     }

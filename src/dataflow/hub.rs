@@ -21,10 +21,12 @@ use super::command::HubSpec;
 use super::glue::{Changes, Sink};
 use super::standing_errors::{self, MESSAGE_BYTES_MAX, StandingErrors};
 use super::steps::{IDLE_COMPACTION_ROWS, ROWS, Stateful, hand_over_rows, take_back_rows};
+use crate::arrangement::feed::Feed;
 use crate::arrangement::live::{LiveTable, ReadClock, Version};
 use crate::arrangement::{Arrangement, Snapshot};
 use crate::change::{ChangeBatch, Kind, error_schema};
 use crate::checkpoint::mismatch;
+use crate::egress::Outbox;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::operators::StateChange;
@@ -36,6 +38,8 @@ const HYDRATION_SLICES: usize = 2;
 const COMPACTION_ROWS: usize = 16_384;
 /// The part of a hub's state that its errors are.
 const ERRORS: &str = "errors";
+/// The one that is what a sink owes.
+const OWED: &str = "owed";
 
 /// A reader of the hub in another dataflow of this worker.
 pub struct Subscription {
@@ -58,6 +62,13 @@ impl Subscription {
     }
 }
 
+/// A feed to a reader outside of the workers.
+struct Tap {
+    feed: Arc<Feed>,
+    /// Changes up to this epoch the reader has otherwise.
+    after: Epoch,
+}
+
 /// One worker's part of an object.
 pub struct Hub {
     pub live: Arc<LiveTable>,
@@ -69,6 +80,7 @@ pub struct Hub {
     routed_by: Vec<usize>,
     /// Joins in other dataflows of this worker read it, too.
     rows: Option<Rc<RefCell<Arrangement>>>,
+    outbox: Option<Arc<Outbox>>,
     errors: StandingErrors,
     /// Rows and bytes as last added to the counters, which all workers share.
     told: (i64, i64),
@@ -78,6 +90,7 @@ pub struct Hub {
     /// Epochs with changes that are applied and not yet published, and the poison as of each.
     unpublished: Vec<(u64, i64)>,
     subscriptions: Vec<Rc<RefCell<Subscription>>>,
+    taps: Vec<Tap>,
     /// Epochs that subscribers still need the arrangement as of.
     holds: Vec<Weak<Cell<u64>>>,
     /// Something is kept that no reader will ask for, or will not for long.
@@ -110,12 +123,14 @@ impl Hub {
             fail_on_error: spec.fail_on_error,
             routed_by: spec.routed_by(),
             rows,
+            outbox: spec.outbox.clone(),
             errors: StandingErrors::new(if of_messages { MESSAGE_BYTES_MAX } else { usize::MAX }),
             told: (0, 0),
             applied: applied.0,
             below: applied.next().0,
             unpublished: vec![],
             subscriptions: vec![],
+            taps: vec![],
             holds: vec![],
             untidy: false,
             clock,
@@ -143,6 +158,9 @@ impl Hub {
         {
             arrangement.borrow_mut().apply(Epoch(epoch), &rows)?;
         }
+        if let Some(outbox) = &self.outbox {
+            outbox.put(self.shard, Epoch(epoch), &rows)?;
+        }
         let errors = self.apply_errors(epoch, errors)?;
         self.applied = epoch;
         self.unpublished.push((epoch, self.errors.poison));
@@ -152,7 +170,25 @@ impl Hub {
                 subscription.items.push_back((epoch, change.clone()));
             }
         }
+        self.feed_taps(Epoch(epoch), &rows);
         Ok(())
+    }
+
+    /// From now on `feed` gets what is applied after an epoch.
+    pub fn tap(&mut self, feed: Arc<Feed>, after: Epoch) {
+        feed.advance(self.shard, self.below);
+        self.taps.push(Tap { feed, after });
+    }
+
+    fn feed_taps(&self, epoch: Epoch, rows: &[ChangeBatch]) {
+        for tap in self.taps.iter().filter(|tap| epoch > tap.after) {
+            for change in rows {
+                tap.feed.push(epoch, change.clone());
+            }
+            if self.errors.poison > 0 {
+                tap.feed.poison(epoch, self.version(epoch, self.errors.poison));
+            }
+        }
     }
 
     /// Keeps own errors and poison, of a copy all; returns what readers of this object inherit: errors of rows only (a
@@ -221,6 +257,9 @@ impl Hub {
         self.untidy = true;
         let versions = self.unpublished_versions(oldest);
         self.live.publish(self.shard, complete, versions, oldest);
+        if let Some(outbox) = &self.outbox {
+            outbox.publish(self.shard, complete);
+        }
         self.subscriptions.retain(|s| !s.borrow().closed);
         for subscription in &self.subscriptions {
             let mut subscription = subscription.borrow_mut();
@@ -229,6 +268,8 @@ impl Hub {
                 activator.activate();
             }
         }
+        self.taps.retain(|tap| !tap.feed.is_closed());
+        self.taps.iter().for_each(|tap| tap.feed.advance(self.shard, below));
     }
 
     /// The oldest epoch that somebody may still ask for.
@@ -251,6 +292,7 @@ impl Hub {
             bytes += rows.bytes();
         }
         bytes += self.errors.rows.bytes();
+        bytes += self.outbox.as_ref().map_or(0, |outbox| outbox.bytes(self.shard));
         self.live.counters.state_bytes.fetch_add(bytes as i64 - self.told.1, Ordering::Relaxed);
         self.told.1 = bytes as i64;
         left
@@ -342,11 +384,24 @@ impl Stateful for Hub {
             state.extend(hand_over_rows(&mut rows.borrow_mut(), ROWS, self.routed_by.clone())?);
         }
         state.extend(hand_over_rows(&mut self.errors.rows, ERRORS, standing_errors::identity())?);
+        if let Some(outbox) = &self.outbox {
+            let change = outbox.hand_over(self.shard)?;
+            state.push(StateChange { part: OWED, key: self.routed_by.clone(), change });
+        }
         Ok(state)
     }
 
     fn take_back(&mut self, state: Vec<StateChange>, epoch: Epoch) -> Result<()> {
+        let (owed, state): (Vec<_>, Vec<_>) = state.into_iter().partition(|s| s.part == OWED);
         let (rows, errors): (Vec<_>, Vec<_>) = state.into_iter().partition(|s| s.part == ROWS);
+        match &self.outbox {
+            Some(outbox) => {
+                let owed: Vec<ChangeBatch> = owed.into_iter().map(|s| s.change).collect();
+                outbox.take_back(self.shard, epoch, &owed)?;
+            }
+            None if owed.is_empty() => {}
+            None => return Err(mismatch("what a sink owes, for an object that is none")),
+        }
         match &self.rows {
             Some(arrangement) => take_back_rows(&mut arrangement.borrow_mut(), ROWS, &rows, epoch)?,
             None if rows.is_empty() => {}

@@ -21,6 +21,7 @@ use crate::operators::distinct::Distinct;
 use crate::operators::join::Join;
 use crate::operators::project::{Filter, Project};
 use crate::operators::top_n::TopN;
+use crate::operators::unnest::Unnest;
 use crate::operators::window::Window;
 use crate::plan::{Node, Op};
 
@@ -78,6 +79,11 @@ impl Rendering<'_> {
             }
             Op::Filter { predicate } => {
                 let chain = chain.after(Filter { predicate: predicate.clone() });
+                self.render_with(scope, &node.inputs[0], chain)?
+            }
+            Op::Unnest { columns, keep_empty } => {
+                let (columns, keep_empty) = (columns.clone(), *keep_empty);
+                let chain = chain.after(Unnest { columns, keep_empty, schema });
                 self.render_with(scope, &node.inputs[0], chain)?
             }
             Op::Union => {
@@ -148,6 +154,7 @@ impl Rendering<'_> {
             | Op::Values { .. }
             | Op::Project { .. }
             | Op::Filter { .. }
+            | Op::Unnest { .. }
             | Op::Union
             | Op::Join { .. } => Err(Error::internal("not an operator of one input by a key")),
         }

@@ -225,6 +225,11 @@ impl Loop {
                     view.feeds.iter_mut().for_each(|(_, _, feed)| feed.advance_to(self.open));
                 }
             }
+            Command::Tap(object, feed, after) => {
+                if let Some(hub) = self.hubs.get(&object) {
+                    hub.borrow_mut().tap(feed, after);
+                }
+            }
             Command::Drop(object) => {
                 self.bases.remove(&object);
                 if let Some(view) = self.views.remove(&object) {
@@ -249,9 +254,11 @@ impl Loop {
         }
     }
 
-    /// Rows that are kept meet on the worker that owns them.
+    /// Rows that are kept meet on the worker that owns them, as do a sink's: what one key's row was and what it is now must
+    /// be owed together.
     fn route(spec: &HubSpec) -> Route {
-        if spec.stored { Route::Key(spec.routed_by()) } else { Route::Local }
+        let kept = spec.stored || spec.outbox.is_some();
+        if kept { Route::Key(spec.routed_by()) } else { Route::Local }
     }
 
     /// Asks the steps of the cut's objects for what has changed.
@@ -381,6 +388,7 @@ mod tests {
             upsert: true,
             copy: false,
             fail_on_error: false,
+            outbox: None,
             live: live.clone(),
             state: None,
         })));

@@ -11,9 +11,9 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::canonical::canonical;
 use super::native_column::{from_i64, is_integer_like, to_i64};
 use super::prefetch::{AHEAD, gather, prefetch};
+use crate::canonical::canonical;
 use crate::error::{Error, Result};
 
 /// Fewer slots than this are never worth renumbering.

@@ -11,13 +11,13 @@ pub mod distinct;
 pub mod join;
 pub mod project;
 pub mod top_n;
+pub mod unnest;
 pub mod upsert;
 pub mod window;
 
 mod accumulators;
-pub(crate) mod canonical;
 mod exact_float_sum;
-mod group_index;
+pub(crate) mod group_index;
 mod native_column;
 mod ordered_bag;
 mod ordered_key;

@@ -10,9 +10,9 @@ use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 use std::sync::Arc;
 
-use super::canonical::{canonical, ordered_f32, ordered_f64, ordering, ordering_type};
 use super::group_index::row_converter;
 use super::native_column::{from_i64, is_integer_like, to_i64};
+use crate::canonical::{canonical, ordered_f32, ordered_f64, ordering, ordering_type};
 use crate::error::{Error, Result, SqlState};
 
 /// Turns a column into ordered keys and back.

@@ -8,8 +8,8 @@ use arrow::row::{RowConverter, SortField};
 use arrow_array::ArrayRef;
 use arrow_schema::{ArrowError, DataType, SortOptions};
 
-use super::canonical::{ordering, ordering_type};
 use super::group_index::row_converter;
+use crate::canonical::{ordering, ordering_type};
 use crate::error::{Error, Result};
 
 /// One key of an ORDER BY.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use arrow_schema::Schema;
 
-use super::stream_plan::{Node, Op, SortKey, Ties, WindowCall};
+use super::stream_plan::{Node, Op, SortKey, Ties, Unnested, WindowCall};
 use crate::operators::aggregate::{AggregateCall, AggregateFunction};
 
 /// The plan as text, a line an operator.
@@ -47,6 +47,12 @@ fn title(node: &Node) -> String {
         Op::Values { rows } => format!("Values: {} rows", rows.num_rows()),
         Op::Project { exprs } => format!("Project: {}", list(exprs)),
         Op::Filter { predicate } => format!("Filter: {predicate}"),
+        Op::Unnest { columns, keep_empty } => {
+            let elements = columns.iter().zip(node.schema.fields());
+            let elements = elements.filter(|(c, _)| matches!(c, Unnested::Elements(_)));
+            let kept = if *keep_empty { ", empty ones kept" } else { "" };
+            format!("Unnest: {}{kept}", list(elements.map(|(_, field)| field.name())))
+        }
         Op::Union => "Union".to_owned(),
         Op::Distinct => "Distinct".to_owned(),
         Op::Aggregate { groups, calls } => {
@@ -147,6 +153,7 @@ fn state_of(node: &Node) -> Option<String> {
         | Op::Values { .. }
         | Op::Project { .. }
         | Op::Filter { .. }
+        | Op::Unnest { .. }
         | Op::Union => None,
         Op::Distinct => Some("one entry per distinct row".to_owned()),
         Op::Aggregate { calls, .. } => {

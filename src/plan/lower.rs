@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
+use arrow_array::Array;
 use arrow_schema::{FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, JoinType, NullEquality};
+use datafusion::common::{DFSchema, JoinType, NullEquality, NullHandling};
+use datafusion::datasource::DefaultTableSource;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{
@@ -18,7 +20,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 
 use super::grouping_sets::grouping_sets;
-use super::stream_plan::{JoinKind, Node, Op, Properties, SortKey};
+use super::stream_plan::{JoinKind, Node, Op, Properties, SortKey, Unnested};
 use super::{properties, windows};
 use crate::catalog::ObjectId;
 use crate::error::{Error, Result};
@@ -26,6 +28,7 @@ use crate::operators::aggregate::{
     AggregateCall, AggregateFunction, RecomputedFunction, UdafArgument,
 };
 use crate::query::compile::compile_with;
+use crate::query::constant_series::ConstantSeries;
 use crate::query::errors::from_datafusion;
 
 /// What the planner needs to know of an object that a plan reads.
@@ -89,7 +92,7 @@ pub fn lower(props: &ExecutionProps, plan: &LogicalPlan) -> Result<Node> {
         },
         LogicalPlan::Repartition(r) => lower(props, &r.input),
         LogicalPlan::Window(w) => windows::window(props, w),
-        LogicalPlan::Unnest(_) => Err(not_maintained("UNNEST", "Unnest when reading the view.")),
+        LogicalPlan::Unnest(u) => unnest(props, u),
         LogicalPlan::RecursiveQuery(_) => {
             Err(not_maintained("WITH RECURSIVE", "Compute it when reading the view."))
         }
@@ -157,6 +160,30 @@ fn projection(props: &ExecutionProps, p: &Projection) -> Result<Node> {
         .map(|e| compile_with(props, e, p.input.schema()))
         .collect::<Result<Vec<_>>>()?;
     Ok(project(input, exprs, arrow_schema(&p.schema)))
+}
+
+/// Lists of lists are flattened and structs taken apart by functions: what is unnested is a list, once.
+fn unnest(props: &ExecutionProps, u: &datafusion::logical_expr::Unnest) -> Result<Node> {
+    let once = u.list_type_columns.iter().all(|(_, list)| list.depth == 1);
+    if !once || !u.struct_type_columns.is_empty() {
+        return Err(not_maintained("this form of UNNEST", "Unnest one level at a time."));
+    }
+    let input = lower(props, &u.input)?;
+    let column = |&at: &usize| match u.list_type_columns.iter().any(|(list, _)| *list == at) {
+        true => Unnested::Elements(at),
+        false => Unnested::Repeated(at),
+    };
+    let columns = u.dependency_indices.iter().map(column).collect();
+    let keep_empty = match u.options.null_handling {
+        NullHandling::Drop => false,
+        NullHandling::PreserveAndExpandEmpty => true,
+        NullHandling::Preserve => {
+            return Err(Error::internal("NULL and empty lists are treated alike"));
+        }
+    };
+    let properties = properties::unnest(&input.properties);
+    let op = Op::Unnest { columns, keep_empty };
+    Ok(Node { op, inputs: vec![input], schema: arrow_schema(&u.schema), properties })
 }
 
 fn distinct(input: Node) -> Node {
@@ -228,10 +255,7 @@ fn values(props: &ExecutionProps, v: &datafusion::logical_expr::Values) -> Resul
 
 fn table_scan(props: &ExecutionProps, scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
     let Some(source) = scan.source.downcast_ref::<ObjectSource>() else {
-        return Err(Error::internal(format!(
-            "{} cannot be read in a materialized view",
-            scan.table_name
-        )));
+        return series(props, scan);
     };
     let object = source.facts.clone();
     let all = || (0..object.schema.fields().len()).collect::<Vec<_>>();
@@ -243,7 +267,33 @@ fn table_scan(props: &ExecutionProps, scan: &datafusion::logical_expr::TableScan
     let keys = keys.filter_map(|k| k.iter().map(position).collect::<Option<Vec<_>>>()).collect();
     let properties = Properties { append_only: object.properties.append_only, keys };
     let op = Op::Import { object: object.id, name: object.name, columns, stored: object.stored };
-    let mut node = Node { op, inputs: vec![], schema, properties };
+    filtered(props, scan, Node { op, inputs: vec![], schema, properties })
+}
+
+/// The rows of a series between constants.
+fn series(props: &ExecutionProps, scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
+    let source = scan.source.downcast_ref::<DefaultTableSource>();
+    let series = source.and_then(|s| s.table_provider.downcast_ref::<ConstantSeries>());
+    let Some(series) = series else {
+        return Err(Error::internal(format!(
+            "{} cannot be read in a materialized view",
+            scan.table_name
+        )));
+    };
+    let values: arrow_array::ArrayRef = Arc::new(series.values()?);
+    let (schema, rows) = (arrow_schema(&scan.projected_schema), values.len());
+    let columns = schema.fields().iter().map(|_| values.clone()).collect();
+    let rows = crate::change::batch_of(schema, columns, rows)
+        .map_err(|e| Error::internal(e.to_string()))?;
+    filtered(props, scan, constant(rows))
+}
+
+/// What is scanned, with the conditions that the optimizer has moved into the scan.
+fn filtered(
+    props: &ExecutionProps,
+    scan: &datafusion::logical_expr::TableScan,
+    mut node: Node,
+) -> Result<Node> {
     let df_schema = scan.projected_schema.as_ref();
     for predicate in &scan.filters {
         node = filter(node, compile_with(props, predicate, df_schema)?);

@@ -33,6 +33,11 @@ pub fn union(inputs: &[&Properties]) -> Properties {
     Properties { append_only: inputs.iter().all(|p| p.append_only), keys: vec![] }
 }
 
+/// A row becomes several, and what they were made of may give several equal ones.
+pub fn unnest(input: &Properties) -> Properties {
+    Properties { append_only: input.append_only, keys: vec![] }
+}
+
 /// Rows stay what they were and get further columns, which any other row may change.
 pub fn window(input: &Properties) -> Properties {
     Properties { append_only: false, keys: input.keys.clone() }

@@ -11,6 +11,7 @@ use crate::catalog::ObjectId;
 use crate::operators::aggregate::AggregateCall;
 pub use crate::operators::join::JoinKind;
 pub use crate::operators::top_n::{SortKey, Ties};
+pub use crate::operators::unnest::Unnested;
 pub use crate::operators::window::WindowCall;
 
 /// An operator with its inputs.
@@ -52,6 +53,11 @@ pub enum Op {
     },
     Filter {
         predicate: Arc<dyn PhysicalExpr>,
+    },
+    /// A row for each element of the row's lists, which run side by side; where `keep_empty`, a row without elements stays.
+    Unnest {
+        columns: Vec<Unnested>,
+        keep_empty: bool,
     },
     /// Bag union of inputs with the same columns.
     Union,

@@ -36,8 +36,10 @@ use sqlparser::ast::{self, Query, Statement, Values};
 
 use super::coercion::{PgCasts, UntypedLiterals};
 use super::compile::compile_with;
+use super::constant_series::ConstantSeries;
 use super::errors::{from_datafusion, to_datafusion};
 use super::membership::{self, PlainAntiJoins};
+use super::null_keys::NullKeysApart;
 use super::operators::PgOperators;
 use super::output::canonicalise;
 use super::padding::ForgetPaddedSides;
@@ -47,7 +49,7 @@ use super::reading::Reading;
 use super::sql_types::PgTypes;
 use super::total_order::{TotalOrder, keep_inner_order};
 use super::windows::{self, Runner};
-use super::{cast, fallible, functions, grouping, merged_columns, spelling};
+use super::{cast, fallible, functions, grouping, lateral, merged_columns, row_sets, spelling};
 use crate::error::{Error, Result, SqlState};
 
 /// What a query's names stand for; the catalog implements it for one session.
@@ -156,6 +158,7 @@ impl Engine {
         params: &[Option<FieldRef>],
     ) -> Result<LogicalPlan> {
         let mut query = query.clone();
+        row_sets::in_from(&mut query, &|name| table_columns(tables, name))?;
         merged_columns::write_out(&mut query, &|name| table_columns(tables, name))?;
         spelling::rewrite(&mut query)?;
         grouping::write_out_sets(&mut query);
@@ -281,8 +284,9 @@ fn optimize(state: &SessionState, plan: LogicalPlan, runner: Runner) -> DfResult
     let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {})?;
     // Only now a union's columns have their types: what came canonical may have changed.
     let plan = canonicalise(plan).map_err(to_datafusion)?;
-    let plan = windows::determine(plan, runner)?;
     let plan = membership::spell_out(plan)?;
+    let plan = lateral::joined(plan)?;
+    let plan = windows::determine(plan, runner)?;
     let plan = fallible::guard_plan(plan)?;
     let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
     fallible::seal_plan(plan)
@@ -318,7 +322,7 @@ fn parser_options() -> ParserOptions {
 }
 
 /// DataFusion's rules with our filter push-down for its own, and without the one that makes `sum(x), sum(distinct y)` a sum of
-/// sums: the sum of bigints is numeric, so the sum of their sums has another type. NOT IN has been spelled out before: its
+/// sums: the sum of bigints is numeric, so the sum of their sums has another type. Rules that mistake NULLs are held back. NOT IN has been spelled out before: its
 /// joins become plain as soon as they are there.
 fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let rules = Optimizer::new().rules.into_iter();
@@ -326,6 +330,9 @@ fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         .filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by")
         .flat_map(|rule| match rule.name() {
             "push_down_filter" => vec![Arc::new(PushDown) as Arc<dyn OptimizerRule + Send + Sync>],
+            "extract_equijoin_predicate" | "eliminate_cross_join" => {
+                vec![Arc::new(NullKeysApart(rule)) as Arc<dyn OptimizerRule + Send + Sync>]
+            }
             "decorrelate_predicate_subquery" => vec![rule, Arc::new(PlainAntiJoins)],
             _ => vec![rule],
         })
@@ -341,7 +348,6 @@ const STREAMING_RULES: &[&str] = &[
     "decorrelate_predicate_subquery",
     "plain_anti_joins",
     "scalar_subquery_to_join",
-    "decorrelate_lateral_join",
     "extract_equijoin_predicate",
     "eliminate_duplicated_expr",
     "eliminate_filter",
@@ -397,7 +403,7 @@ fn refuse_multirow_subqueries(plan: &LogicalPlan) -> Result<()> {
         node.apply_expressions(|expr| {
             expr.apply(|e| {
                 if let Expr::ScalarSubquery(subquery) = e
-                    && !gives_one_row(&subquery.subquery)
+                    && !lateral::gives_one_row(&subquery.subquery)
                 {
                     refused = true;
                 }
@@ -415,19 +421,6 @@ fn refuse_multirow_subqueries(plan: &LogicalPlan) -> Result<()> {
     .with_hint(
         "Make it an aggregate such as max(...) without GROUP BY, or join with the table instead.",
     ))
-}
-
-fn gives_one_row(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Projection(node) => gives_one_row(&node.input),
-        LogicalPlan::SubqueryAlias(node) => gives_one_row(&node.input),
-        LogicalPlan::Filter(node) => gives_one_row(&node.input),
-        LogicalPlan::Sort(node) => gives_one_row(&node.input),
-        LogicalPlan::Limit(node) => gives_one_row(&node.input),
-        LogicalPlan::Aggregate(node) => node.group_expr.is_empty(),
-        LogicalPlan::EmptyRelation(node) => node.produce_one_row,
-        _ => false,
-    }
 }
 
 fn refuse_foreign_nodes(plan: &LogicalPlan) -> Result<()> {
@@ -512,9 +505,15 @@ impl ContextProvider for Provider<'_> {
                 simplifier.coerce(arg, &schema).and_then(|e| simplifier.simplify(e)).map(widened)
             })
             .collect::<DfResult<Vec<_>>>()?;
+        if let Some(Expr::Literal(ScalarValue::Int64(Some(0)), _)) = args.get(2) {
+            return Err(to_datafusion(functions::row_sets::no_step()));
+        }
         let provider =
             function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;
-        Ok(provider_as_source(provider))
+        Ok(provider_as_source(match name {
+            "generate_series" => Arc::new(ConstantSeries::new(provider, args)),
+            _ => provider,
+        }))
     }
 
     fn create_cte_work_table(

@@ -344,7 +344,9 @@ fn of_name_message(message: &str) -> Option<Error> {
         return Some(undefined_function(&found[1], &[]));
     }
     static CALL: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(r"No function matches the given name and argument types '(\w+)\((.*?)\)'\. ")
+        pattern(
+            r"No function matches the given name and argument types '(?:rows:)?(\w+)\((.*?)\)'\. ",
+        )
     });
     if let Some(found) = CALL.captures(message) {
         return Some(undefined_function(&found[1], &argument_names(&found[2])));

@@ -38,6 +38,8 @@ const INFALLIBLE: &[&str] = &[
     "date_trunc",
     "ends_with",
     "extract",
+    "field:0",
+    "field:1",
     "get_field",
     "greatest",
     "initcap",
@@ -81,6 +83,8 @@ const INFALLIBLE: &[&str] = &[
     "jsonb_typeof",
     "timezone",
     "interval_length",
+    "rows:ordinality",
+    "rows:unnest",
 ];
 
 /// Whether evaluating the expression on some row of `schema` may raise an error. Errs on the side of yes.

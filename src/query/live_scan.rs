@@ -135,7 +135,7 @@ impl Key {
 impl fmt::Debug for LiveScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LiveScan")
-            .field("name", &self.live.name)
+            .field("name", &self.live.names().object)
             .field("read_at", &self.read_at)
             .finish()
     }
@@ -205,7 +205,7 @@ impl TableProvider for LiveScan {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let epoch = self.read_at.epoch().map_err(to_datafusion)?;
         let (versions, key) = self.way(epoch, filters).await.map_err(to_datafusion)?;
-        check_poison(&self.live.name, &versions).map_err(to_datafusion)?;
+        check_poison(&self.live.names().object, &versions).map_err(to_datafusion)?;
         let columns =
             projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);

@@ -1,8 +1,8 @@
 //! DataFusion plans, evaluates and answers: the one place that configures it so that it behaves as PostgreSQL 15.
 //!
-//! In the order a query takes: `merged_columns`, `spelling`, `forms`, `common_type` and `grouping` rewrite the parsed query, [`engine`] plans it with `operators`, `cast`,
+//! In the order a query takes: `row_sets`, `merged_columns`, `spelling`, `forms`, `common_type` and `grouping` rewrite the parsed query, [`engine`] plans it with `operators`, `cast`,
 //! [`sql_types`] and [`functions`] (`quantified`: ANY and ALL over arrays); [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
-//! from moving errors, `membership` tells what an IN does not know, `total_order` and `top_k` from changing what a LIMIT cuts, [`windows`] orders what window functions see, `padding` from concluding too much; [`output`] says what comes out, `assign` fits values to columns, [`at_hand`] lets expressions speak of rows that a statement holds, [`own_rows`] lays a transaction's changes over what it reads. [`mod@compile`] and [`mod@evaluate`] run single expressions for views and
+//! from moving errors, `membership` tells what an IN does not know, `lateral` joins what refers to its left, `total_order` and `top_k` from changing what a LIMIT cuts, [`windows`] orders what window functions see, `padding` from concluding too much; [`output`] says what comes out, `assign` fits values to columns, [`at_hand`] lets expressions speak of rows that a statement holds, [`own_rows`] lays a transaction's changes over what it reads. [`mod@compile`] and [`mod@evaluate`] run single expressions for views and
 //! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early and `panics` keeps a defect to the query that met it. [`errors`] puts everything that goes wrong into PostgreSQL's words.
 //!
 //! Knows no catalog, no session and no storage: tables come through [`engine::Resolver`]. Views, SELECT, DML and the
@@ -16,6 +16,7 @@ pub mod cast;
 mod coercion;
 mod common_type;
 pub mod compile;
+pub mod constant_series;
 pub mod engine;
 pub mod errors;
 pub mod evaluate;
@@ -25,10 +26,12 @@ mod forms;
 pub mod functions;
 mod grouping;
 mod interrupt;
+mod lateral;
 pub mod live_scan;
 mod membership;
 mod merged_columns;
 mod moments;
+mod null_keys;
 mod operators;
 pub mod output;
 pub mod own_rows;
@@ -39,6 +42,7 @@ mod pushdown;
 mod quantified;
 mod reading;
 mod row_comparison;
+mod row_sets;
 mod scopes;
 mod spelling;
 pub mod sql_types;
@@ -58,4 +62,5 @@ pub use execute::RowStream;
 pub use fallible::is_fallible;
 pub use output::{canonicalise, output_fields};
 pub use params::{bind_params, prepare_params};
+pub use row_sets::refuse_sets;
 pub use spelling::visible_name;

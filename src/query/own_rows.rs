@@ -17,8 +17,8 @@ use arrow_select::interleave::interleave_record_batch;
 
 use super::errors::from_arrow;
 use crate::arrangement::live::LiveTable;
+use crate::canonical::canonical;
 use crate::error::Result;
-use crate::operators::canonical::canonical;
 
 /// Rows by what they are told by, each as often as it is there.
 type Counts = HashMap<Box<[u8]>, usize>;

@@ -12,7 +12,7 @@ use datafusion::common::{Column, DFSchema, Result as DfResult};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Filter, Join, JoinType, LogicalPlan, Projection,
-    TableProviderFilterPushDown, TableScan, Union,
+    TableProviderFilterPushDown, TableScan, Union, Unnest,
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
@@ -116,6 +116,7 @@ fn push_filter(filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
                 LogicalPlan::Filter(Filter::new(filter.predicate.clone(), Arc::clone(input)));
             Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(pushed)))))
         }
+        LogicalPlan::Unnest(unnest) => push_through_unnest(conjuncts, unnest, filter.clone()),
         LogicalPlan::Union(union) => push_into_union(union.clone(), filter.predicate),
         LogicalPlan::Aggregate(aggregate) => {
             push_through_aggregate(conjuncts, aggregate, filter.clone())
@@ -124,6 +125,35 @@ fn push_filter(filter: Filter) -> DfResult<Transformed<LogicalPlan>> {
         LogicalPlan::TableScan(scan) => push_into_scan(conjuncts, scan.clone(), filter.clone()),
         _ => Ok(Transformed::no(LogicalPlan::Filter(filter))),
     }
+}
+
+/// Conjuncts on columns that are only repeated drop whole rows, and what would be unnested of them.
+fn push_through_unnest(
+    conjuncts: Vec<Expr>,
+    unnest: &Unnest,
+    filter: Filter,
+) -> DfResult<Transformed<LogicalPlan>> {
+    let schema = unnest.input.schema();
+    let is_list = |at: &usize| unnest.list_type_columns.iter().any(|(list, _)| list == at);
+    let output = unnest.schema.columns().into_iter().zip(&unnest.dependency_indices);
+    let repeated: HashMap<Column, Expr> = output
+        .filter(|(_, at)| !is_list(at) && !unnest.struct_type_columns.contains(at))
+        .map(|(column, &at)| (column, Expr::Column(Column::from(schema.qualified_field(at)))))
+        .collect();
+    let movable = |conjunct: &Expr| {
+        let columns = conjunct.column_refs();
+        let on_repeated = !columns.is_empty() && columns.iter().all(|c| repeated.contains_key(*c));
+        on_repeated && is_movable(conjunct, &unnest.schema)
+    };
+    let (down, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(movable);
+    if down.is_empty() {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    }
+    let down = down.into_iter().map(|conjunct| substitute(conjunct, &repeated));
+    let down = down.collect::<DfResult<Vec<_>>>()?;
+    let input = Arc::new(with_filter(down, unnest.input.as_ref().clone()));
+    let unnest = LogicalPlan::Unnest(Unnest { input, ..unnest.clone() });
+    Ok(Transformed::yes(with_filter(stay, unnest)))
 }
 
 fn push_into_union(mut union: Union, predicate: Expr) -> DfResult<Transformed<LogicalPlan>> {

@@ -12,9 +12,8 @@ use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, DateTimeField, Distinct, Expr, Function,
     FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
     Interval, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Statement, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
-    TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound,
-    WindowType,
+    SetExpr, Statement, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator,
+    Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -25,7 +24,7 @@ use super::cast::CAST_PREFIX;
 use super::functions::similar::SIMILAR_TO;
 use super::operators::integer_cast_name;
 use super::row_comparison::{compare_rows, row_in_rows};
-use super::{bags, scopes};
+use super::{bags, row_sets, scopes};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::{UNIQUE_MARK, type_name};
 
@@ -60,13 +59,24 @@ struct Speller {
 impl VisitorMut for Speller {
     type Break = Error;
 
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Error> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         self.depth += 1;
+        if let Err(error) = row_sets::refuse_misplaced_behind(query) {
+            return ControlFlow::Break(error);
+        }
+        if let Some(order_by) = &mut query.order_by
+            && let OrderByKind::Expressions(exprs) = &mut order_by.kind
+        {
+            exprs.iter_mut().for_each(|order| rewrite_own(&mut order.expr, row_sets::respell));
+        }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         super::output::check_width(select)?;
+        if let Err(error) = row_sets::refuse_misplaced(select) {
+            return ControlFlow::Break(error);
+        }
         if let Some(alias) = select.projection.iter().find_map(quoted_alias) {
             let message = format!("syntax error at or near \"{alias}\"");
             return ControlFlow::Break(Error::syntax(message));
@@ -76,6 +86,12 @@ impl VisitorMut for Speller {
             if let SelectItem::ExprWithAlias { expr, .. } = item {
                 rewrite_own(expr, respell_in_select_list);
             }
+        }
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+            exprs.iter_mut().for_each(|expr| rewrite_own(expr, row_sets::respell));
+        }
+        if let Some(Distinct::On(exprs)) = &mut select.distinct {
+            exprs.iter_mut().for_each(|expr| rewrite_own(expr, row_sets::respell));
         }
         match repeated_relation(&select.from) {
             Some(name) => ControlFlow::Break(Error::new(
@@ -87,7 +103,7 @@ impl VisitorMut for Speller {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        match unserved_literal(expr) {
+        match unserved_literal(expr).or_else(|| row_sets::refused(expr)) {
             Some(error) => ControlFlow::Break(error),
             None => {
                 super::forms::respell(expr);
@@ -99,11 +115,6 @@ impl VisitorMut for Speller {
                 }
             }
         }
-    }
-
-    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        name_function_rows(factor);
-        ControlFlow::Continue(())
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
@@ -171,17 +182,15 @@ pub(super) fn rewrite_own(expr: &mut Expr, rewrite: impl FnMut(&mut Expr)) {
     let _ = expr.visit(&mut Own { rewrite, depth: 0 });
 }
 
-/// Forms that DataFusion plans only elsewhere: EXISTS becomes `(SELECT count(*) > 0 FROM ...)`, generate_series a set of rows.
+/// Forms that DataFusion plans only elsewhere: EXISTS becomes `(SELECT count(*) > 0 FROM ...)`, a function that returns a set
+/// an unnested list.
 fn respell_in_select_list(expr: &mut Expr) {
     match expr {
         Expr::Exists { subquery, negated } => {
             let comparison = if *negated { "=" } else { ">" };
             *expr = Expr::Subquery(counting(subquery.as_ref().clone(), comparison));
         }
-        Expr::Function(function) if is_named(function, "generate_series") => {
-            *expr = call("unnest", vec![take(expr)]);
-        }
-        _ => {}
+        _ => row_sets::respell(expr),
     }
 }
 
@@ -396,6 +405,10 @@ pub(super) fn respell(expr: &mut Expr) {
         | Expr::InList { .. }
         | Expr::Between { .. }
         | Expr::SimilarTo { .. } => respell_comparison(expr),
+        // An ARRAY that is planned as such cannot refer to enclosing queries.
+        Expr::Array(array) if !array.elem.is_empty() => {
+            *expr = call("make_array", std::mem::take(&mut array.elem));
+        }
         Expr::Function(function) => {
             respell_function(function);
             if let Some(operator) = operator_call(function) {
@@ -423,60 +436,8 @@ fn unserved_literal(expr: &Expr) -> Option<Error> {
         .then(|| Error::unsupported("bit strings are not supported"))
 }
 
-/// Gives the rows of a function in FROM the names PostgreSQL gives: the column is called as the alias, or as the function.
-/// The series between two integers is one of integers.
-fn name_function_rows(factor: &mut TableFactor) {
-    let (alias, function) = match factor {
-        TableFactor::Table { name, alias, args: Some(_), .. } => {
-            let Some(function) = name.0.last().and_then(|part| part.as_ident()) else { return };
-            (alias, folded(function))
-        }
-        TableFactor::UNNEST { alias, .. } => (alias, "unnest".to_owned()),
-        _ => return,
-    };
-    let named = alias.get_or_insert_with(|| TableAlias {
-        explicit: true,
-        name: Ident::with_quote('"', &function),
-        columns: vec![],
-        at: None,
-    });
-    if named.columns.is_empty() {
-        let column = TableAliasColumnDef { name: named.name.clone(), data_type: None };
-        named.columns.push(column);
-    }
-    let TableFactor::Table { alias, args: Some(args), .. } = factor else { return };
-    let integers = args.args.iter().all(|arg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => typed_number(expr).is_some(),
-        _ => false,
-    });
-    if function == "generate_series" && integers {
-        let alias = alias.take();
-        let series = std::mem::replace(factor, nothing());
-        *factor = integer_rows(series, alias);
-    }
-}
-
-/// A relation to put in place of one that is taken out of the tree.
-fn nothing() -> TableFactor {
-    TableFactor::TableFunction { expr: Expr::Value(Value::Null.into()), alias: None }
-}
-
-/// `(SELECT value::integer FROM series) AS alias`.
-fn integer_rows(series: TableFactor, alias: Option<TableAlias>) -> TableFactor {
-    let mut rows = template("SELECT 1 AS \"value\" FROM series");
-    if let SetExpr::Select(select) = rows.body.as_mut() {
-        if let Some(SelectItem::ExprWithAlias { expr, .. }) = select.projection.first_mut() {
-            *expr = cast("integer", Expr::Identifier(Ident::new("value")));
-        }
-        if let Some(from) = select.from.first_mut() {
-            from.relation = series;
-        }
-    }
-    TableFactor::Derived { lateral: false, subquery: rows, alias, sample: None }
-}
-
 /// The tree of a query that is written out here.
-fn template(sql: &str) -> Box<Query> {
+pub(super) fn template(sql: &str) -> Box<Query> {
     let mut statements =
         Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("the template is SQL");
     let Some(Statement::Query(query)) = statements.pop() else {
@@ -593,7 +554,7 @@ fn interval_text(interval: &Interval) -> Option<String> {
     })
 }
 
-fn is_named(function: &Function, name: &str) -> bool {
+pub(super) fn is_named(function: &Function, name: &str) -> bool {
     match function.name.0.as_slice() {
         [part] => part.as_ident().is_some_and(|ident| folded(ident) == name),
         _ => false,

@@ -61,7 +61,10 @@ impl Session {
             Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
         })?;
         let guards = self.lock(&created, &[], Access::Shared, cancel).await?;
-        self.write(&created, Write { inserts: vec![rows], ..Write::default() }, guards).await?;
+        // Like the table itself also in a transaction block: at once.
+        let write = Write { inserts: vec![rows], ..Write::default() };
+        self.server.coordinator.write(vec![(created.id, write)]).await?;
+        drop(guards);
         command(format!("SELECT {count}"))
     }
 

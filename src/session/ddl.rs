@@ -29,7 +29,7 @@ use crate::sql::{self, DropKind, ObjectName, Statement};
 use crate::types::field_of_sql_type;
 
 /// How long CREATE SOURCE waits for the outside to answer.
-const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const DISCOVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a definition comes to, before it has a number.
 pub(super) struct Definition {
@@ -106,6 +106,20 @@ impl Session {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         self.outside_of_block("CREATE TABLE")?;
+        if table.name.schema.as_deref() == Some(sql::TEMPORARY_SCHEMA) {
+            let table = self.in_own_schema(table).await?;
+            let statement = Statement::CreateTable(Box::new(table.clone()));
+            return self.create_named_table(&table, &statement, cancel).await;
+        }
+        self.create_named_table(table, statement, cancel).await
+    }
+
+    async fn create_named_table(
+        &mut self,
+        table: &sql::CreateTable,
+        statement: &Statement,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
         if self.exists_already(&table.name, table.if_not_exists)? {
             return command("CREATE TABLE");
         }
@@ -176,7 +190,11 @@ impl Session {
     }
 
     /// A default that cannot be computed is refused now, not at the first INSERT.
-    fn check_defaults(&self, columns: &Schema, defaults: &[Option<String>]) -> Result<()> {
+    pub(super) fn check_defaults(
+        &self,
+        columns: &Schema,
+        defaults: &[Option<String>],
+    ) -> Result<()> {
         let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
         for (field, default) in columns.fields().iter().zip(defaults) {
             let Some(text) = default else { continue };
@@ -206,7 +224,7 @@ impl Session {
         let primary_key = declared.key_columns(&columns, &source.primary_key)?;
         let opened = self.open(&source.name.name, &columns, &primary_key, declared, cancel).await?;
         if !primary_key.is_empty() && !opened.stream.upsert {
-            let message = "a PRIMARY KEY of a source needs FORMAT UPSERT";
+            let message = "a PRIMARY KEY of a source needs FORMAT UPSERT or DEBEZIUM";
             return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_hint(
                 "CREATE TABLE with the same options keeps the newest row of each key.",
             ));
@@ -253,11 +271,19 @@ impl Session {
         let options = ConnectorOptions::new(pairs)?;
         let (format, encode) = formats(declared.format)?;
         let redacted = options.redacted();
-        let upsert = format == Some(Format::Upsert);
+        let upsert = match format {
+            Some(Format::Upsert | Format::Debezium) => true,
+            Some(Format::Plain) | None => false,
+        };
         if upsert && primary_key.is_empty() {
-            let message = "FORMAT UPSERT needs a PRIMARY KEY";
-            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message)
-                .with_hint("Declare which columns the message key stands for."));
+            let (name, hint) = match format {
+                Some(Format::Debezium) => {
+                    ("DEBEZIUM", "Declare the primary key of the table that the events are of.")
+                }
+                _ => ("UPSERT", "Declare which columns the message key stands for."),
+            };
+            let message = format!("FORMAT {name} needs a PRIMARY KEY");
+            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).with_hint(hint));
         }
         let spec = SourceSpec {
             name: name.to_owned(),
@@ -473,7 +499,7 @@ impl Session {
         command(tag)
     }
 
-    async fn apply_drop(&mut self, plan: catalog::DropPlan) -> Result<()> {
+    pub(super) async fn apply_drop(&mut self, plan: catalog::DropPlan) -> Result<()> {
         let ids = plan.ids();
         if ids.is_empty() {
             return Ok(());
@@ -655,12 +681,20 @@ fn view_columns(
 }
 
 pub(super) fn create_sql(statement: &Statement, redacted: &[(String, String)]) -> String {
-    let options = sql::RedactedOptions { with: redacted, encode: &[] };
+    let format = match statement {
+        Statement::CreateTable(table) => table.format.as_ref(),
+        Statement::CreateSource(source) => source.format.as_ref(),
+        Statement::CreateSink(sink) => sink.format.as_ref(),
+        _ => None,
+    };
+    let pairs = format.map(|format| format.options.0.clone()).unwrap_or_default();
+    let encode = ConnectorOptions::new(pairs).map(|o| o.redacted()).unwrap_or_default();
+    let options = sql::RedactedOptions { with: redacted, encode: &encode };
     sql::create_sql(statement, options).unwrap_or_default()
 }
 
 /// on_error = 'dead_letter' (the default) or 'fail': ours, not the connector's.
-fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
+pub(super) fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
     let Some(position) = pairs.iter().position(|(key, _)| key == "on_error") else {
         return Ok(false);
     };
@@ -678,6 +712,10 @@ fn take_on_error(pairs: &mut Vec<(String, String)>) -> Result<bool> {
 
 fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option<Encode>)> {
     let Some(format) = format else { return Ok((None, None)) };
+    if format.key_encode.is_some() {
+        return Err(Error::unsupported("KEY ENCODE of a source is not supported yet")
+            .with_hint("A key is read as JSON, or as the plain value of a single column."));
+    }
     let unsupported = |what: &str, value: &str, known: &str| {
         Error::unsupported(format!("{what} {value} is not supported yet"))
             .with_hint(format!("Use {known}."))
@@ -685,7 +723,8 @@ fn formats(format: Option<&sql::FormatEncode>) -> Result<(Option<Format>, Option
     let kind = match format.format.as_str() {
         "PLAIN" => Format::Plain,
         "UPSERT" => Format::Upsert,
-        other => return Err(unsupported("FORMAT", other, "PLAIN or UPSERT")),
+        "DEBEZIUM" => Format::Debezium,
+        other => return Err(unsupported("FORMAT", other, "PLAIN, UPSERT or DEBEZIUM")),
     };
     let encode = match format.encode.as_str() {
         "JSON" => Encode::Json(ConnectorOptions::new(format.options.0.clone())?),

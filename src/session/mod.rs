@@ -1,10 +1,13 @@
 //! One client's session: settings, what its statements mean, the transaction's state. Independent of the wire.
 //!
 //! The wire parses and binds through [`Session`] and streams what comes back; it never sees plans or the catalog. Statements by
-//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
+//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece, [`subscribe`] changes as they happen; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
 //! SET's.
 
+mod alter;
 mod create_as;
+mod cursor_rows;
+mod cursors;
 mod ddl;
 mod dml;
 mod functions;
@@ -14,6 +17,10 @@ mod rules;
 mod select;
 mod settings;
 mod show;
+mod sinks;
+mod statements;
+mod subscribe;
+mod temporary;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -36,6 +43,9 @@ use crate::types::DateOrder;
 use select::at_leisure;
 use settings::Settings;
 
+use cursors::Cursors;
+pub use statements::Named;
+use statements::Statements;
 use transaction::Block;
 pub use transaction::TransactionStatus;
 
@@ -85,6 +95,8 @@ pub enum Outcome {
         columns: Vec<FieldRef>,
         batches: BoxStream<'static, Result<RecordBatch>>,
         tag: &'static str,
+        /// In the simple protocol rows are text, except of a BINARY cursor.
+        binary: bool,
     },
     /// The client is to send data, for [`Session::copy_data`] and [`Session::copy_done`].
     CopyIn(Box<CopyIn>),
@@ -104,6 +116,8 @@ pub struct Session {
     /// The connection it serves; none for sessions inside the process.
     backend: Option<Arc<Backend>>,
     notices: Vec<Error>,
+    statements: Statements,
+    cursors: Cursors,
     /// Parameter values as last told to the client.
     reported: BTreeMap<&'static str, String>,
     status: TransactionStatus,
@@ -134,6 +148,8 @@ impl Session {
             settings: Settings::new(user),
             backend: None,
             notices: vec![],
+            statements: Statements::default(),
+            cursors: Cursors::default(),
             reported: BTreeMap::new(),
             status: TransactionStatus::Idle,
             implicit: false,
@@ -214,6 +230,14 @@ impl Session {
             Statement::Delete(delete) => self.describe_delete(delete, param_types)?,
             Statement::Show(show) => (vec![], Some(show::columns(show))),
             Statement::Explain(_) => (vec![], Some(vec![show::text_field("QUERY PLAN")])),
+            Statement::Execute { name, args } => self.describe_execute(name, args, param_types)?,
+            Statement::Declare(declare) => {
+                (self.describe(&declare.statement, param_types)?.0, None)
+            }
+            Statement::Fetch(fetch) => (vec![], self.describe_fetch(fetch)),
+            Statement::Subscribe(subscribe) => {
+                self.describe_subscription(subscribe, param_types)?
+            }
             _ => (vec![], None),
         })
     }
@@ -260,6 +284,9 @@ impl Session {
         if self.settings.apply_requested(self.status != TransactionStatus::Idle) {
             self.settings_changed()?;
         }
+        if let Statement::Execute { name, args } = statement {
+            return self.execute_named(name, args, prepared, params, cancel).await;
+        }
         if self.implicit && self.needs_own_writes(statement) {
             self.apply_block(cancel).await?;
         }
@@ -275,13 +302,18 @@ impl Session {
             Statement::Delete(delete) => self.delete(delete, prepared, params, cancel).await,
             Statement::Truncate(truncate) => self.truncate(truncate, cancel).await,
             Statement::Copy(copy) => self.copy(copy, cancel).await,
+            Statement::Subscribe(subscribe) => {
+                self.subscribe(subscribe, prepared, params, cancel).await
+            }
             Statement::CreateTable(_)
             | Statement::CreateSource(_)
             | Statement::CreateView(_)
             | Statement::CreateMaterializedView(_)
             | Statement::CreateIndex(_)
+            | Statement::CreateSink(_)
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
+            | Statement::Alter(_)
             | Statement::Comment(_) => self.change_catalog(statement, cancel).await,
             Statement::Show(show) => self.show(show),
             Statement::Explain(explain) => self.explain(explain, cancel).await,
@@ -294,23 +326,20 @@ impl Session {
             Statement::Savepoint { name } => self.savepoint(name),
             Statement::Release { name } => self.release(name),
             Statement::RollbackTo { name } => self.rollback_to(name),
-            Statement::Discard(Discard::All) => self.reset(None, "DISCARD ALL"),
+            Statement::Discard(Discard::All) => self.discard_all(),
             Statement::Discard(kind) => command(format!("DISCARD {}", discarded(*kind))),
-            // The wire has the prepared statements and drops them.
-            Statement::Deallocate { name: Some(_) } => command("DEALLOCATE"),
-            Statement::Deallocate { name: None } => command("DEALLOCATE ALL"),
-            // There are no cursors of SQL yet, so all of them are closed.
-            Statement::Close { name: None } => command("CLOSE CURSOR ALL"),
+            Statement::Prepare { name, types, statement } => {
+                self.prepare_named(name, types, statement, &prepared.parsed)
+            }
+            Statement::Deallocate { name } => self.deallocate(name.as_deref()),
+            Statement::Declare(declare) => self.declare(declare, prepared, params, cancel).await,
+            Statement::Fetch(fetch) => self.fetch(fetch, prepared, cancel).await,
+            Statement::Close { name } => self.close(name.as_deref()),
+            Statement::Refresh { name } => self.refresh(name, cancel).await,
             Statement::Flush => command("FLUSH"),
             Statement::Wait => command("WAIT"),
             Statement::Unlisten => command("UNLISTEN"),
-            Statement::CreateSink(_)
-            | Statement::Alter(_)
-            | Statement::Prepare { .. }
-            | Statement::Execute { .. }
-            | Statement::Declare { .. }
-            | Statement::Fetch(_)
-            | Statement::Close { .. } => Err(unsupported(&prepared.parsed.sql)),
+            Statement::Execute { .. } => Err(unsupported(&prepared.parsed.sql)),
         }
     }
 
@@ -319,6 +348,17 @@ impl Session {
         self.settings.reset(name)?;
         self.settings_changed()?;
         command(tag)
+    }
+
+    fn discard_all(&mut self) -> Result<Outcome> {
+        const TAG: &str = "DISCARD ALL";
+        if self.status != TransactionStatus::Idle || self.implicit {
+            let message = format!("{TAG} cannot run inside a transaction block");
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        }
+        self.cursors.clear();
+        self.statements.clear();
+        self.reset(None, TAG)
     }
 
     async fn change_catalog(
@@ -334,10 +374,12 @@ impl Session {
                 self.create_materialized_view(view, statement, cancel).await
             }
             Statement::CreateIndex(index) => self.create_index(index, statement, cancel).await,
+            Statement::CreateSink(sink) => self.create_sink(sink, statement, cancel).await,
             Statement::CreateSchema { name, if_not_exists } => {
                 self.create_schema(name, *if_not_exists).await
             }
             Statement::Drop(drop) => self.drop_objects(drop).await,
+            Statement::Alter(alter) => self.alter(alter).await,
             Statement::Comment(comment) => self.comment(comment).await,
             _ => Err(Error::internal("not a change of the catalog")),
         }

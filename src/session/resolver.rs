@@ -10,6 +10,7 @@ use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{ScalarUDF, TableSource};
 
+use super::Session;
 use super::functions::session_function;
 use super::settings::Settings;
 use super::transaction::Own;
@@ -43,6 +44,8 @@ pub struct Names<'a> {
     settings: &'a Settings,
     /// 0 for sessions inside the process.
     pub backend_pid: i32,
+    /// Whose prepared statements and cursors system relations show.
+    pub session: Option<&'a Session>,
     pub catalog: Arc<CatalogSnapshot>,
     search_path: RefCell<Vec<String>>,
     purpose: Purpose,
@@ -74,6 +77,7 @@ impl<'a> Names<'a> {
             engine,
             settings,
             backend_pid: 0,
+            session: None,
             catalog: server.catalog.snapshot(),
             search_path: RefCell::new(settings.search_path()),
             purpose,
@@ -207,6 +211,8 @@ impl<'a> Names<'a> {
                 .collect();
             let setting =
                 |(name, value): (String, String)| Setting { name, value, ..Setting::default() };
+            context.cursors = self.session.map_or_else(Vec::new, |s| s.cursors.rows());
+            context.prepared = self.session.map_or_else(Vec::new, |s| s.statements.rows());
             context.backend_pid = self.backend_pid;
             context.sessions = self.server.backends.all().iter().map(|b| activity(b)).collect();
             context.settings = self.settings.all().into_iter().map(setting).collect();

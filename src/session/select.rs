@@ -71,6 +71,7 @@ impl Session {
         let mut resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
         resolver.at_hand = at_hand;
         resolver.own = self.own_rows();
+        resolver.session = Some(self);
         resolver.backend_pid = self.backend.as_ref().map_or(0, |backend| backend.pid);
         let plan = self.engine.plan(&query, &resolver, params)?;
         let planned: Vec<String> = output_fields(&plan).iter().map(|f| f.name().clone()).collect();
@@ -106,7 +107,7 @@ impl Session {
         let rows = self.run(planned, params, cancel).await?;
         let columns = named(rows.schema.fields(), &names);
         check_types(prepared, &columns)?;
-        Ok(Outcome::Rows { columns, batches: rows.batches, tag: "SELECT" })
+        Ok(Outcome::Rows { columns, batches: rows.batches, tag: "SELECT", binary: false })
     }
 
     /// Binds, optimizes, pins and starts a planned query.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::config::ByteSize;
 use crate::error::{Error, Result, SqlState};
 use crate::types::{ByteaOutput, DateOrder, IntervalStyle, TextStyle, TimeZone};
 
@@ -60,6 +61,8 @@ const SETTINGS: &[Known] = &[
     reported("session_authorization", ""),
     reported("standard_conforming_strings", "on"),
     known("statement_timeout", "0"),
+    known("subscribe_buffer_rows", "1000000"),
+    known("subscribe_buffer_size", "64MiB"),
     known("synchronous_commit", "on"),
     reported("TimeZone", "UTC"),
     known("transaction_isolation", "repeatable read"),
@@ -80,6 +83,7 @@ pub struct Settings {
     /// What SET LOCAL has changed in the block, with what the session had; `None` is the default.
     local: BTreeMap<String, Option<String>>,
     user: String,
+    temporary_schema: Option<String>,
     /// What set_config() was called with since [`Settings::apply_requested`], shared with the statement that calls it.
     requested: Arc<Mutex<Vec<Requested>>>,
 }
@@ -115,6 +119,7 @@ impl Settings {
             before: None,
             local: BTreeMap::new(),
             user: user.to_owned(),
+            temporary_schema: None,
             requested: Arc::default(),
         }
     }
@@ -289,11 +294,31 @@ impl Settings {
         duration(&self.get(name)?).filter(|timeout| !timeout.is_zero())
     }
 
+    /// A setting that is a number, which was checked when it was set.
+    pub fn count(&self, name: &str) -> u64 {
+        self.get(name).and_then(|value| value.parse().ok()).unwrap_or(u64::MAX)
+    }
+
+    /// A setting that is a size, which was checked when it was set.
+    pub fn bytes(&self, name: &str) -> u64 {
+        self.get(name).and_then(|value| value.parse().ok()).map_or(u64::MAX, |ByteSize(n)| n)
+    }
+
     /// Schemas that unqualified names are looked up in. The user's own schema stands for nothing: there is none.
     pub fn search_path(&self) -> Vec<String> {
         let path = self.get("search_path").unwrap_or_default();
         let names = path.split(',').map(|name| name.trim().trim_matches('"').to_owned());
-        names.filter(|name| !name.is_empty() && name != "$user").collect()
+        let names = names.filter(|name| !name.is_empty() && name != "$user");
+        self.temporary_schema.iter().cloned().chain(names).collect()
+    }
+
+    /// The schema of the session's temporary tables, once there are any.
+    pub fn temporary_schema(&self) -> Option<&str> {
+        self.temporary_schema.as_deref()
+    }
+
+    pub fn set_temporary_schema(&mut self, schema: String) {
+        self.temporary_schema = Some(schema);
     }
 
     pub fn text_style(&self) -> TextStyle {
@@ -344,6 +369,14 @@ fn checked(name: &'static str, value: String) -> Result<String> {
                 )),
             }
         }
+        "subscribe_buffer_rows" => match value.parse::<u64>() {
+            Ok(1..) => Ok(value),
+            _ => Err(invalid(name, &value)),
+        },
+        "subscribe_buffer_size" => match value.parse::<ByteSize>() {
+            Ok(ByteSize(1..)) => Ok(value),
+            _ => Err(invalid(name, &value).with_hint("Sizes are such as 64MiB or 100MB.")),
+        },
         "transaction_isolation" | "default_transaction_isolation" => {
             one_of(&["read uncommitted", "read committed", "repeatable read", "serializable"])
         }
@@ -386,7 +419,7 @@ fn date_style(value: &str, current: &str) -> Result<String> {
 }
 
 /// A time as settings have it: a number of milliseconds, or of the unit behind it.
-fn duration(value: &str) -> Option<Duration> {
+pub(super) fn duration(value: &str) -> Option<Duration> {
     let value = value.trim();
     let unit = value.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(value.len());
     let (number, unit) = value.split_at(unit);

@@ -1,7 +1,7 @@
 //! SHOW and EXPLAIN.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
@@ -26,6 +26,17 @@ pub fn columns(show: &Show) -> Vec<FieldRef> {
         Show::List { kind: ShowKind::Sources, .. } => {
             &["name", "connector", "state", "rows", "rejected", "lag", "last_error"]
         }
+        Show::List { kind: ShowKind::Sinks, .. } => &[
+            "name",
+            "connector",
+            "state",
+            "messages",
+            "bytes",
+            "owed",
+            "lag",
+            "errors",
+            "last_error",
+        ],
         Show::List { kind: ShowKind::MaterializedViews, .. } => {
             &["name", "state", "rows", "epoch", "error"]
         }
@@ -48,7 +59,8 @@ fn rows(columns: Vec<FieldRef>, rows: Vec<Row>, tag: &'static str) -> Result<Out
     let arrays = (0..columns.len()).map(column).collect();
     let schema = Arc::new(Schema::new(columns.clone()));
     let batch = RecordBatch::try_new(schema, arrays).map_err(|e| Error::internal(e.to_string()))?;
-    Ok(Outcome::Rows { columns, batches: futures::stream::iter([Ok(batch)]).boxed(), tag })
+    let batches = futures::stream::iter([Ok(batch)]).boxed();
+    Ok(Outcome::Rows { columns, batches, tag, binary: false })
 }
 
 impl Session {
@@ -96,7 +108,7 @@ impl Session {
         Ok(match kind {
             ShowKind::Tables => names(objects(DropKind::Table)),
             ShowKind::Views => names(objects(DropKind::View)),
-            ShowKind::Sinks => names(objects(DropKind::Sink)),
+            ShowKind::Sinks => objects(DropKind::Sink).iter().map(|o| self.sink_row(o)).collect(),
             ShowKind::Sources => {
                 let is_fed = |o: &Arc<Object>| o.kind.connector().is_some();
                 let tables = objects(DropKind::Table).into_iter().filter(is_fed);
@@ -118,7 +130,10 @@ impl Session {
                 let filling = live.values().filter(|live| !live.is_attached());
                 filling
                     .map(|live| {
-                        vec![Some(live.name.clone()), Some("reading earlier rows".to_owned())]
+                        vec![
+                            Some(live.names().object.clone()),
+                            Some("reading earlier rows".to_owned()),
+                        ]
                     })
                     .collect()
             }
@@ -142,6 +157,31 @@ impl Session {
             status.lag().map(|lag| lag.to_string()),
             state.last_error,
         ]
+    }
+
+    fn sink_row(&self, object: &Object) -> Row {
+        let connector = match &object.kind {
+            ObjectKind::Sink { connector } => connector.options.get("connector").map(str::to_owned),
+            _ => None,
+        };
+        let mut row = vec![Some(object.name.clone()), connector];
+        let coordinator = &self.server.coordinator;
+        let Some(status) = coordinator.sink_status(object.id) else {
+            // It had failed before the start.
+            let failure = coordinator.live(object.id).and_then(|live| live.failure().cloned());
+            row.push(failure.as_ref().map(|_| "failed".to_owned()));
+            row.resize(8, None);
+            row.push(failure.map(|error| error.message));
+            return row;
+        };
+        let state = status.state.lock().clone();
+        let lag = status.lag(coordinator.shared.epochs.load(Ordering::Relaxed));
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let numbers = [read(&status.messages), read(&status.bytes), read(&status.owed_rows), lag];
+        row.push(Some(state.name.to_owned()));
+        row.extend(numbers.map(|number| Some(number.to_string())));
+        row.extend([Some(read(&status.errors).to_string()), state.last_error]);
+        row
     }
 
     fn view_row(&self, object: &Object) -> Row {

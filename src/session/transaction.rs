@@ -45,9 +45,17 @@ pub(super) struct Block {
     /// Tables behind what was read.
     read: BTreeSet<ObjectId>,
     /// The changes as of each savepoint, oldest first.
-    savepoints: Vec<(String, Own)>,
+    savepoints: Vec<Savepoint>,
     /// The changes' place on the memory account.
     held: Option<Reservation>,
+}
+
+/// What ROLLBACK TO goes back to.
+struct Savepoint {
+    name: String,
+    own: Own,
+    /// The cursors there were.
+    cursors: u64,
 }
 
 impl Session {
@@ -158,11 +166,16 @@ impl Session {
         if !std::mem::replace(&mut self.implicit, false) {
             return Ok(());
         }
-        if succeeded {
-            return self.apply_block(cancel).await;
-        }
+        let applied = match succeeded {
+            true => match self.hold_cursors(cancel).await {
+                Ok(()) => self.apply_block(cancel).await,
+                Err(error) => Err(error),
+            },
+            false => Ok(()),
+        };
         self.block = Block::default();
-        Ok(())
+        self.cursors.end_block(succeeded && applied.is_ok());
+        applied
     }
 
     /// Hands the block's changes over and forgets the block; nothing of it is applied when canceled while it waits.
@@ -199,13 +212,19 @@ impl Session {
         chain: bool,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
+        let held = match self.status {
+            TransactionStatus::Failed => Ok(()),
+            TransactionStatus::Idle | TransactionStatus::InBlock => self.hold_cursors(cancel).await,
+        };
         let status = std::mem::replace(&mut self.status, TransactionStatus::Idle);
         let written = match status {
             TransactionStatus::Idle if self.implicit => {
                 // What the query string has done so far; what follows is a transaction of its own.
                 let message = "there is no transaction in progress";
                 self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+                held?;
                 self.apply_block(cancel).await?;
+                self.cursors.end_block(true);
                 return command("COMMIT");
             }
             TransactionStatus::Idle => {
@@ -213,7 +232,10 @@ impl Session {
                 self.notices.push(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
                 return command("COMMIT");
             }
-            TransactionStatus::InBlock => self.apply_block(cancel).await,
+            TransactionStatus::InBlock => match held {
+                Ok(()) => self.apply_block(cancel).await,
+                Err(error) => Err(error),
+            },
             TransactionStatus::Failed => Ok(()),
         };
         let committed = status == TransactionStatus::InBlock && written.is_ok();
@@ -241,6 +263,7 @@ impl Session {
     fn end_block(&mut self, committed: bool) -> Result<()> {
         self.status = TransactionStatus::Idle;
         self.block = Block::default();
+        self.cursors.end_block(committed);
         self.settings.end(committed);
         self.settings_changed()
     }
@@ -274,7 +297,8 @@ impl Session {
 
     pub(super) fn savepoint(&mut self, name: &str) -> Result<Outcome> {
         self.in_block_only("SAVEPOINT")?;
-        self.block.savepoints.push((name.to_owned(), self.block.own.clone()));
+        let (own, cursors) = (self.block.own.clone(), self.cursors.mark());
+        self.block.savepoints.push(Savepoint { name: name.to_owned(), own, cursors });
         command("SAVEPOINT")
     }
 
@@ -289,14 +313,15 @@ impl Session {
     pub(super) fn rollback_to(&mut self, name: &str) -> Result<Outcome> {
         self.in_block_only("ROLLBACK TO SAVEPOINT")?;
         let at = self.savepoint_named(name)?;
-        self.block.own = self.block.savepoints[at].1.clone();
+        self.block.own = self.block.savepoints[at].own.clone();
+        self.cursors.close_since(self.block.savepoints[at].cursors);
         self.block.savepoints.truncate(at + 1);
         self.status = TransactionStatus::InBlock;
         command("ROLLBACK")
     }
 
     fn savepoint_named(&self, name: &str) -> Result<usize> {
-        let found = self.block.savepoints.iter().rposition(|(savepoint, _)| savepoint == name);
+        let found = self.block.savepoints.iter().rposition(|savepoint| savepoint.name == name);
         found.ok_or_else(|| {
             let message = format!("savepoint \"{name}\" does not exist");
             Error::new(SqlState::INVALID_SAVEPOINT, message)
@@ -365,7 +390,7 @@ impl Session {
         write
             .inserts
             .iter()
-            .try_for_each(|rows| sequencer::check_not_null(&table.name, &live.schema, rows))?;
+            .try_for_each(|rows| sequencer::check_not_null(&table.name, &table.columns, rows))?;
         let pin = self.pin(std::slice::from_ref(&live)).await?;
         let memory = &self.server.coordinator.shared.memory;
         let held =
@@ -409,7 +434,14 @@ impl Session {
         }
         match statement {
             S::Begin { .. } | S::Rollback { .. } | S::Set(_) | S::Show(_) => false,
-            S::Query(_) | S::Insert(..) | S::Update(_) | S::Delete(_) | S::Truncate(_) => {
+            S::Fetch(_) | S::Close { .. } | S::Prepare { .. } | S::Deallocate { .. } => false,
+            S::Declare(declare) if !matches!(*declare.statement, S::Query(_)) => true,
+            S::Query(_)
+            | S::Declare(_)
+            | S::Insert(..)
+            | S::Update(_)
+            | S::Delete(_)
+            | S::Truncate(_) => {
                 let catalog = self.server.catalog.snapshot();
                 let objects = self.objects_read(&catalog, statement);
                 objects.iter().any(|object| shows_committed(&catalog, object))
@@ -437,6 +469,12 @@ impl Session {
             }
             S::Update(update) => sql::referenced_relations(update.as_ref()),
             S::Delete(delete) => sql::referenced_relations(delete.as_ref()),
+            S::Declare(declare) => return self.objects_read(catalog, &declare.statement),
+            S::Copy(copy) => match &copy.subject {
+                sql::CopySubject::Query(query) => sql::referenced_relations(query.as_ref()),
+                sql::CopySubject::Relation { name, .. } if copy.to => vec![name.clone()],
+                sql::CopySubject::Relation { .. } | sql::CopySubject::Subscribe(_) => vec![],
+            },
             _ => vec![],
         };
         let path = self.settings.search_path();

@@ -184,7 +184,9 @@ fn push_connector(
 
 fn format_clause(format: Option<&FormatEncode>, encode: &[(String, String)]) -> String {
     format.map_or_else(String::new, |f| {
-        format!(" FORMAT {} ENCODE {}{}", f.format, f.encode, clause(" ", encode))
+        let key = f.key_encode.as_ref().map(|key| format!(" KEY ENCODE {key}"));
+        let options = clause(" ", encode);
+        format!(" FORMAT {} ENCODE {}{options}{}", f.format, f.encode, key.unwrap_or_default())
     })
 }
 

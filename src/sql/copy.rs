@@ -4,7 +4,7 @@ use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::cursor::{Cursor, Parse};
-use super::statement::ObjectName;
+use super::statement::{ObjectName, Subscribe};
 use crate::error::{Error, Result, SqlState};
 
 /// COPY subject FROM STDIN, or TO STDOUT.
@@ -24,6 +24,7 @@ pub enum CopySubject {
         columns: Vec<String>,
     },
     Query(Box<ast::Query>),
+    Subscribe(Box<Subscribe>),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,9 +94,12 @@ impl Cursor {
         }
         let subject = match self.eat_token(&Token::LParen) {
             true => {
-                let query = self.query()?;
+                let subject = match self.eat(&["SUBSCRIBE"]) {
+                    true => CopySubject::Subscribe(Box::new(self.subscribe()?)),
+                    false => CopySubject::Query(self.query()?),
+                };
                 self.expect_token(&Token::RParen)?;
-                CopySubject::Query(query)
+                subject
             }
             false => {
                 let name = self.name()?;
@@ -110,7 +114,7 @@ impl Cursor {
             Some(word) => word == "TO",
             None => return self.expected("FROM or TO"),
         };
-        if !to && matches!(subject, CopySubject::Query(_)) {
+        if !to && !matches!(subject, CopySubject::Relation { .. }) {
             return self.expected("TO");
         }
         if self.eat_one(&["STDIN", "STDOUT"]).is_none() {

@@ -14,11 +14,11 @@ use crate::error::{Error, SqlState};
 
 /// Everything in the parentheses after a table's or source's name.
 #[derive(Default)]
-struct Body {
-    columns: Vec<ColumnDef>,
-    primary_key: Vec<String>,
+pub(super) struct Body {
+    pub(super) columns: Vec<ColumnDef>,
+    pub(super) primary_key: Vec<String>,
     primary_key_name: Option<String>,
-    checks: Vec<CheckConstraint>,
+    pub(super) checks: Vec<CheckConstraint>,
     like: Vec<Like>,
     watermark: Option<Watermark>,
 }
@@ -35,12 +35,12 @@ struct Clauses {
 impl Cursor {
     /// The CREATE statements that are ours; `None` leaves the cursor at CREATE for sqlparser.
     pub(super) fn create(&mut self) -> Parse<Option<Statement>> {
-        for word in ["TEMP", "TEMPORARY", "LOCAL", "GLOBAL", "UNLOGGED"] {
-            if self.at(&["CREATE", word]) || self.at(&["CREATE", "OR", "REPLACE", word]) {
-                return Err(
-                    Error::unsupported("temporary and unlogged objects are not supported").into()
-                );
-            }
+        if let Some(statement) = self.create_temporary()? {
+            return Ok(Some(statement));
+        }
+        // Every table is kept the same way.
+        if self.eat(&["CREATE", "UNLOGGED", "TABLE"]) {
+            return self.create_table().map(Some);
         }
         if self.eat(&["CREATE", "OR", "REPLACE", "MATERIALIZED", "VIEW"]) {
             return self.create_materialized_view(true).map(Some);
@@ -80,6 +80,30 @@ impl Cursor {
         Ok(None)
     }
 
+    fn create_temporary(&mut self) -> Parse<Option<Statement>> {
+        let words: &[&[&str]] =
+            &[&["TEMP"], &["TEMPORARY"], &["LOCAL", "TEMP"], &["LOCAL", "TEMPORARY"]];
+        for word in words {
+            let table = [&["CREATE"], *word, &["TABLE"]].concat();
+            if self.eat(&table) {
+                let mut statement = self.create_table()?;
+                if let Statement::CreateTable(table) = &mut statement {
+                    if table.name.schema.as_deref().is_some_and(|s| s != TEMPORARY_SCHEMA) {
+                        let message = "cannot create temporary relation in non-temporary schema";
+                        return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).into());
+                    }
+                    table.name = ObjectName::qualified(TEMPORARY_SCHEMA, &table.name.name);
+                }
+                return Ok(Some(statement));
+            }
+            let other = [&["CREATE"], *word].concat();
+            if self.at(&other) || self.at(&[&["CREATE", "OR", "REPLACE"], *word].concat()) {
+                return Err(Error::unsupported("only tables can be temporary").into());
+            }
+        }
+        Ok(None)
+    }
+
     fn create_table(&mut self) -> Parse<Statement> {
         let no_data = self.take_suffix(&["WITH", "NO", "DATA"]);
         self.take_suffix(&["WITH", "DATA"]);
@@ -94,6 +118,9 @@ impl Cursor {
             }
             false => self.body()?,
         };
+        if self.eat(&["ON", "COMMIT"]) && !self.eat(&["PRESERVE", "ROWS"]) {
+            return Err(Error::unsupported("only ON COMMIT PRESERVE ROWS is supported").into());
+        }
         let clauses = self.clauses()?;
         let query = if self.eat(&["AS"]) {
             if !body.columns.is_empty() {
@@ -291,7 +318,7 @@ impl Cursor {
         Ok(body)
     }
 
-    fn body_item(&mut self, body: &mut Body) -> Parse<()> {
+    pub(super) fn body_item(&mut self, body: &mut Body) -> Parse<()> {
         if self.eat(&["CONSTRAINT"]) {
             let name = self.ident()?;
             return self.table_constraint(body, Some(name));
@@ -312,7 +339,7 @@ impl Cursor {
         self.column_def(body)
     }
 
-    fn at_table_constraint(&self) -> bool {
+    pub(super) fn at_table_constraint(&self) -> bool {
         let parenthesis = self.rest().get(1).is_some_and(|t| t.token == Token::LParen);
         self.at(&["PRIMARY", "KEY"])
             || self.at(&["FOREIGN", "KEY"])
@@ -594,7 +621,11 @@ impl Cursor {
         let encode = self.ident()?.to_uppercase();
         let options =
             if self.at_token(&Token::LParen) { self.options()? } else { Options::default() };
-        Ok(FormatEncode { format, encode, options })
+        let key_encode = match self.eat(&["KEY", "ENCODE"]) {
+            true => Some(self.ident()?.to_uppercase()),
+            false => None,
+        };
+        Ok(FormatEncode { format, encode, options, key_encode })
     }
 
     /// `(key = value, ...)`; a key given twice is 42601.

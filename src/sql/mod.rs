@@ -1,15 +1,16 @@
 //! SQL text to statements: our own statements around sqlparser's, and the names PostgreSQL gives to things.
 //!
-//! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`index`],
-//! [`copy`] and
-//! [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL, put right in [`expressions`].
-//! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`canonical`] writes a statement back for
+//! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`alter`], [`index`],
+//! [`copy`], [`cursors`], [`subscribe`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL, put right in [`expressions`].
+//! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`rename`] puts another name there, [`canonical`] writes a statement back for
 //! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
 
+mod alter;
 mod canonical;
 mod copy;
 mod create;
 mod cursor;
+mod cursors;
 mod dialect;
 mod expressions;
 mod index;
@@ -17,7 +18,9 @@ mod lexer;
 mod names;
 mod position;
 mod relations;
+mod rename;
 mod statement;
+mod subscribe;
 mod utility;
 
 #[cfg(test)]
@@ -36,7 +39,11 @@ pub use names::{
     output_names, type_name,
 };
 pub use position::locate;
-pub use relations::{placeholders, referenced_relations};
+pub use relations::{has_query, placeholders, referenced_relations};
+pub use rename::{
+    Replacement, rename_column, rename_created_column, replace_relation, replace_relation_in,
+    rewritten, set_created_name,
+};
 pub use statement::*;
 
 use cursor::Cursor;

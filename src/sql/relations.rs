@@ -19,14 +19,43 @@ const WINDOW_FUNCTIONS: &[&str] = &["tumble", "hop", "session"];
 /// Names of common table expressions are left out where they are in scope, and so are table functions; the relation inside
 /// of TUMBLE(t, ...) and HOP(t, ...) counts. For INSERT, UPDATE and DELETE the target itself is left out.
 pub fn referenced_relations<V: Visit>(node: &V) -> Vec<ObjectName> {
-    let mut finder = RelationFinder { scopes: vec![], found: vec![] };
+    let mut finder = RelationFinder { scopes: Scopes::default(), found: vec![] };
     let ControlFlow::Continue(()) = node.visit(&mut finder);
     finder.found
 }
 
 struct RelationFinder {
-    scopes: Vec<Scope>,
+    scopes: Scopes,
     found: Vec<ObjectName>,
+}
+
+/// Which names are those of common table expressions, while a visitor walks down and up.
+#[derive(Default)]
+pub(super) struct Scopes(Vec<Scope>);
+
+impl Scopes {
+    pub fn enter(&mut self, query: &ast::Query) {
+        let inherited = self.0.last().map_or_else(Vec::new, |scope| scope.seen_by(query));
+        let with = query.with.as_ref();
+        let own = with.map_or(&[][..], |with| &with.cte_tables).iter();
+        let own = own
+            .map(|cte| (&*cte.query as *const ast::Query, fold_identifier(&cte.alias.name)))
+            .collect();
+        let recursive = with.is_some_and(|with| with.recursive);
+        self.0.push(Scope { inherited, own, recursive });
+    }
+
+    pub fn leave(&mut self) {
+        self.0.pop();
+    }
+
+    /// The relation that a name stands for here; `None` for a common table expression.
+    pub fn relation(&self, name: &ast::ObjectName) -> Option<ObjectName> {
+        let name = ObjectName::try_from(name).ok()?;
+        let is_cte = name.schema.is_none()
+            && self.0.last().is_some_and(|scope| scope.names().any(|n| *n == name.name));
+        (!is_cte).then_some(name)
+    }
 }
 
 /// The CTE names that a query sees, and its own CTEs by the address of their query.
@@ -55,13 +84,8 @@ impl Scope {
 
 impl RelationFinder {
     fn add(&mut self, name: &ast::ObjectName) {
-        let Ok(name) = ObjectName::try_from(name) else { return };
-        let scope = self.scopes.last();
-        let is_cte =
-            name.schema.is_none() && scope.is_some_and(|s| s.names().any(|n| *n == name.name));
-        if !is_cte && !self.found.contains(&name) {
-            self.found.push(name);
-        }
+        let name = self.scopes.relation(name).filter(|name| !self.found.contains(name));
+        self.found.extend(name);
     }
 
     fn add_window_argument(&mut self, args: &[FunctionArg]) {
@@ -79,22 +103,12 @@ impl Visitor for RelationFinder {
     type Break = std::convert::Infallible;
 
     fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Self::Break> {
-        let inherited = self.scopes.last().map_or_else(Vec::new, |scope| scope.seen_by(query));
-        let with = query.with.as_ref();
-        let own = with.map_or(&[][..], |with| &with.cte_tables).iter();
-        let own = own
-            .map(|cte| (&*cte.query as *const ast::Query, fold_identifier(&cte.alias.name)))
-            .collect();
-        self.scopes.push(Scope {
-            inherited,
-            own,
-            recursive: with.is_some_and(|with| with.recursive),
-        });
+        self.scopes.enter(query);
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _query: &ast::Query) -> ControlFlow<Self::Break> {
-        self.scopes.pop();
+        self.scopes.leave();
         ControlFlow::Continue(())
     }
 
@@ -116,6 +130,21 @@ impl Visitor for RelationFinder {
 fn is_window_function(name: &ast::ObjectName) -> bool {
     let last = name.0.last().and_then(|part| part.as_ident()).map(fold_identifier);
     last.is_some_and(|last| WINDOW_FUNCTIONS.contains(&last.as_str()))
+}
+
+/// Whether there is a query inside, such as a scalar subquery in an expression.
+pub fn has_query<V: Visit>(node: &V) -> bool {
+    struct Finder;
+
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _query: &ast::Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+
+    node.visit(&mut Finder).is_break()
 }
 
 /// The numbers of the parameters (`$1`) in a statement; 42P02 for numbers out of PostgreSQL's range.

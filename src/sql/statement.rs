@@ -30,8 +30,7 @@ pub enum Statement {
         if_not_exists: bool,
     },
     Drop(Drop),
-    /// Any ALTER statement that sqlparser knows.
-    Alter(Box<ast::Statement>),
+    Alter(Box<Alter>),
     Comment(Box<ast::Statement>),
     Show(Show),
     Set(Set),
@@ -76,23 +75,66 @@ pub enum Statement {
         name: String,
         args: Vec<ast::Expr>,
     },
-    Declare {
-        name: String,
-        hold: bool,
-        scroll: bool,
-        query: Box<ast::Query>,
-    },
+    Declare(Declare),
     Fetch(Fetch),
     /// CLOSE name; `None` is CLOSE ALL.
     Close {
         name: Option<String>,
     },
     Copy(Box<Copy>),
+    /// REFRESH MATERIALIZED VIEW: views are maintained, so it only waits until one has everything written before.
+    Refresh {
+        name: ObjectName,
+    },
+    Subscribe(Box<Subscribe>),
     /// Waits until everything written before is visible; nothing to wait for, accepted for compatibility.
     Flush,
     Wait,
     /// UNLISTEN: accepted since connection pools send it when they reset a session; there is no LISTEN.
     Unlisten,
+}
+
+/// ALTER of a relation or schema: everything asked for happens, or nothing.
+#[derive(Clone, Debug)]
+pub struct Alter {
+    pub kind: DropKind,
+    pub name: ObjectName,
+    pub if_exists: bool,
+    pub actions: Vec<AlterAction>,
+}
+
+#[derive(Clone, Debug)]
+pub enum AlterAction {
+    Rename(String),
+    RenameColumn {
+        from: String,
+        to: String,
+    },
+    RenameConstraint {
+        from: String,
+        to: String,
+    },
+    SetSchema(String),
+    Owner(String),
+    AddColumn {
+        column: Box<ColumnDef>,
+        if_not_exists: bool,
+    },
+    DropColumn {
+        name: String,
+        if_exists: bool,
+        cascade: bool,
+    },
+    /// `None` is DROP DEFAULT.
+    SetDefault {
+        column: String,
+        default: Option<ast::Expr>,
+    },
+    AddCheck(CheckConstraint),
+    DropConstraint {
+        name: String,
+        if_exists: bool,
+    },
 }
 
 /// A name with up to two qualifiers, all folded.
@@ -217,6 +259,14 @@ pub struct Like {
     pub indexes: bool,
 }
 
+/// The schema that temporary tables are created in, as statements call it; each session has one of its own behind.
+pub const TEMPORARY_SCHEMA: &str = "pg_temp";
+
+/// Whether a schema is a session's own.
+pub fn is_temporary_schema(name: &str) -> bool {
+    name.strip_prefix(TEMPORARY_SCHEMA).is_some_and(|rest| rest.starts_with('_'))
+}
+
 /// CREATE TABLE, with or without a connector.
 #[derive(Clone, Debug)]
 pub struct CreateTable {
@@ -300,6 +350,8 @@ pub struct FormatEncode {
     pub format: String,
     pub encode: String,
     pub options: Options,
+    /// KEY ENCODE, in upper case.
+    pub key_encode: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -479,6 +531,34 @@ pub enum Discard {
     Temp,
 }
 
+/// SUBSCRIBE TO a relation or query.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    pub to: SubscribeTo,
+    /// Begin with the rows there are.
+    pub snapshot: bool,
+    /// Tell how far the changes are complete.
+    pub progress: bool,
+    /// The epoch to begin with.
+    pub as_of: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub enum SubscribeTo {
+    Relation(ObjectName),
+    Query(Box<ast::Query>),
+}
+
+/// DECLARE name CURSOR FOR a query.
+#[derive(Clone, Debug)]
+pub struct Declare {
+    pub name: String,
+    pub binary: bool,
+    pub hold: bool,
+    pub scroll: bool,
+    pub statement: Box<Statement>,
+}
+
 /// FETCH or MOVE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
@@ -486,6 +566,8 @@ pub struct Fetch {
     pub direction: FetchDirection,
     /// MOVE: the rows are skipped, only their number is told.
     pub only_move: bool,
+    /// How long to wait for the changes of a subscription when there are none.
+    pub timeout: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Statements recognised by their first words: transactions, settings, SHOW, EXPLAIN, DROP, prepared statements, cursors.
+//! Statements recognised by their first words: transactions, settings, SHOW, EXPLAIN, DROP.
 //!
 //! [`Cursor::statement`] is the entry: it hands what is not ours to sqlparser and refuses with 0A000 what sqlparser
 //! knows and Tidewater does not have.
@@ -6,7 +6,7 @@
 use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
-use super::cursor::{Cursor, Failure, Parse};
+use super::cursor::{Cursor, Parse};
 use super::statement::*;
 use crate::error::Error;
 
@@ -42,8 +42,22 @@ impl Cursor {
         {
             return Ok(statement);
         }
+        if self.at(&["ALTER"])
+            && let Some(statement) = self.alter()?
+        {
+            return Ok(statement);
+        }
         if self.eat(&["COPY"]) {
             return Ok(Statement::Copy(Box::new(self.copy()?)));
+        }
+        if self.eat(&["REFRESH", "MATERIALIZED", "VIEW"]) {
+            self.eat(&["CONCURRENTLY"]);
+            let name = self.name()?;
+            self.eat(&["WITH", "DATA"]);
+            return Ok(Statement::Refresh { name });
+        }
+        if self.eat(&["SUBSCRIBE"]) {
+            return Ok(Statement::Subscribe(Box::new(self.subscribe()?)));
         }
         match self.eat_one(&["FLUSH", "WAIT", "UNLISTEN"]) {
             Some("FLUSH") => return Ok(Statement::Flush),
@@ -74,10 +88,6 @@ impl Cursor {
             ast::Statement::Update(update) => Statement::Update(Box::new(update)),
             ast::Statement::Delete(delete) => Statement::Delete(Box::new(delete)),
             ast::Statement::Truncate(truncate) => Statement::Truncate(truncate_of(&truncate)?),
-            statement @ (ast::Statement::AlterTable(_)
-            | ast::Statement::AlterSchema(_)
-            | ast::Statement::AlterIndex { .. }
-            | ast::Statement::AlterView { .. }) => Statement::Alter(Box::new(statement)),
             statement @ ast::Statement::Comment { .. } => Statement::Comment(Box::new(statement)),
             _ => return Err(unsupported_statement(&words).into()),
         })
@@ -307,8 +317,8 @@ impl Cursor {
         Ok(name.to_lowercase())
     }
 
-    /// One value of SET: a string, a number with its sign, or a word, folded as PostgreSQL folds it.
-    fn set_value(&mut self) -> Parse<String> {
+    /// One value of SET or of an option: a string, a number with its sign, or a word, folded as PostgreSQL folds it.
+    pub(super) fn set_value(&mut self) -> Parse<String> {
         let sign = match self.eat_token(&Token::Minus) {
             true => "-",
             false => {
@@ -374,7 +384,7 @@ impl Cursor {
     }
 
     /// TABLE, SOURCE, MATERIALIZED VIEW ..., skipped.
-    fn object_kind(&mut self) -> Option<DropKind> {
+    pub(super) fn object_kind(&mut self) -> Option<DropKind> {
         if self.eat(&["MATERIALIZED", "VIEW"]) {
             return Some(DropKind::MaterializedView);
         }
@@ -450,140 +460,6 @@ impl Cursor {
         let value = if bare { None } else { Some(self.set_value()?.to_lowercase()) };
         Ok((name, value))
     }
-
-    fn prepared_or_cursor(&mut self) -> Parse<Option<Statement>> {
-        if self.at(&["PREPARE", "TRANSACTION"]) {
-            return Err(Error::unsupported("PREPARE TRANSACTION is not supported").into());
-        }
-        if self.eat(&["PREPARE"]) {
-            return self.prepare().map(Some);
-        }
-        if self.eat(&["EXECUTE"]) {
-            let name = self.ident()?;
-            let args = match self.at_token(&Token::LParen) {
-                true => self.parenthesized(Self::expr)?,
-                false => vec![],
-            };
-            return Ok(Some(Statement::Execute { name, args }));
-        }
-        if self.eat(&["DEALLOCATE"]) {
-            self.eat(&["PREPARE"]);
-            return Ok(Some(Statement::Deallocate { name: self.name_or_all()? }));
-        }
-        if self.eat(&["DECLARE"]) {
-            return self.declare().map(Some);
-        }
-        if self.eat(&["CLOSE"]) {
-            return Ok(Some(Statement::Close { name: self.name_or_all()? }));
-        }
-        match self.eat_one(&["FETCH", "MOVE"]) {
-            Some(word) => {
-                let direction = self.fetch_direction()?;
-                self.eat_one(&["FROM", "IN"]);
-                let cursor = self.ident()?;
-                Ok(Some(Statement::Fetch(Fetch { cursor, direction, only_move: word == "MOVE" })))
-            }
-            None => Ok(None),
-        }
-    }
-
-    fn name_or_all(&mut self) -> Parse<Option<String>> {
-        if self.eat(&["ALL"]) { Ok(None) } else { self.ident().map(Some) }
-    }
-
-    fn prepare(&mut self) -> Parse<Statement> {
-        let name = self.ident()?;
-        let types = match self.at_token(&Token::LParen) {
-            true => self.parenthesized(|c| Ok(c.parser.parse_data_type()?))?,
-            false => vec![],
-        };
-        self.expect(&["AS"])?;
-        let statement = self.statement()?;
-        match statement {
-            Statement::Query(_)
-            | Statement::Insert(..)
-            | Statement::Update(_)
-            | Statement::Delete(_) => {
-                Ok(Statement::Prepare { name, types, statement: Box::new(statement) })
-            }
-            _ => {
-                Err(Error::syntax("only SELECT, VALUES, INSERT, UPDATE and DELETE can be prepared")
-                    .into())
-            }
-        }
-    }
-
-    fn declare(&mut self) -> Parse<Statement> {
-        let name = self.ident()?;
-        let mut scroll = false;
-        loop {
-            if self.eat(&["NO", "SCROLL"]) {
-                scroll = false;
-            } else if self.eat(&["SCROLL"]) {
-                scroll = true;
-            } else if self.eat(&["BINARY"]) {
-                return Err(Error::unsupported("binary cursors are not supported").into());
-            } else if self.eat_one(&["INSENSITIVE", "ASENSITIVE"]).is_none() {
-                break;
-            }
-        }
-        self.expect(&["CURSOR"])?;
-        let hold = match self.eat_one(&["WITH", "WITHOUT"]) {
-            Some(word) => {
-                self.expect(&["HOLD"])?;
-                word == "WITH"
-            }
-            None => false,
-        };
-        self.expect(&["FOR"])?;
-        let query = self.query()?;
-        Ok(Statement::Declare { name, hold, scroll, query })
-    }
-
-    fn fetch_direction(&mut self) -> Parse<FetchDirection> {
-        let words = [
-            "NEXT", "PRIOR", "FIRST", "LAST", "ABSOLUTE", "RELATIVE", "ALL", "FORWARD", "BACKWARD",
-        ];
-        // A cursor may be called like a direction: `FETCH next` alone fetches from cursor "next".
-        let named = self.rest().len() == 1;
-        let word = if named { None } else { self.eat_one(&words) };
-        Ok(match word {
-            Some("NEXT") => FetchDirection::Forward(1),
-            Some("PRIOR") => FetchDirection::Forward(-1),
-            Some("FIRST") => FetchDirection::First,
-            Some("LAST") => FetchDirection::Last,
-            Some("ABSOLUTE") => FetchDirection::Absolute(self.integer()?),
-            Some("RELATIVE") => FetchDirection::Relative(self.integer()?),
-            Some("ALL") => FetchDirection::ForwardAll,
-            Some("FORWARD") if self.eat(&["ALL"]) => FetchDirection::ForwardAll,
-            Some("FORWARD") if self.at_integer() => FetchDirection::Forward(self.integer()?),
-            Some("FORWARD") => FetchDirection::Forward(1),
-            Some(_) if self.eat(&["ALL"]) => FetchDirection::BackwardAll,
-            Some(_) if self.at_integer() => {
-                FetchDirection::Forward(self.integer()?.saturating_neg())
-            }
-            Some(_) => FetchDirection::Forward(-1),
-            None if self.at_integer() => FetchDirection::Forward(self.integer()?),
-            None => FetchDirection::Forward(1),
-        })
-    }
-
-    fn at_integer(&self) -> bool {
-        matches!(
-            self.rest().first().map(|t| &t.token),
-            Some(Token::Number(..) | Token::Minus | Token::Plus)
-        )
-    }
-
-    fn integer(&mut self) -> Parse<i64> {
-        if !self.at_integer() {
-            return self.expected("an integer");
-        }
-        let text = self.set_value()?;
-        text.parse().map_err(|_| {
-            Failure::Ours(Error::syntax(format!("syntax error at or near \"{text}\"")))
-        })
-    }
 }
 
 /// A query as a statement; `WITH ... INSERT` becomes an INSERT whose source has the WITH clause.
@@ -640,7 +516,7 @@ fn unsupported_statement(words: &[String]) -> Error {
 }
 
 /// The value of a boolean option; absent means on.
-fn on(name: &str, value: Option<&str>) -> Parse<bool> {
+pub(super) fn on(name: &str, value: Option<&str>) -> Parse<bool> {
     match value {
         None | Some("true" | "on" | "1") => Ok(true),
         Some("false" | "off" | "0") => Ok(false),

@@ -19,17 +19,15 @@ use super::Meter;
 use super::backend::{self, Severity};
 use super::copy::{copy_in, copy_out};
 use super::frontend::{self, Bind, Message, Target};
-use super::portal::{Portal, PortalState, Rows, Statement};
+use super::portal::{Format, Portal, PortalState, Rows};
 use super::rows::BatchRows;
 use super::socket::{OUTPUT_BYTES_FLUSH, Socket};
 use crate::backends::Backend;
 use crate::error::{Error, Result, SqlState};
 use crate::session::{Outcome, Parsed, Prepared, Session, TransactionStatus};
-use crate::sql;
 use crate::types::{TextStyle, field_of_oid};
 
-/// Prepared statements and portals that one session may keep; a client that needs more has lost count of them.
-const STATEMENTS_MAX: usize = 10_000;
+/// Portals that one session may keep; a client that needs more has lost count of them.
 const PORTALS_MAX: usize = 1_000;
 
 /// The type oids by which a client leaves a parameter's type to us: none, and `unknown`.
@@ -68,7 +66,6 @@ enum Sent {
 pub struct Connection {
     socket: Socket,
     session: Session,
-    statements: HashMap<String, Statement>,
     portals: HashMap<String, Portal>,
     /// This connection among all; its `terminate` ends it.
     peer: Arc<Backend>,
@@ -84,8 +81,7 @@ impl Connection {
         peer: Arc<Backend>,
         meter: Arc<dyn Meter>,
     ) -> Connection {
-        let (statements, portals) = (HashMap::new(), HashMap::new());
-        Connection { socket, session, statements, portals, peer, meter, skipping: false }
+        Connection { socket, session, portals: HashMap::new(), peer, meter, skipping: false }
     }
 
     /// Serves until the client leaves or the server shuts down. What is in the output already goes out first.
@@ -93,6 +89,7 @@ impl Connection {
         let end = self.serve().await;
         // What is open is cancelled before the last words, which may wait for a slow client.
         self.portals.clear();
+        self.session.end().await;
         if let Err(Failure::Fatal(error) | Failure::Statement(error)) = end {
             backend::put_error(&error, Severity::Fatal, &mut self.socket.output);
             if let Err(error) = self.socket.flush().await {
@@ -205,20 +202,6 @@ impl Connection {
         }
     }
 
-    /// DEALLOCATE and DISCARD mean the statements prepared through the protocol.
-    fn forget_statements(&mut self, statement: &sql::Statement) -> Result<()> {
-        match statement {
-            sql::Statement::Deallocate { name: Some(name) } => {
-                self.statement(name)?;
-                self.statements.remove(name);
-            }
-            sql::Statement::Deallocate { name: None }
-            | sql::Statement::Discard(sql::Discard::All) => self.statements.clear(),
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// Portals end with their transaction.
     fn drop_portals_of_ended_transaction(&mut self) {
         if self.session.transaction_status() != TransactionStatus::InBlock {
@@ -245,7 +228,7 @@ impl Connection {
     /// A query string of any number of statements; the first error ends it.
     async fn query(&mut self, sql: &str) -> Flow<()> {
         // As in PostgreSQL, a simple query takes the place of the unnamed statement and portal.
-        self.statements.remove("");
+        self.session.close_statement("");
         self.portals.remove("");
         let cancel = self.peer.terminate.child_token();
         let guard = self.peer.begin(cancel.clone());
@@ -301,16 +284,16 @@ impl Connection {
         match self.copied(outcome, cancel).await? {
             Outcome::Empty => backend::put_empty_query(&mut self.socket.output),
             Outcome::Command { tag } => {
-                self.forget_statements(&prepared.parsed.statement)?;
                 backend::put_command_complete(&tag, &mut self.socket.output)
             }
             Outcome::CopyIn(_) | Outcome::CopyOut(_) => {}
-            Outcome::Rows { columns, batches, tag } => {
-                backend::put_row_description(&columns, &[], &mut self.socket.output);
+            Outcome::Rows { columns, batches, tag, binary } => {
+                let formats: &[Format] = if binary { &[Format::Binary] } else { &[] };
+                backend::put_row_description(&columns, formats, &mut self.socket.output);
                 let mut rows = Rows { columns, batches, tag, batch: None, cancel: cancel.clone() };
                 let style = self.session.text_style();
                 if let Sent::All { rows } =
-                    send(&mut self.socket, &mut rows, &[], &style, u64::MAX).await?
+                    send(&mut self.socket, &mut rows, formats, &style, u64::MAX).await?
                 {
                     self.put_notices();
                     backend::put_rows_complete(tag, rows, &mut self.socket.output);
@@ -339,17 +322,7 @@ impl Connection {
     }
 
     async fn parse(&mut self, name: String, sql: &str, param_oids: &[u32]) -> Flow<()> {
-        if name.is_empty() {
-            self.statements.remove("");
-        } else if self.statements.contains_key(&name) {
-            let message = format!("prepared statement \"{name}\" already exists");
-            return Err(Error::new(SqlState::DUPLICATE_PREPARED_STATEMENT, message).into());
-        } else if self.statements.len() >= STATEMENTS_MAX {
-            let message = format!("a session keeps at most {STATEMENTS_MAX} prepared statements");
-            return Err(Error::new(SqlState::INSUFFICIENT_RESOURCES, message)
-                .with_hint("Close those that are not needed any more.")
-                .into());
-        }
+        self.session.make_room_for_statement(&name)?;
         let mut parsed = self.session.parse(sql)?;
         if parsed.len() > 1 {
             return Err(
@@ -369,24 +342,14 @@ impl Connection {
                 Some(Arc::new(prepared))
             }
         };
-        self.statements.insert(name, statement);
+        self.session.keep_statement(name, statement);
         backend::put_parse_complete(&mut self.socket.output);
         Ok(())
     }
 
-    fn statement(&self, name: &str) -> Result<&Statement> {
-        self.statements.get(name).ok_or_else(|| {
-            let message = match name {
-                "" => "unnamed prepared statement does not exist".to_owned(),
-                _ => format!("prepared statement \"{name}\" does not exist"),
-            };
-            Error::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
-        })
-    }
-
     fn bind(&mut self, bind: Bind) -> Flow<()> {
         let name = bind.portal.clone();
-        let statement = self.statement(&bind.statement)?.clone();
+        let statement = self.session.statement(&bind.statement)?;
         if !name.is_empty() && self.portals.contains_key(&name) {
             let message = format!("cursor \"{name}\" already exists");
             return Err(Error::new(SqlState("42P03"), message).into());
@@ -403,7 +366,14 @@ impl Connection {
 
     fn describe(&mut self, target: Target, name: &str) -> Flow<()> {
         let (statement, formats) = match target {
-            Target::Statement => (self.statement(name)?.clone(), vec![]),
+            Target::Statement => (self.session.statement(name)?, vec![]),
+            Target::Portal if !self.portals.contains_key(name) => {
+                // A cursor of DECLARE is a portal, too.
+                let columns = self.session.cursor_columns(name);
+                let columns = columns.ok_or_else(|| unknown_portal(name))?;
+                backend::put_row_description(columns, &[], &mut self.socket.output);
+                return Ok(());
+            }
             Target::Portal => {
                 let portal = self.portals.get(name).ok_or_else(|| unknown_portal(name))?;
                 (portal.statement.clone(), portal.formats.clone())
@@ -424,8 +394,11 @@ impl Connection {
     fn close(&mut self, target: Target, name: &str) {
         // Closing what is not there is no error.
         match target {
-            Target::Statement => drop(self.statements.remove(name)),
-            Target::Portal => drop(self.portals.remove(name)),
+            Target::Statement => self.session.close_statement(name),
+            Target::Portal if self.portals.remove(name).is_none() => {
+                self.session.close_cursor(name)
+            }
+            Target::Portal => {}
         }
         backend::put_close_complete(&mut self.socket.output);
     }
@@ -459,12 +432,11 @@ impl Connection {
                     start(&mut self.socket, &mut self.session, &prepared, params, &cancel).await?;
                 self.put_notices();
                 match self.copied(outcome, &cancel).await? {
-                    Outcome::Rows { columns, batches, tag } => {
+                    Outcome::Rows { columns, batches, tag, binary: _ } => {
                         Rows { columns, batches, tag, batch: None, cancel }
                     }
                     Outcome::CopyIn(_) | Outcome::CopyOut(_) => return Ok(()),
                     Outcome::Command { tag } => {
-                        self.forget_statements(&prepared.parsed.statement)?;
                         backend::put_command_complete(&tag, &mut self.socket.output);
                         return Ok(());
                     }
@@ -595,7 +567,7 @@ async fn start(
 async fn send(
     socket: &mut Socket,
     rows: &mut Rows,
-    formats: &[super::portal::Format],
+    formats: &[Format],
     style: &TextStyle,
     limit: u64,
 ) -> Flow<Sent> {

@@ -1,6 +1,4 @@
-//! Prepared statements and portals of one connection, and the checks that Bind makes.
-
-use std::sync::Arc;
+//! Portals of one connection, and the checks that Bind makes.
 
 use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
@@ -11,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::frontend::Bind;
 use super::rows::BatchRows;
 use crate::error::{Error, Result, SqlState};
-use crate::session::Prepared;
+use crate::session::{Named, Prepared};
 use crate::types::{TextStyle, parse_binary, parse_text, utf8_text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +47,9 @@ impl Format {
     }
 }
 
-/// A statement under a name; `None` for the empty one.
-pub type Statement = Option<Arc<Prepared>>;
-
 /// A statement with its parameters, ready to run or running.
 pub struct Portal {
-    pub statement: Statement,
+    pub statement: Named,
     pub formats: Vec<Format>,
     pub state: PortalState,
 }
@@ -86,7 +81,7 @@ pub struct Rows {
 
 impl Portal {
     /// Errors: 08P01 for counts that do not match, and what reading the parameters raises.
-    pub fn bind(statement: Statement, bind: Bind, style: &TextStyle) -> Result<Portal> {
+    pub fn bind(statement: Named, bind: Bind, style: &TextStyle) -> Result<Portal> {
         let formats =
             bind.result_formats.iter().map(|c| Format::of_code(*c)).collect::<Result<Vec<_>>>()?;
         let Some(prepared) = &statement else {

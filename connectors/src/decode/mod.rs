@@ -3,8 +3,10 @@
 //! Owns the seam between readers, which fill one buffer with many messages, and formats, which know what the bytes
 //! mean. A decoder never fails a batch because of a message: what is wrong with one message becomes a [`Failure`] of
 //! that message alone. Decoders do no I/O and know neither topics, splits nor offsets; a reader maps a failure's
-//! index to its offset. A new format is a file here, a variant of [`Encode`] and a line in [`decoder`].
+//! index to its offset. A new encoding is a file here, a variant of [`Encode`] and a line in [`decoder`]; [`debezium`] takes
+//! change events apart and leaves their rows to the decoder of their encoding.
 
+pub mod debezium;
 mod json;
 
 use arrow_array::RecordBatch;

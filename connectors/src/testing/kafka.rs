@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
@@ -260,6 +261,38 @@ impl Kafka {
         }
         producer.flush(CALL_PATIENCE).expect("a running broker acknowledges");
         assert_eq!(producer.context().failed.load(Ordering::Relaxed), 0, "messages were refused");
+    }
+
+    /// All messages that are in a topic now, partition by partition, in their order.
+    pub fn consume(&self, topic: &str) -> Vec<TestMessage> {
+        let mut config = self.config();
+        config.set("group.id", "tidewater-test").set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().expect("the consumer's settings are valid");
+        let metadata = consumer.fetch_metadata(Some(topic), CALL_PATIENCE);
+        let metadata = metadata.expect("a running broker knows its topics");
+        let mut messages = vec![];
+        for partition in 0..metadata.topics()[0].partitions().len() as i32 {
+            let ends = consumer.fetch_watermarks(topic, partition, CALL_PATIENCE);
+            let (first, end) = ends.expect("a running broker knows its offsets");
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(topic, partition, Offset::Offset(first))
+                .expect("an offset of the partition");
+            consumer.assign(&list).expect("the partition is there");
+            let mut next = first;
+            while next < end {
+                let message = consumer.poll(CALL_PATIENCE).expect("a message before the end");
+                let message = message.expect("a running broker has its messages");
+                next = message.offset() + 1;
+                messages.push(TestMessage {
+                    partition,
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                    headers: vec![],
+                    timestamp_ms: message.timestamp().to_millis(),
+                });
+            }
+        }
+        messages
     }
 
     /// Produces messages in one transaction, which is committed or aborted.

@@ -150,6 +150,35 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
     Some(era * 146_097 + day_of_era - 719_468)
 }
 
+/// `YYYY-MM-DDThh:mm:ss[.fraction]` of a count since 1970, with ` BC` behind years before the first; `None` past the years
+/// that a text may have.
+pub fn iso_timestamp(count: i64, per_second: i64) -> Option<String> {
+    let (seconds, fraction) = (count.div_euclid(per_second), count.rem_euclid(per_second));
+    let (days, of_day) = (seconds.div_euclid(SECONDS_PER_DAY), seconds.rem_euclid(SECONDS_PER_DAY));
+    let (year, month, day) = civil_from_days(days);
+    let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    if year >= 10i64.pow(YEAR_DIGITS_MAX as u32) {
+        return None;
+    }
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    let digits = per_second.ilog10() as usize;
+    let fraction = if fraction == 0 { String::new() } else { format!(".{fraction:0digits$}") };
+    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}{era}"))
+}
+
+/// The year, month and day of days since 1970-01-01: [`days_from_civil`] turned round.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
 /// A position in the text, which only moves forward.
 struct Scan<'a> {
     rest: &'a [u8],
@@ -312,6 +341,18 @@ mod tests {
 
     fn state<T>(result: Result<T, Invalid>) -> Result<T, &'static str> {
         result.map_err(|e| e.sqlstate)
+    }
+
+    #[test]
+    fn iso_text_is_read_back_as_what_it_was_made_of() {
+        assert_eq!(iso_timestamp(-1, 1_000).unwrap(), "1969-12-31T23:59:59.999");
+        assert_eq!(iso_timestamp(-62_135_596_801, 1).unwrap(), "0001-12-31T23:59:59 BC");
+        for step in -2_000..2_000i64 {
+            let micros = step * 31_556_952_123_457;
+            let text = iso_timestamp(micros, 1_000_000).unwrap();
+            assert_eq!(timestamp(&text, Microsecond, false).unwrap(), micros, "{text}");
+        }
+        assert_eq!(iso_timestamp(i64::MAX, 1_000), None);
     }
 
     #[test]

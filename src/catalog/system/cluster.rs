@@ -4,7 +4,7 @@
 
 use super::cells::{Row, row};
 use super::relations::{DATABASE_OID, OWNER_OID, TABLESPACE_OID};
-use super::{Setting, SystemContext};
+use super::{CursorRow, PreparedRow, Setting, SystemContext};
 use crate::catalog::{DATABASE, OWNER};
 
 /// The role of a session whose user is not the owner.
@@ -31,6 +31,8 @@ pub(super) fn rows(context: &SystemContext, name: &str) -> Option<Vec<Row>> {
             roles(context).into_iter().map(|(oid, name)| user(oid, name)).collect()
         }
         "pg_settings" => context.settings.iter().map(setting).collect(),
+        "pg_prepared_statements" => context.prepared.iter().map(prepared).collect(),
+        "pg_cursors" => context.cursors.iter().map(cursor).collect(),
         "pg_stat_activity" => pg_stat_activity(context),
         "pg_stat_database" => vec![row! {datid: DATABASE_OID, datname: DATABASE}],
         _ => return None,
@@ -69,6 +71,20 @@ fn setting(setting: &Setting) -> Row {
         name: &setting.name, setting: &setting.value, category: "Tidewater", short_desc: &setting.description,
         context: "user", vartype: "string", source: if setting.value == setting.default { "default" } else { "session" },
         boot_val: &setting.default, reset_val: &setting.default, pending_restart: false,
+    }
+}
+
+fn prepared(prepared: &PreparedRow) -> Row {
+    row! {
+        name: &prepared.name, statement: &prepared.statement, prepare_time: prepared.made,
+        parameter_types: prepared.parameter_types.clone(), from_sql: prepared.from_sql, generic_plans: 0, custom_plans: 0,
+    }
+}
+
+fn cursor(cursor: &CursorRow) -> Row {
+    row! {
+        name: &cursor.name, statement: &cursor.statement, is_holdable: cursor.is_holdable,
+        is_binary: cursor.is_binary, is_scrollable: cursor.is_scrollable, creation_time: cursor.made,
     }
 }
 

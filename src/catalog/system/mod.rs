@@ -48,6 +48,10 @@ pub struct SystemContext {
     pub started_at: SystemTime,
     /// For pg_settings, by name.
     pub settings: Vec<Setting>,
+    /// For pg_prepared_statements.
+    pub prepared: Vec<PreparedRow>,
+    /// For pg_cursors.
+    pub cursors: Vec<CursorRow>,
     /// For pg_stat_activity.
     pub sessions: Vec<Activity>,
     /// Bytes of state of objects, as far as known; the others count as 0.
@@ -61,6 +65,28 @@ pub struct Setting {
     pub value: String,
     pub default: String,
     pub description: String,
+}
+
+/// A row of pg_prepared_statements.
+#[derive(Clone, Debug)]
+pub struct PreparedRow {
+    pub name: String,
+    pub statement: String,
+    pub made: SystemTime,
+    /// As SQL names them.
+    pub parameter_types: Vec<String>,
+    pub from_sql: bool,
+}
+
+/// A row of pg_cursors.
+#[derive(Clone, Debug)]
+pub struct CursorRow {
+    pub name: String,
+    pub statement: String,
+    pub is_holdable: bool,
+    pub is_binary: bool,
+    pub is_scrollable: bool,
+    pub made: SystemTime,
 }
 
 /// A row of pg_stat_activity.
@@ -92,6 +118,8 @@ impl SystemContext {
             version: format!("PostgreSQL 15.0 (Tidewater {})", env!("CARGO_PKG_VERSION")),
             started_at: SystemTime::now(),
             settings: vec![],
+            prepared: vec![],
+            cursors: vec![],
             sessions: vec![],
             sizes: HashMap::new(),
         }

@@ -16,6 +16,7 @@ use crate::catalog::rules::{Check, Generation};
 use crate::types::{PgType, pg_type_of, type_modifier};
 
 const PG_CLASS_OID: i64 = 1259;
+const PG_REWRITE_OID: i64 = 2618;
 pub(super) const DATABASE_OID: i64 = 1;
 pub(super) const OWNER_OID: i64 = 10;
 pub(super) const TABLESPACE_OID: i64 = 1663;
@@ -52,6 +53,8 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
         }
         "pg_tables" => pg_tables(context),
         "pg_views" => pg_views(context),
+        "pg_rewrite" => views(context).map(|view| pg_rewrite(&view)).collect(),
+        "pg_depend" => views(context).flat_map(|view| pg_depend(context, &view)).collect(),
         "pg_matviews" => pg_matviews(context),
         "pg_indexes" => pg_indexes(context),
         "pg_stat_user_tables" | "pg_stat_all_tables" => {
@@ -426,6 +429,34 @@ fn columns_list(object: &Object, columns: &[usize]) -> String {
     names.map(|name| crate::sql::quote_identifier(name)).collect::<Vec<_>>().join(", ")
 }
 
+fn views(context: &SystemContext) -> impl Iterator<Item = &Object> {
+    let is_view = |kind: &ObjectKind| {
+        matches!(kind, ObjectKind::View { .. } | ObjectKind::MaterializedView { .. })
+    };
+    relations(context).filter(move |object| is_view(&object.kind))
+}
+
+/// A view's query is a rule to PostgreSQL. The rule has the number that a table's key would have.
+fn pg_rewrite(view: &Object) -> Row {
+    row! {
+        oid: view.oid.primary_key_index(), rulename: "_RETURN", ev_class: view.oid, ev_type: "1",
+        ev_enabled: "O", is_instead: true,
+    }
+}
+
+/// The rule depends on its view, as a part of it, and on all that the view reads.
+fn pg_depend(context: &SystemContext, view: &Object) -> Vec<Row> {
+    let depends = |on: Oid, how: &str| {
+        row! {
+            classid: PG_REWRITE_OID, objid: view.oid.primary_key_index(), objsubid: 0,
+            refclassid: PG_CLASS_OID, refobjid: on, refobjsubid: 0, deptype: how,
+        }
+    };
+    let reads = view.depends_on.iter().filter_map(|id| context.snapshot.get(*id));
+    let reads = reads.map(|object| depends(object.oid, "n"));
+    std::iter::once(depends(view.oid, "i")).chain(reads).collect()
+}
+
 fn pg_stat_table(object: &Object) -> Row {
     row! {relid: object.oid, schemaname: &object.schema, relname: &object.name}
 }
@@ -448,7 +479,6 @@ pub(super) fn is_always_empty(name: &str) -> bool {
         "pg_publication_namespace",
         "pg_publication_rel",
         "pg_publication_tables",
-        "pg_rewrite",
         "pg_rules",
         "pg_sequence",
         "pg_sequences",

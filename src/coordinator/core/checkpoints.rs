@@ -264,6 +264,8 @@ impl Core {
             Runtime::None
             | Runtime::Source(_)
             | Runtime::View { .. }
+            | Runtime::Query { .. }
+            | Runtime::Sink { .. }
             | Runtime::Index { .. }
             | Runtime::Arrangement { .. } => None,
         };
@@ -287,10 +289,11 @@ fn dropped(name: &str) -> Error {
 impl Runtime {
     fn is_running(&self) -> bool {
         match self {
-            Runtime::None | Runtime::Index { .. } => false,
+            Runtime::None | Runtime::Index { .. } | Runtime::Query { .. } => false,
             Runtime::Table { .. }
             | Runtime::Source(_)
             | Runtime::View { .. }
+            | Runtime::Sink { .. }
             | Runtime::Arrangement { .. } => true,
         }
     }

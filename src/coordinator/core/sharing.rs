@@ -43,7 +43,11 @@ impl Core {
                 && let Some(&id) = spare_ids.next()
             {
                 let names = wanted.1.iter().map(|&c| live.schema.field(c).name().as_str());
-                let name = format!("{} by ({})", live.name, names.collect::<Vec<_>>().join(", "));
+                let name = format!(
+                    "{} by ({})",
+                    live.names().object,
+                    names.collect::<Vec<_>>().join(", ")
+                );
                 let (schema, key) = (live.schema.clone(), wanted.1.clone());
                 let runtime = Runtime::Arrangement { object, key };
                 self.begin(Create { change: None, id, name, schema, runtime, spare_ids: vec![] });
@@ -95,7 +99,9 @@ impl Core {
     /// What an object reads, the arrangements that it shares included.
     pub(super) fn inputs(&self, create: &Create) -> Vec<ObjectId> {
         match &create.runtime {
-            Runtime::View { plan, .. } => {
+            Runtime::View { plan, .. }
+            | Runtime::Query { plan, .. }
+            | Runtime::Sink { plan, .. } => {
                 let shared = plan.arrangements();
                 let shared = shared.iter().filter_map(|wanted| self.sharing.kept.get(wanted));
                 plan.imports().into_iter().chain(shared.map(|kept| kept.holder)).collect()

@@ -20,6 +20,7 @@ mod exact_sum;
 mod extremes;
 pub(super) mod json;
 mod json_contains;
+mod json_rows;
 pub(super) mod math;
 pub(super) mod missing;
 mod moment_pattern;
@@ -30,11 +31,14 @@ pub(super) mod numbers;
 mod patterns;
 pub(super) mod regexp;
 mod regular;
+pub(super) mod row_sets;
+mod series;
 pub(super) mod similar;
 pub(super) mod sliding;
 pub(super) mod spans;
 mod spread;
 pub(super) mod strings;
+mod text_rows;
 mod values;
 pub(super) mod windows;
 
@@ -44,6 +48,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     functions.extend(Operation::ALL.map(arithmetic::function));
     functions.push(super::common_type::function());
     functions.extend(absolute::all());
+    functions.push(arrays::array());
     functions.extend(bytes::all());
     functions.extend(datetime::all());
     functions.extend(json::all());
@@ -52,6 +57,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     functions.extend(numbers::all());
     functions.extend(patterns::all());
     functions.extend(regexp::all());
+    functions.extend(row_sets::all());
     functions.extend(similar::all());
     functions.extend(spans::all());
     functions.extend(strings::all());

@@ -32,6 +32,7 @@ impl Session {
                     let message = format!("multiple assignments to same column \"{name}\"");
                     return Err(Error::syntax(message));
                 }
+                crate::query::refuse_sets(&value, "UPDATE")?;
                 let given = !is_default(&value);
                 let generation = target.table.generation(column).filter(|_| given);
                 if let Some(detail) = generation.and_then(|g| g.refuses_values(&name)) {

@@ -163,7 +163,7 @@ impl Session {
         let live = self.server.coordinator.live(target.table.id).ok_or_else(|| {
             Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
         })?;
-        crate::coordinator::sequencer::check_not_null(&live.name, &live.schema, &rows)?;
+        sequencer::check_not_null(&target.table.name, &target.table.columns, &rows)?;
         if live.key.is_empty() {
             let inserts = vec![rows.clone()];
             return Ok((Write { inserts, ..Write::default() }, rows));

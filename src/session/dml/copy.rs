@@ -160,6 +160,12 @@ impl Session {
     async fn copy_out(&mut self, copy: &sql::Copy, cancel: &CancellationToken) -> Result<Outcome> {
         let query = match &copy.subject {
             CopySubject::Query(query) => query.clone(),
+            CopySubject::Subscribe(subscribe) => {
+                let begun = self.begin_subscription(subscribe, &[], vec![], cancel).await?;
+                let writer = CopyWriter::try_new(begun.columns.clone(), copy.options.clone())?;
+                let batches = begun.endless();
+                return Ok(Outcome::CopyOut(Box::new(CopyOut { writer, batches })));
+            }
             CopySubject::Relation { name, columns } => {
                 let catalog = self.server.catalog.snapshot();
                 let list: Vec<String> = match catalog.resolve(&self.settings.search_path(), name) {

@@ -35,7 +35,7 @@ impl Returned {
             let _ = &held;
             Ok(batch)
         });
-        Outcome::Rows { columns, batches: batches.boxed(), tag }
+        Outcome::Rows { columns, batches: batches.boxed(), tag, binary: false }
     }
 }
 

@@ -10,11 +10,11 @@ use crate::types::{Invalid, hex_digit, quoted};
 
 /// Objects and arrays may be nested this deep: far deeper than events are, far shallower than a thread's stack
 /// allows.
-pub(super) const DEPTH_MAX: usize = 128;
+pub(in crate::decode) const DEPTH_MAX: usize = 128;
 
 /// Why a message is no row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(in crate::decode) struct Fault {
     pub sqlstate: &'static str,
     pub reason: String,
 }
@@ -39,7 +39,7 @@ impl Fault {
 
 /// A string as it stands in the message, checked, without its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Text<'a> {
+pub(in crate::decode) struct Text<'a> {
     pub raw: &'a str,
     pub has_escapes: bool,
     /// Whether `\u0000` is among the escapes, which no PostgreSQL text can hold.
@@ -48,7 +48,7 @@ pub(super) struct Text<'a> {
 
 /// A whole value; of objects and arrays only that they are well formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(in crate::decode) enum Value<'a> {
     Null,
     Bool(bool),
     Number,
@@ -58,7 +58,7 @@ pub(super) enum Value<'a> {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Cursor<'a> {
+pub(in crate::decode) struct Cursor<'a> {
     pub text: &'a [u8],
     pub at: usize,
 }

@@ -43,7 +43,7 @@
 
 mod blocks;
 mod column;
-mod cursor;
+pub(super) mod cursor;
 mod jsonb;
 mod template;
 #[cfg(test)]

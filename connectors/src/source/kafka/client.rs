@@ -18,7 +18,8 @@ use crate::options::Options;
 /// A consumer that neither joins a group nor commits.
 pub(super) type Client = BaseConsumer<Reports>;
 
-const PREFIX: &str = "properties.";
+/// What the options handed to the client library begin with.
+pub(crate) const PREFIX: &str = "properties.";
 const QUEUE_KBYTES: &str = "queued.max.messages.kbytes";
 const QUEUE_KBYTES_DEFAULT: u64 = 64 << 10;
 /// Spans of a batch are 32-bit: a queue stays well below.
@@ -38,7 +39,7 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 /// Settings that would have the library load code or run commands that a SQL user names.
-const REFUSED: &[&str] = &["plugin.library.paths", "sasl.kerberos.kinit.cmd"];
+pub(crate) const REFUSED: &[&str] = &["plugin.library.paths", "sasl.kerberos.kinit.cmd"];
 
 /// Settings that users may change. The backoff's own default stalls fetching for a second whenever a queue was full.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -165,7 +166,8 @@ impl Settings {
     }
 }
 
-fn brokers(options: &Options) -> Result<String, ConnectorError> {
+/// The brokers as the user named them.
+pub(crate) fn brokers(options: &Options) -> Result<String, ConnectorError> {
     let one = "properties.bootstrap.server";
     let many = "properties.bootstrap.servers";
     match (options.contains(one), options.contains(many)) {

@@ -17,6 +17,7 @@ use crate::contract::{
     ConnectorError, Source, SourceOffset, SourceReader, SplitBounds, SplitId, SplitRange,
     SplitStart,
 };
+use crate::decode::debezium::Modes;
 use crate::options::Options;
 use crate::registry::{Encode, Format, Include, IncludeKind, SourceSpec};
 
@@ -33,11 +34,12 @@ mod tests;
 mod topic_id;
 
 use client::Settings;
+pub(crate) use client::{PREFIX, REFUSED, brokers};
 use discovery::{Discovery, Startup};
 use errors::{Cause, Wording};
 use keys::KeyColumns;
 use reader::KafkaReader;
-use rows::{Plan, Rows};
+use rows::{Kind, Plan, Rows};
 use topic_id::TopicId;
 
 const KNOWN_OPTIONS: &[&str] =
@@ -83,16 +85,19 @@ fn startup(options: &Options) -> Result<Startup, ConnectorError> {
 fn plan(spec: &SourceSpec) -> Result<Plan, ConnectorError> {
     let (Some(format), Some(Encode::Json(encode_options))) = (&spec.format, &spec.encode) else {
         return Err(ConnectorError::fix("connector \"kafka\" needs a FORMAT")
-            .with_hint("Add FORMAT PLAIN ENCODE JSON or FORMAT UPSERT ENCODE JSON."));
+            .with_hint("Add FORMAT PLAIN, UPSERT or DEBEZIUM ENCODE JSON."));
     };
-    encode_options.check_known("ENCODE JSON", &[])?;
     if spec.columns.fields().is_empty() {
         return Err(ConnectorError::fix("connector \"kafka\" needs declared columns"));
     }
-    let key = match format {
-        Format::Plain => None,
-        Format::Upsert => Some(key_columns(spec)?),
+    let kind = match format {
+        Format::Plain => Kind::Plain,
+        Format::Upsert => Kind::Upsert(key_columns(spec)?),
+        Format::Debezium => Kind::Debezium(event_key(spec)?, Modes::new(encode_options)?),
     };
+    if *format != Format::Debezium {
+        encode_options.check_known("ENCODE JSON", &[])?;
+    }
     let included = spec.include.iter().map(Include::field).map(Arc::new);
     let fields: Vec<Arc<Field>> = spec.columns.fields().iter().cloned().chain(included).collect();
     for (at, field) in fields.iter().enumerate() {
@@ -105,8 +110,22 @@ fn plan(spec: &SourceSpec) -> Result<Plan, ConnectorError> {
         schema: Arc::new(Schema::new(fields)),
         declared: spec.columns.clone(),
         include: spec.include.clone(),
-        key,
+        kind,
     })
+}
+
+/// The primary key of a DEBEZIUM source is columns of the rows in its events.
+fn event_key(spec: &SourceSpec) -> Result<Vec<usize>, ConnectorError> {
+    let declared = spec.columns.fields().len();
+    let needed = "It says which row an event is about, by columns of the rows in events.";
+    match spec.primary_key.as_slice() {
+        [] => Err(ConnectorError::fix("FORMAT DEBEZIUM needs a PRIMARY KEY").with_detail(needed)),
+        key if key.iter().all(|column| *column < declared) => Ok(key.to_vec()),
+        _ => {
+            Err(ConnectorError::fix("the PRIMARY KEY must be of declared columns")
+                .with_detail(needed))
+        }
+    }
 }
 
 /// The primary key of an UPSERT source is declared columns, or the INCLUDE KEY column alone.

@@ -2,7 +2,8 @@
 //!
 //! Under PLAIN a good value is a row. Under UPSERT the key decides: it is decoded into the primary key's columns (or is the
 //! INCLUDE KEY column, when that is the primary key), a message without value deletes. A message is good when its key and
-//! its value both are, and every other one is in `rejected`, so rows and rejected together account for all messages.
+//! its value both are, and every other one is in `rejected`, so rows and rejected together account for all messages. Under
+//! DEBEZIUM an event may also be no row, or two.
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::queue::{Arrivals, Carry, Header, slice_of};
 use crate::contract::{
     ConnectorError, ErrorKind, REJECTED_PAYLOAD_BYTES_MAX, Rejected, SourceOffset,
 };
+use crate::decode::debezium::{DebeziumDecoder, Modes};
 use crate::decode::{Failure, JsonDecoder, Messages, PADDING};
 use crate::registry::{Include, IncludeKind, header_fields};
 use crate::source::unused_column;
@@ -34,16 +36,30 @@ pub(super) struct Plan {
     /// The declared columns alone.
     pub(super) declared: SchemaRef,
     pub(super) include: Vec<Include>,
-    /// `None` under FORMAT PLAIN.
-    pub(super) key: Option<KeyColumns>,
+    pub(super) kind: Kind,
+}
+
+/// What a message is, by FORMAT.
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Plain,
+    Upsert(KeyColumns),
+    /// The primary key's columns and how values are read.
+    Debezium(Vec<usize>, Modes),
+}
+
+/// Makes rows of values, by FORMAT.
+enum Values {
+    Plain(JsonDecoder),
+    Upsert(JsonDecoder, Keys),
+    Debezium(Box<DebeziumDecoder>),
 }
 
 /// Makes rows of one reader's messages.
 pub(super) struct Rows {
     plan: Plan,
     wanted: Vec<bool>,
-    values: JsonDecoder,
-    keys: Option<Keys>,
+    values: Values,
     failures: Vec<Failure>,
     /// Spans and message indices of the values to decode, where not all are.
     spans: Vec<(u32, u32)>,
@@ -71,24 +87,22 @@ impl Rows {
             }
         }
         let declared = plan.declared.fields().len();
-        let is_key = |column: &usize| {
-            plan.key.as_ref().is_some_and(|key| key.decoded_columns().contains(column))
+        let used: Vec<usize> = (0..declared).filter(|column| wanted[*column]).collect();
+        let values = match &plan.kind {
+            Kind::Plain => Values::Plain(JsonDecoder::new(plan.declared.clone(), &used)?),
+            Kind::Upsert(key) => {
+                let used: Vec<usize> =
+                    used.into_iter().filter(|c| !key.decoded_columns().contains(c)).collect();
+                let decoder = JsonDecoder::new(key.value_schema(&plan.declared), &used)?;
+                Values::Upsert(decoder, Keys::new(key, &plan.declared)?)
+            }
+            Kind::Debezium(key, modes) => {
+                let decoder = DebeziumDecoder::new(plan.declared.clone(), key, &used, modes)?;
+                Values::Debezium(Box::new(decoder))
+            }
         };
-        let value_columns: Vec<usize> =
-            (0..declared).filter(|column| wanted[*column] && !is_key(column)).collect();
-        let value_schema = match &plan.key {
-            None => plan.declared.clone(),
-            Some(key) => key.value_schema(&plan.declared),
-        };
-        Ok(Rows {
-            values: JsonDecoder::new(value_schema, &value_columns)?,
-            keys: plan.key.as_ref().map(|key| Keys::new(key, &plan.declared)).transpose()?,
-            wanted,
-            plan,
-            failures: Vec::new(),
-            spans: Vec::new(),
-            messages: Vec::new(),
-        })
+        let (failures, spans, messages) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Rows { values, wanted, plan, failures, spans, messages })
     }
 
     /// The schema of all batches.
@@ -98,7 +112,8 @@ impl Rows {
 
     /// What the reader has to copy besides values.
     pub(super) fn carry(&self) -> Carry {
-        let mut carry = Carry { keys: self.keys.is_some(), ..Carry::default() };
+        let keyed = !matches!(self.values, Values::Plain(_));
+        let mut carry = Carry { keys: keyed, ..Carry::default() };
         let columns = &self.wanted[self.plan.declared.fields().len()..];
         for (include, wanted) in self.plan.include.iter().zip(columns) {
             match (&include.kind, wanted) {
@@ -120,9 +135,10 @@ impl Rows {
     ) -> Result<Made, ConnectorError> {
         arrivals.data.resize(arrivals.data.len() + PADDING, 0);
         self.failures.clear();
-        match self.keys.is_some() {
-            false => self.plain(arrivals, partition),
-            true => self.upsert(arrivals, partition),
+        match self.plan.kind {
+            Kind::Plain => self.plain(arrivals, partition),
+            Kind::Upsert(_) => self.upsert(arrivals, partition),
+            Kind::Debezium(..) => self.debezium(arrivals, partition),
         }
     }
 
@@ -143,7 +159,8 @@ impl Rows {
             &self.spans
         };
         let messages = Messages { data: &arrivals.data, spans };
-        let decoded = self.values.decode(messages, &mut self.failures)?;
+        let Values::Plain(decoder) = &mut self.values else { return Err(other_format()) };
+        let decoded = decoder.decode(messages, &mut self.failures)?;
         for failure in self.failures.drain(..) {
             let message = match arrivals.absent {
                 0 => failure.message,
@@ -160,7 +177,7 @@ impl Rows {
 
     fn upsert(&mut self, arrivals: &Arrivals, partition: i32) -> Result<Made, ConnectorError> {
         let mut rejected = Vec::new();
-        let keys = self.keys.as_mut().expect("upsert is only called with keys");
+        let Values::Upsert(_, keys) = &mut self.values else { return Err(other_format()) };
         let decoded_keys = keys.decode(arrivals)?;
         for (message, sqlstate, reason) in decoded_keys.failures {
             rejected.push(reject(arrivals, message, sqlstate, reason));
@@ -168,7 +185,8 @@ impl Rows {
         let key_rows = decoded_keys.rows;
         self.select_values(arrivals, |message| key_rows[message].is_some());
         let messages = Messages { data: &arrivals.data, spans: &self.spans };
-        let values = self.values.decode(messages, &mut self.failures)?;
+        let Values::Upsert(decoder, _) = &mut self.values else { return Err(other_format()) };
+        let values = decoder.decode(messages, &mut self.failures)?;
         let mut value_rows = vec![None; arrivals.len()];
         let mut failures = self.failures.drain(..).peekable();
         let mut row = 0;
@@ -196,6 +214,23 @@ impl Rows {
         Ok(Made { rows, deletes: Some(deletes), rejected })
     }
 
+    fn debezium(&mut self, arrivals: &Arrivals, partition: i32) -> Result<Made, ConnectorError> {
+        self.select_values(arrivals, |_| true);
+        let messages = Messages { data: &arrivals.data, spans: &self.spans };
+        let Values::Debezium(decoder) = &mut self.values else { return Err(other_format()) };
+        let key_of = |n: usize| arrivals.key(self.messages[n] as usize);
+        let mut events = decoder.decode(messages, key_of, &mut self.failures)?;
+        let mut rejected = Vec::new();
+        for failure in self.failures.drain(..) {
+            let message = self.messages[failure.message] as usize;
+            rejected.push(reject(arrivals, message, failure.sqlstate, failure.reason));
+        }
+        events.messages.iter_mut().for_each(|message| *message = self.messages[*message as usize]);
+        let columns = events.rows.columns().to_vec();
+        let rows = self.with_included(columns, &events.messages, arrivals, partition)?;
+        Ok(Made { rows, deletes: Some(events.deletes), rejected })
+    }
+
     /// Fills `spans` and `messages` with the values that are there and chosen.
     fn select_values(&mut self, arrivals: &Arrivals, chosen: impl Fn(usize) -> bool) {
         self.spans.clear();
@@ -216,7 +251,10 @@ impl Rows {
         values: &RecordBatch,
         valued: &UInt32Array,
     ) -> Result<Vec<ArrayRef>, ConnectorError> {
-        let key_columns = self.plan.key.as_ref().map_or(&[][..], KeyColumns::decoded_columns);
+        let key_columns = match &self.plan.kind {
+            Kind::Upsert(key) => key.decoded_columns(),
+            Kind::Plain | Kind::Debezium(..) => &[],
+        };
         let whole = valued.null_count() == 0 && valued.len() == values.num_rows();
         // A NOT NULL column has no null for the rows that delete: they take a zero behind the values.
         let zero = values.num_rows() as u32;
@@ -251,7 +289,8 @@ impl Rows {
     ) -> Result<RecordBatch, ConnectorError> {
         let declared = self.plan.declared.fields().len();
         for (at, include) in self.plan.include.iter().enumerate() {
-            let wanted = self.wanted[declared + at] || self.plan.key == Some(KeyColumns::Raw);
+            let raw_key = matches!(self.plan.kind, Kind::Upsert(KeyColumns::Raw));
+            let wanted = self.wanted[declared + at] || raw_key;
             columns.push(match wanted {
                 true => included(&include.kind, good, arrivals, partition),
                 false => unused_column(self.plan.schema.field(declared + at), good.len()),
@@ -261,6 +300,10 @@ impl Rows {
         RecordBatch::try_new_with_options(self.plan.schema.clone(), columns, &options)
             .map_err(defect)
     }
+}
+
+fn other_format() -> ConnectorError {
+    ConnectorError::new(ErrorKind::Bug, "messages of another format than the reader's")
 }
 
 fn defect(error: ArrowError) -> ConnectorError {

@@ -1,0 +1,404 @@
+//! ALTER: gives what exists another definition, and what reads it a text that still means the same.
+//!
+//! An object keeps its number, so nothing that runs is touched: views are maintained by number and read each other by name,
+//! which is why the texts of those that read an object by the name it had are written anew. All actions of a statement
+//! become one change of the catalog, refused when another statement has changed it since they were worked out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_schema::{Schema, SchemaRef};
+use tokio_util::sync::CancellationToken;
+
+use super::{Outcome, Session, command};
+use crate::catalog::{
+    self, CatalogChange, CatalogSnapshot, Generation, Object, ObjectId, ObjectKind, Relation,
+};
+use crate::error::{Error, Result, SqlState};
+use crate::query::errors::canceled;
+use crate::sql::{
+    self, Alter, AlterAction, DropKind, ObjectName, Replacement, Statement, parse_expr,
+};
+
+/// How often an ALTER is worked out again because something else has changed the catalog meanwhile.
+const TRIES: usize = 20;
+
+impl Session {
+    pub(super) async fn alter(&mut self, alter: &Alter) -> Result<Outcome> {
+        let tag = format!("ALTER {}", alter.kind.words().to_uppercase());
+        if alter.kind == DropKind::Schema {
+            return Err(Error::unsupported("ALTER SCHEMA is not supported"));
+        }
+        self.outside_of_block(&tag)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let snapshot = self.server.catalog.snapshot();
+            let Some(object) = self.object_to_alter(&snapshot, alter)? else {
+                return command(tag);
+            };
+            let mut altered = Altered { catalog: &snapshot, objects: BTreeMap::new() };
+            for action in &alter.actions {
+                let object = altered.get(object.id)?;
+                self.alter_one(&mut altered, object, action)?;
+            }
+            let objects: Vec<Arc<Object>> = altered.objects.into_values().map(Arc::new).collect();
+            let change = CatalogChange::Alter { as_of: snapshot.version, objects: objects.clone() };
+            match self.server.coordinator.define(change).await {
+                Ok(_) => {
+                    for object in objects {
+                        if let Some(live) = self.server.coordinator.live(object.id) {
+                            live.rename(&object.name, object.columns.clone());
+                        }
+                    }
+                    return command(tag);
+                }
+                Err(error) if error.code == SqlState::SERIALIZATION_FAILURE && tries < TRIES => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// REFRESH MATERIALIZED VIEW: the view has everything that was acknowledged before.
+    pub(super) async fn refresh(
+        &mut self,
+        name: &ObjectName,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        let snapshot = self.server.catalog.snapshot();
+        let path = self.settings.search_path();
+        let view = snapshot.resolve_kind(&path, name, DropKind::MaterializedView)?;
+        if let Some(live) = self.server.coordinator.live(view.id) {
+            let views = [live];
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(canceled()),
+                pin = self.pin(&views) => drop(pin?),
+            }
+        }
+        command("REFRESH MATERIALIZED VIEW")
+    }
+
+    /// ALTER TABLE works on whatever has columns, as in PostgreSQL; `None`, with a notice, where IF EXISTS lets it be.
+    fn object_to_alter(
+        &mut self,
+        snapshot: &CatalogSnapshot,
+        alter: &Alter,
+    ) -> Result<Option<Arc<Object>>> {
+        let path = self.settings.search_path();
+        let found = match alter.kind {
+            DropKind::Table => snapshot.resolve(&path, &alter.name),
+            kind => snapshot.resolve_kind(&path, &alter.name, kind),
+        };
+        match found {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if alter.if_exists && error.code == SqlState::UNDEFINED_TABLE => {
+                let message = format!("{}, skipping", error.message);
+                self.notices.push(Error::new(SqlState::SUCCESSFUL_COMPLETION, message));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn alter_one(
+        &mut self,
+        altered: &mut Altered<'_>,
+        object: Object,
+        action: &AlterAction,
+    ) -> Result<()> {
+        match action {
+            AlterAction::Rename(name) => {
+                let schema = object.schema.clone();
+                altered.move_to(object, schema, name.clone())
+            }
+            AlterAction::SetSchema(schema) => {
+                let name = object.name.clone();
+                altered.move_to(object, schema.clone(), name)
+            }
+            AlterAction::RenameColumn { from, to } => altered.rename_column(object, from, to),
+            AlterAction::Owner(owner) => match owner.as_str() {
+                catalog::OWNER | "current_user" | "session_user" | "current_role" => Ok(()),
+                _ => {
+                    let message = format!("role \"{owner}\" does not exist");
+                    Err(Error::new(SqlState::UNDEFINED_OBJECT, message))
+                }
+            },
+            AlterAction::SetDefault { column, default } => {
+                let text = default.as_ref().map(ToString::to_string);
+                let at = column_of(&object, column)?;
+                let field = Schema::new(vec![object.columns.fields()[at].clone()]);
+                self.check_defaults(&field, std::slice::from_ref(&text))?;
+                altered.set_default(object, at, default.clone(), text)
+            }
+            AlterAction::RenameConstraint { from, to } => {
+                altered.rename_constraint(object, from, to)
+            }
+            AlterAction::DropConstraint { name, if_exists } => {
+                let missing = altered.drop_constraint(object, name)?;
+                match missing {
+                    Some(error) if *if_exists => {
+                        let message = format!("{}, skipping", error.message);
+                        self.notices.push(Error::new(SqlState::SUCCESSFUL_COMPLETION, message));
+                        Ok(())
+                    }
+                    Some(error) => Err(error),
+                    None => Ok(()),
+                }
+            }
+            AlterAction::AddCheck(_)
+            | AlterAction::AddColumn { .. }
+            | AlterAction::DropColumn { .. } => {
+                let what = match action {
+                    AlterAction::AddCheck(_) => "ADD CONSTRAINT",
+                    AlterAction::AddColumn { .. } => "ADD COLUMN",
+                    _ => "DROP COLUMN",
+                };
+                Err(Error::unsupported(format!("ALTER ... {what} is not supported yet"))
+                    .with_hint("CREATE TABLE ... AS makes a table with other columns."))
+            }
+        }
+    }
+}
+
+/// The definitions that a statement has changed so far, over those of the catalog.
+struct Altered<'a> {
+    catalog: &'a CatalogSnapshot,
+    objects: BTreeMap<ObjectId, Object>,
+}
+
+impl Altered<'_> {
+    fn get(&self, id: ObjectId) -> Result<Object> {
+        let of_catalog = || self.catalog.get(id).map(|object| object.as_ref().clone());
+        let object = self.objects.get(&id).cloned().or_else(of_catalog);
+        object.ok_or_else(|| Error::internal(format!("object {id} does not exist")))
+    }
+
+    /// Another name or schema.
+    fn move_to(&mut self, mut object: Object, schema: String, name: String) -> Result<()> {
+        self.catalog.check_creatable(&schema, &name)?;
+        let key_name = object.primary_key_name();
+        if let ObjectKind::Table { rules, primary_key, .. } = &mut object.kind
+            && !primary_key.is_empty()
+        {
+            // A constraint keeps its name.
+            rules.key_name = Some(key_name);
+        }
+        (object.schema, object.name) = (schema.clone(), name.clone());
+        let new = ObjectName::qualified(&schema, &name);
+        object.create_sql = sql::rewritten(&object.create_sql, |statement| {
+            sql::set_created_name(statement, new.clone());
+            Ok(())
+        })?;
+        let id = object.id;
+        match object.rules() {
+            Some(_) => self.write_rules(object)?,
+            None => drop(self.objects.insert(id, object)),
+        }
+        self.rewrite_dependents(id, &Replacement { name: new, columns: None })
+    }
+
+    fn rename_column(&mut self, mut object: Object, from: &str, to: &str) -> Result<()> {
+        if object.kind.connector().is_some() {
+            let message =
+                format!("cannot rename a column of {} \"{}\"", object.kind.words(), object.name);
+            return Err(Error::unsupported(message)
+                .with_detail("Its columns are called as the fields of the messages are.")
+                .with_hint("Give the column another name in a view."));
+        }
+        let at = column_of(&object, from)?;
+        if object.columns.index_of(to).is_ok() {
+            let message = format!("column \"{to}\" of relation \"{}\" already exists", object.name);
+            return Err(Error::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+        let before = object.columns.clone();
+        object.columns = with_name(&before, at, to);
+        let names: Vec<String> =
+            object.columns.fields().iter().map(|field| field.name().clone()).collect();
+        if let ObjectKind::Table { rules, .. } = &mut object.kind {
+            for check in &mut rules.checks {
+                check.sql = with_column_renamed(&check.sql, from, to)?;
+            }
+            for generation in rules.generated.iter_mut().flatten() {
+                if let Generation::Stored(text) = generation {
+                    *text = with_column_renamed(text, from, to)?;
+                }
+            }
+        }
+        object.create_sql = sql::rewritten(&object.create_sql, |statement| {
+            sql::rename_created_column(statement, &names, at, from);
+            Ok(())
+        })?;
+        let pairs = names.into_iter().zip(before.fields().iter().map(|f| f.name().clone()));
+        let replacement = Replacement {
+            name: ObjectName::qualified(&object.schema, &object.name),
+            columns: Some(pairs.collect()),
+        };
+        let id = object.id;
+        self.objects.insert(id, object);
+        self.rewrite_dependents(id, &replacement)
+    }
+
+    /// Writes the texts anew of what reads an object that has got another name, or other names for its columns.
+    fn rewrite_dependents(&mut self, id: ObjectId, replacement: &Replacement) -> Result<()> {
+        let dependents: Vec<ObjectId> =
+            self.catalog.dependents(id).map(|object| object.id).collect();
+        let columns = self.get(id)?.columns;
+        for dependent in dependents {
+            let mut dependent = self.get(dependent)?;
+            match &mut dependent.kind {
+                ObjectKind::View { sql: text, query, context }
+                | ObjectKind::MaterializedView { sql: text, query, context, .. } => {
+                    let path = context.search_path.clone();
+                    let is_it = |name: &ObjectName| stands_for(self.catalog, &path, name, id);
+                    let mut shown = sql::parse_query(text)?;
+                    sql::replace_relation(&mut shown, &is_it, replacement)?;
+                    *text = shown.to_string();
+                    sql::replace_relation(Arc::make_mut(query), &is_it, replacement)?;
+                    dependent.create_sql = sql::rewritten(&dependent.create_sql, |statement| {
+                        sql::replace_relation_in(statement, &is_it, replacement)
+                    })?;
+                }
+                ObjectKind::Index { key, .. } => {
+                    let of_table =
+                        columns.project(key).map_err(|e| Error::internal(e.to_string()))?;
+                    dependent.columns = Arc::new(of_table);
+                    let names = dependent.columns.fields().iter().map(|f| f.name().clone());
+                    let names: Vec<String> = names.collect();
+                    dependent.create_sql = sql::rewritten(&dependent.create_sql, |statement| {
+                        if let Statement::CreateIndex(index) = statement {
+                            (index.table, index.columns) = (replacement.name.clone(), names);
+                        }
+                        Ok(())
+                    })?;
+                }
+                ObjectKind::Sink { .. } | ObjectKind::Table { .. } | ObjectKind::Source { .. } => {
+                    let message = format!("cannot alter what {} reads", dependent.label());
+                    return Err(Error::unsupported(message)
+                        .with_hint("Drop it first, and create it again behind."));
+                }
+            }
+            self.objects.insert(dependent.id, dependent);
+        }
+        Ok(())
+    }
+
+    fn set_default(
+        &mut self,
+        mut object: Object,
+        at: usize,
+        default: Option<sqlparser::ast::Expr>,
+        text: Option<String>,
+    ) -> Result<()> {
+        let generated = object.generation(at).cloned();
+        let name = object.name.clone();
+        let ObjectKind::Table { defaults, connector: None, rules, .. } = &mut object.kind else {
+            let message = format!("\"{name}\" is not a table that statements write to");
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+        };
+        match generated {
+            // Its default is the next number: another one takes its place.
+            Some(Generation::Serial(_)) => rules.generated[at] = None,
+            Some(_) => {
+                let column = object.columns.field(at).name();
+                let message =
+                    format!("column \"{column}\" of relation \"{name}\" is a generated column");
+                return Err(Error::syntax(message));
+            }
+            None => {}
+        }
+        defaults[at] = text;
+        object.create_sql = sql::rewritten(&object.create_sql, |statement| {
+            if let Statement::CreateTable(table) = statement
+                && let Some(column) = table.columns.get_mut(at)
+            {
+                column.default = default;
+                column.generated = None;
+            }
+            Ok(())
+        })?;
+        self.objects.insert(object.id, object);
+        Ok(())
+    }
+
+    fn rename_constraint(&mut self, mut object: Object, from: &str, to: &str) -> Result<()> {
+        let is_key = !object.kind.primary_key().is_empty() && object.primary_key_name() == from;
+        let missing = no_constraint(&object, from);
+        let ObjectKind::Table { rules, .. } = &mut object.kind else { return Err(missing) };
+        if rules.checks.iter().any(|check| check.name == to) {
+            let message = format!("constraint \"{to}\" already exists");
+            return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
+        }
+        match rules.checks.iter_mut().find(|check| check.name == from) {
+            Some(check) => check.name = to.to_owned(),
+            None if is_key => rules.key_name = Some(to.to_owned()),
+            None => return Err(missing),
+        }
+        self.write_rules(object)
+    }
+
+    /// The error for a constraint that is not there.
+    fn drop_constraint(&mut self, mut object: Object, name: &str) -> Result<Option<Error>> {
+        let missing = no_constraint(&object, name);
+        if !object.kind.primary_key().is_empty() && object.primary_key_name() == name {
+            return Err(Error::unsupported("a primary key cannot be dropped")
+                .with_hint("CREATE TABLE ... AS makes a table of the same rows without a key."));
+        }
+        let ObjectKind::Table { rules, .. } = &mut object.kind else { return Ok(Some(missing)) };
+        let before = rules.checks.len();
+        rules.checks.retain(|check| check.name != name);
+        if rules.checks.len() == before {
+            return Ok(Some(missing));
+        }
+        self.write_rules(object)?;
+        Ok(None)
+    }
+
+    /// Writes a table's constraints into its text.
+    fn write_rules(&mut self, mut object: Object) -> Result<()> {
+        let Some(rules) = object.rules().cloned() else { return Ok(()) };
+        object.create_sql = sql::rewritten(&object.create_sql, |statement| {
+            let Statement::CreateTable(table) = statement else { return Ok(()) };
+            table.primary_key_name = rules.key_name.clone();
+            let check = |check: &catalog::Check| {
+                let expr = parse_expr(&check.sql)?;
+                Ok(sql::CheckConstraint { name: Some(check.name.clone()), expr })
+            };
+            table.checks = rules.checks.iter().map(check).collect::<Result<_>>()?;
+            Ok(())
+        })?;
+        self.objects.insert(object.id, object);
+        Ok(())
+    }
+}
+
+/// Whether a name stands for an object under a search path.
+fn stands_for(catalog: &CatalogSnapshot, path: &[String], name: &ObjectName, id: ObjectId) -> bool {
+    matches!(catalog.relation(path, name), Ok(Relation::Object(object)) if object.id == id)
+}
+
+fn column_of(object: &Object, name: &str) -> Result<usize> {
+    object.columns.index_of(name).map_err(|_| {
+        let message = format!("column \"{name}\" of relation \"{}\" does not exist", object.name);
+        Error::new(SqlState::UNDEFINED_COLUMN, message)
+    })
+}
+
+fn no_constraint(object: &Object, name: &str) -> Error {
+    let message = format!("constraint \"{name}\" of relation \"{}\" does not exist", object.name);
+    Error::new(SqlState::UNDEFINED_OBJECT, message)
+}
+
+fn with_name(columns: &SchemaRef, at: usize, name: &str) -> SchemaRef {
+    let fields = columns.fields().iter().enumerate().map(|(i, field)| match i == at {
+        true => Arc::new(field.as_ref().clone().with_name(name)),
+        false => field.clone(),
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), columns.metadata().clone()))
+}
+
+fn with_column_renamed(text: &str, from: &str, to: &str) -> Result<String> {
+    let mut expr = parse_expr(text)?;
+    sql::rename_column(&mut expr, from, to);
+    Ok(expr.to_string())
+}

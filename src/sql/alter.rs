@@ -1,0 +1,115 @@
+//! ALTER of tables, sources, views, sinks, indexes and schemas.
+
+use sqlparser::ast;
+use sqlparser::tokenizer::Token;
+
+use super::create::Body;
+use super::cursor::{Cursor, Parse};
+use super::statement::{Alter, AlterAction, CheckConstraint, Statement};
+use crate::error::Error;
+
+impl Cursor {
+    /// `None` for ALTER of what is no relation or schema: SYSTEM, ROLE and the like.
+    pub(super) fn alter(&mut self) -> Parse<Option<Statement>> {
+        let index = self.parser.index();
+        self.expect(&["ALTER"])?;
+        let Some(kind) = self.object_kind() else {
+            while self.parser.index() > index {
+                self.parser.prev_token();
+            }
+            return Ok(None);
+        };
+        let if_exists = self.if_exists();
+        self.eat(&["ONLY"]);
+        let name = self.name()?;
+        self.eat_token(&Token::Mul);
+        let actions = self.comma_separated(Self::alter_action)?;
+        Ok(Some(Statement::Alter(Box::new(Alter { kind, name, if_exists, actions }))))
+    }
+
+    fn alter_action(&mut self) -> Parse<AlterAction> {
+        if self.eat(&["RENAME"]) {
+            if self.eat(&["TO"]) {
+                return Ok(AlterAction::Rename(self.ident()?));
+            }
+            if self.eat(&["CONSTRAINT"]) {
+                let from = self.ident()?;
+                self.expect(&["TO"])?;
+                return Ok(AlterAction::RenameConstraint { from, to: self.ident()? });
+            }
+            self.eat(&["COLUMN"]);
+            let from = self.ident()?;
+            self.expect(&["TO"])?;
+            return Ok(AlterAction::RenameColumn { from, to: self.ident()? });
+        }
+        if self.eat(&["SET", "SCHEMA"]) {
+            return Ok(AlterAction::SetSchema(self.ident()?));
+        }
+        if self.eat(&["OWNER", "TO"]) {
+            return Ok(AlterAction::Owner(self.ident()?));
+        }
+        if self.eat(&["ADD"]) {
+            return self.alter_add();
+        }
+        if self.eat(&["DROP"]) {
+            return self.alter_drop();
+        }
+        if self.eat(&["ALTER"]) {
+            self.eat(&["COLUMN"]);
+            let column = self.ident()?;
+            return self.alter_column(column);
+        }
+        let words: Vec<String> =
+            self.rest().iter().take(2).map(|t| t.token.to_string().to_uppercase()).collect();
+        Err(Error::unsupported(format!("ALTER ... {} is not supported", words.join(" "))).into())
+    }
+
+    fn alter_add(&mut self) -> Parse<AlterAction> {
+        let constraint = self.at(&["CONSTRAINT"]) || self.at_table_constraint();
+        let column = !constraint && { self.eat(&["COLUMN"]) || !constraint };
+        let if_not_exists = column && self.if_not_exists();
+        let mut body = Body::default();
+        self.body_item(&mut body)?;
+        if let Some(CheckConstraint { name, expr }) = body.checks.pop().filter(|_| constraint) {
+            return Ok(AlterAction::AddCheck(CheckConstraint { name, expr }));
+        }
+        match body.columns.pop() {
+            Some(column) if body.primary_key.is_empty() && body.checks.is_empty() => {
+                Ok(AlterAction::AddColumn { column: Box::new(column), if_not_exists })
+            }
+            _ => Err(Error::unsupported("this constraint cannot be added to a table that exists")
+                .with_hint("Declare it in CREATE TABLE, and fill the new table from the old one.")
+                .into()),
+        }
+    }
+
+    fn alter_drop(&mut self) -> Parse<AlterAction> {
+        let constraint = self.eat(&["CONSTRAINT"]);
+        if !constraint {
+            self.eat(&["COLUMN"]);
+        }
+        let if_exists = self.if_exists();
+        let name = self.ident()?;
+        let cascade = self.eat_one(&["CASCADE", "RESTRICT"]) == Some("CASCADE");
+        Ok(match constraint {
+            true => AlterAction::DropConstraint { name, if_exists },
+            false => AlterAction::DropColumn { name, if_exists, cascade },
+        })
+    }
+
+    fn alter_column(&mut self, column: String) -> Parse<AlterAction> {
+        if self.eat(&["SET", "DEFAULT"]) {
+            let default = Some(self.expr()?);
+            return Ok(AlterAction::SetDefault { column, default });
+        }
+        if self.eat(&["DROP", "DEFAULT"]) {
+            return Ok(AlterAction::SetDefault { column, default: None::<ast::Expr> });
+        }
+        let words: Vec<String> =
+            self.rest().iter().take(3).map(|t| t.token.to_string().to_uppercase()).collect();
+        let message = format!("ALTER COLUMN ... {} is not supported", words.join(" "));
+        Err(Error::unsupported(message)
+            .with_hint("Create a table with the column as it is to be, and fill it from this one.")
+            .into())
+    }
+}
