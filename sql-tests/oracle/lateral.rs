@@ -41,7 +41,7 @@ impl Grammar<'_> {
 
     /// A function of the input's columns, and its columns' types.
     fn set_of_rows(&mut self, scope: &Scope) -> (String, Vec<Type>) {
-        let mut list = |grammar: &mut Self, t: Type| {
+        let list = |grammar: &mut Self, t: Type| {
             let items: Vec<String> = (0..grammar.rng.random_range(1..4))
                 .map(|_| grammar.expressions(scope).value(t, 1))
                 .collect();

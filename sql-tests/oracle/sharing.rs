@@ -21,7 +21,8 @@ fn shared(server: &Server) -> Vec<String> {
     let catalog = server.catalog.snapshot();
     let live = server.coordinator.shared.live.load();
     let unknown = live.iter().filter(|(id, _)| catalog.get(**id).is_none());
-    let names: BTreeMap<_, _> = unknown.map(|(id, live)| (*id, live.name.clone())).collect();
+    let names: BTreeMap<_, _> =
+        unknown.map(|(id, live)| (*id, live.names().object.clone())).collect();
     names.into_values().collect()
 }
 
