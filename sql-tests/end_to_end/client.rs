@@ -11,17 +11,21 @@ pub struct Client {
 
 impl Client {
     pub fn connect(url: &str) -> Client {
+        Client::try_connect(url).unwrap()
+    }
+
+    pub fn try_connect(url: &str) -> Result<Client, tokio_postgres::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let client = runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+            let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
             tokio::spawn(connection);
-            client
-        });
-        Client { runtime, client }
+            Ok::<_, tokio_postgres::Error>(client)
+        })?;
+        Ok(Client { runtime, client })
     }
 
     /// Runs statements; the rows of the last one, values as text, columns joined by `|`, NULL as `~`.

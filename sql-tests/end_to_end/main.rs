@@ -2,15 +2,17 @@
 //!
 //! [`kafka`] the main job; [`memory`] what happens at the limit; [`consistency`] what concurrent readers may see; [`writing`]
 //! statements that write and answer, [`copying`] data in bulk, [`subscribing`] changes as they happen; [`sinks`] views that go
-//! out.
+//! out; [`expressions`] what they come to, beside PostgreSQL.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
 mod client;
 mod consistency;
 mod copying;
+mod expressions;
 mod kafka;
 mod memory;
+mod postgres;
 #[path = "../server.rs"]
 #[allow(dead_code, reason = "shared with the runner, which uses the rest")]
 mod server;
