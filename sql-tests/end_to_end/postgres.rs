@@ -61,7 +61,15 @@ fn start() -> Result<Postgres, String> {
     let user = unprivileged(dir.path())?;
     let log = |name: &str| File::create(dir.path().join(name)).map_err(|e| e.to_string());
     let mut init = command(&programs.join("initdb"), user);
-    init.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
+    init.arg("-D").arg(&data).args([
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--locale=C.UTF-8",
+    ]);
     let made = init.stdout(Stdio::null()).stderr(log("initdb")?).status();
     if !made.map_err(|e| e.to_string())?.success() {
         return Err(std::fs::read_to_string(dir.path().join("initdb")).unwrap_or_default());

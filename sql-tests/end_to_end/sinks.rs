@@ -62,10 +62,10 @@ fn an_upsert_topic_adds_up_to_the_view_through_a_broker_kill() {
     let server = Server::start(&["--workers", "2"]).unwrap();
     let client = Client::connect(&server.url);
     let servers = kafka.servers().to_owned();
-    client.query(&format!(
+    client.query(
         "create table sale (id int primary key, kind varchar, price int); \
          create materialized view totals as select kind, count(*) n, sum(price) s from sale group by kind"
-    ));
+    );
     work(&client, 1, 3);
     client.query(&format!(
         "create sink out from totals with (connector = 'kafka', topic = '{topic}', \

@@ -196,7 +196,8 @@ fn changes_folded_are_the_answer_while_writers_write() {
                 .into_iter()
                 .flat_map(|(row, n)| std::iter::repeat_n(row, usize::try_from(n).unwrap()))
                 .collect();
-            (answer.sort(), folded.sort());
+            answer.sort();
+            folded.sort();
             assert_eq!(folded, answer, "{subject}");
             assert!(!answer.is_empty(), "{subject}");
         }

@@ -22,7 +22,7 @@ impl Follower {
     /// Begins with the rows there are. Of some views the query is followed instead, which then is maintained once more.
     pub async fn begin(session: &mut Session, view: &View) -> Result<Follower> {
         let cursor = format!("follow_{}", view.name);
-        let subject = match !view.fallible && view.sql.len() % 3 == 0 {
+        let subject = match !view.fallible && view.sql.len().is_multiple_of(3) {
             true => format!("({})", view.sql),
             false => view.name.clone(),
         };

@@ -1,6 +1,6 @@
 //! Literals whose type is said beside them: what is cast, and VALUES such as `('{}'::jsonb), ('[]')`.
 
-use sqlparser::ast::{Expr, Parens, Value};
+use sqlparser::ast::{DataType, Expr, Parens, Value};
 
 use super::cast::CAST_PREFIX;
 use super::spelling::{call, open_numeric_text, string, take, typed_number};
@@ -27,11 +27,12 @@ pub(super) fn type_literals(rows: &mut [Parens<Vec<Expr>>]) {
     }
 }
 
-/// What is cast. The text of a number survives into types that hold more digits than numeric does; an array without
-/// elements has no type of its own.
-pub(super) fn cast_operand(operand: &mut Expr) -> Expr {
+/// What is cast. The text of a number survives into types that hold more digits than numeric does, but not as a text; an
+/// array without elements has no type of its own.
+pub(super) fn cast_operand(operand: &mut Expr, target: &DataType) -> Expr {
     match operand {
         Expr::Array(array) if array.elem.is_empty() => string("{}"),
+        operand if matches!(target, DataType::Text | DataType::Varchar(_)) => take(operand),
         operand => open_numeric_text(operand).map_or_else(|| take(operand), string),
     }
 }

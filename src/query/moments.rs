@@ -93,7 +93,7 @@ pub(super) fn is_infinite_date(days: i32) -> bool {
 
 /// A finite timestamp if it is one that PostgreSQL has.
 pub(super) fn finite_timestamp(micros: i64) -> Result<i64> {
-    if micros >= TIMESTAMP_MIN && micros < i64::MAX { Ok(micros) } else { Err(overflow()) }
+    if (TIMESTAMP_MIN..i64::MAX).contains(&micros) { Ok(micros) } else { Err(overflow()) }
 }
 
 /// A finite date if it is one that PostgreSQL has.

@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType, DateTimeField, Distinct, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident,
-    Interval, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Statement, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator,
-    Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    AccessExpr, BinaryOperator, CastKind, DateTimeField, Distinct, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Interval,
+    LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr,
+    Statement, TableFactor, TableWithJoins, TrimWhereField, TypedString, UnaryOperator, Value,
+    VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -375,12 +375,7 @@ pub(super) fn respell(expr: &mut Expr) {
             array: false,
             format: None,
         } => {
-            // The text of a number survives into types that hold more digits than numeric does.
-            let is_text = matches!(data_type, DataType::Text | DataType::Varchar(_));
-            let inner = match is_text && open_numeric_text(inner).is_some() {
-                true => take(inner),
-                false => super::literals::cast_operand(inner),
-            };
+            let inner = super::literals::cast_operand(inner, data_type);
             *expr = cast(&data_type.to_string(), inner);
         }
         Expr::TypedString(TypedString { data_type, value, .. }) => {

@@ -93,9 +93,9 @@ impl CursorRows {
             D::Forward(n) => self.back(n.unsigned_abs()),
             D::BackwardAll => self.back(u64::MAX),
             D::First => self.to(1).await,
-            D::Last => self.to_last(1).await,
+            D::Last => self.go_to_last(1).await,
             D::Absolute(n) if n >= 0 => self.to(n.unsigned_abs()).await,
-            D::Absolute(n) => self.to_last(n.unsigned_abs()).await,
+            D::Absolute(n) => self.go_to_last(n.unsigned_abs()).await,
             D::Relative(n) if n > 0 => {
                 self.skip_to(self.position.saturating_add(n.unsigned_abs() - 1)).await?;
                 Ok(Motion::forward(1))
@@ -174,7 +174,7 @@ impl CursorRows {
     }
 
     /// To the row of a number counted from the last one.
-    async fn to_last(&mut self, row: u64) -> Result<Motion> {
+    async fn go_to_last(&mut self, row: u64) -> Result<Motion> {
         self.check_scroll()?;
         self.skip_to(u64::MAX).await?;
         match (self.drawn + 1).checked_sub(row) {

@@ -161,7 +161,7 @@ pub fn rename_column(expr: &mut Expr, from: &str, to: &str) {
 
 /// Quoted where it needs to be.
 fn ident(name: &str) -> Ident {
-    match quote_identifier(name).to_string() == name {
+    match quote_identifier(name) == name {
         true => Ident::new(name),
         false => Ident::with_quote('"', name),
     }

@@ -126,9 +126,9 @@ mod tests {
         outgoing.push(put(b"k"), put(b"value"));
         outgoing.push(nothing, put(b""));
         outgoing.push(put(b"key"), nothing);
-        let expected: Vec<(Option<&[u8]>, Option<&[u8]>)> =
-            vec![(Some(b"k"), Some(b"value")), (None, Some(b"")), (Some(b"key"), None)];
-        assert_eq!(outgoing.iter().collect::<Vec<_>>(), expected);
+        let bytes = |text: &'static str| Some(text.as_bytes());
+        let expected = [(bytes("k"), bytes("value")), (None, bytes("")), (bytes("key"), None)];
+        assert!(outgoing.iter().eq(expected));
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
         }
         "pg_tables" => pg_tables(context),
         "pg_views" => pg_views(context),
-        "pg_rewrite" => views(context).map(|view| pg_rewrite(&view)).collect(),
-        "pg_depend" => views(context).flat_map(|view| pg_depend(context, &view)).collect(),
+        "pg_rewrite" => views(context).map(pg_rewrite).collect(),
+        "pg_depend" => views(context).flat_map(|view| pg_depend(context, view)).collect(),
         "pg_matviews" => pg_matviews(context),
         "pg_indexes" => pg_indexes(context),
         "pg_stat_user_tables" | "pg_stat_all_tables" => {

@@ -234,7 +234,7 @@ fn logarithm(value: f64, of: impl Fn(f64) -> f64) -> Result<f64> {
     let refused =
         |what| Err(Error::new(SqlState("2201E"), format!("cannot take logarithm of {what}")));
     match value {
-        v if v == 0.0 => refused("zero"),
+        0.0 => refused("zero"),
         v if v < 0.0 => refused("a negative number"),
         v => Ok(of(v)),
     }

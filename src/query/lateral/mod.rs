@@ -205,11 +205,11 @@ impl Lateral {
         let (plan, negated) = match expr {
             Expr::ScalarSubquery(s) => {
                 let here =
-                    gives_one_row(&s.subquery) && !joinable(&s.subquery, schema, Asked::ForValue)?;
+                    gives_one_row(&s.subquery) && !joinable(&s.subquery, schema, Asked::Value)?;
                 return Ok(here.then(|| s.subquery.as_ref().clone()));
             }
             Expr::Exists(Exists { subquery, negated }) => {
-                if joinable(&subquery.subquery, schema, Asked::ForAny)? {
+                if joinable(&subquery.subquery, schema, Asked::Any)? {
                     return Ok(None);
                 }
                 (uncut(&subquery.subquery).clone(), *negated)
@@ -219,7 +219,7 @@ impl Lateral {
                 let equal =
                     references::as_outer(expr.as_ref().clone(), schema)?.eq(Expr::Column(column));
                 let found = Filter::try_new(equal, Arc::clone(&subquery.subquery))?;
-                if joinable(&subquery.subquery, schema, Asked::ForMember)? {
+                if joinable(&subquery.subquery, schema, Asked::Member)? {
                     return Ok(None);
                 }
                 (LogicalPlan::Filter(found), *negated)
@@ -371,13 +371,13 @@ fn one_row_each(plan: &LogicalPlan) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     /// Whether it has any row.
-    ForAny,
+    Any,
     /// Whether it has a certain row.
-    ForMember,
+    Member,
     /// The value of its one row.
-    ForValue,
+    Value,
     /// All its rows, for an aggregate.
-    ForAll,
+    All,
 }
 
 /// Whether DataFusion joins the subquery itself, and rightly: it refers to the outside in WHERE only, above nothing that would
@@ -387,10 +387,10 @@ fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bo
         return Ok(true);
     }
     let refers = references::refers_itself(plan, outside)?;
-    let for_rows = matches!(asked, Asked::ForAny | Asked::ForMember);
+    let for_rows = matches!(asked, Asked::Any | Asked::Member);
     Ok(match plan {
         LogicalPlan::Filter(filter) => {
-            let grouped = asked == Asked::ForAll;
+            let grouped = asked == Asked::All;
             let equal = || !refers || references::only_equalities(&filter.predicate);
             (for_rows || grouped && equal()) && joinable(&filter.input, outside, asked)?
         }
@@ -398,11 +398,11 @@ fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bo
             joinable(plan.inputs()[0], outside, asked)?
         }
         // Above an aggregate it loses what tells that there was no row, as an alias loses whatever it is put above.
-        LogicalPlan::Distinct(Distinct::All(_)) if !refers && asked != Asked::ForValue => {
+        LogicalPlan::Distinct(Distinct::All(_)) if !refers && asked != Asked::Value => {
             joinable(plan.inputs()[0], outside, asked)?
         }
-        LogicalPlan::Aggregate(a) if !refers && asked == Asked::ForValue => {
-            a.group_expr.is_empty() && joinable(&a.input, outside, Asked::ForAll)?
+        LogicalPlan::Aggregate(a) if !refers && asked == Asked::Value => {
+            a.group_expr.is_empty() && joinable(&a.input, outside, Asked::All)?
         }
         LogicalPlan::Join(j) if !refers && j.join_type == JoinType::Inner => {
             joinable(&j.left, outside, asked)? && joinable(&j.right, outside, asked)?

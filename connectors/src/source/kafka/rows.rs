@@ -51,7 +51,7 @@ pub(super) enum Kind {
 /// Makes rows of values, by FORMAT.
 enum Values {
     Plain(JsonDecoder),
-    Upsert(JsonDecoder, Keys),
+    Upsert(JsonDecoder, Box<Keys>),
     Debezium(Box<DebeziumDecoder>),
 }
 
@@ -94,7 +94,7 @@ impl Rows {
                 let used: Vec<usize> =
                     used.into_iter().filter(|c| !key.decoded_columns().contains(c)).collect();
                 let decoder = JsonDecoder::new(key.value_schema(&plan.declared), &used)?;
-                Values::Upsert(decoder, Keys::new(key, &plan.declared)?)
+                Values::Upsert(decoder, Box::new(Keys::new(key, &plan.declared)?))
             }
             Kind::Debezium(key, modes) => {
                 let decoder = DebeziumDecoder::new(plan.declared.clone(), key, &used, modes)?;

@@ -1,0 +1,135 @@
+//! Statements' writes become part of the open epoch: as many as fit, each whole or not at all.
+
+use std::collections::HashMap;
+
+use arrow_array::RecordBatch;
+
+use super::{Core, Pending};
+use crate::catalog::{CatalogChange, ObjectId};
+use crate::change::ChangeBatch;
+use crate::coordinator::sequencer::Write;
+use crate::coordinator::{Snapshot, Writes};
+use crate::dataflow::Command;
+use crate::error::{Error, Result, SqlState};
+use crate::memory::Purpose;
+
+/// Epochs that a view may be behind a table before writes to it wait.
+const WRITE_LAG_EPOCHS: u64 = 256;
+/// Writes folded into one epoch.
+const EPOCH_WRITES: usize = 4_096;
+
+impl Core {
+    pub(super) fn take_writes(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let mut lag: HashMap<ObjectId, u64> = HashMap::new();
+        for (n, write) in pending.into_iter().enumerate() {
+            let mut behind = false;
+            for (table, _) in &write.writes.writes {
+                let lag = lag
+                    .entry(*table)
+                    .or_insert_with(|| self.open.prev().0 - self.complete_behind(*table).0);
+                behind |= *lag > WRITE_LAG_EPOCHS;
+            }
+            if behind || n >= EPOCH_WRITES {
+                self.pending.push(write);
+            } else {
+                self.take_write(write);
+            }
+        }
+    }
+
+    fn take_write(&mut self, pending: Pending) {
+        match self.accept_writes(pending.writes) {
+            Ok(rows) => {
+                let reply = pending.reply;
+                self.answers.push(Box::new(move |epoch| {
+                    let _ = reply.send(Ok((epoch, rows)));
+                }));
+            }
+            Err(error) => {
+                let _ = pending.reply.send(Err(error));
+            }
+        }
+    }
+
+    /// All of the writes or none; returns the rows of the last one.
+    fn accept_writes(&mut self, Writes { writes, transaction }: Writes) -> Result<usize> {
+        if let Some(snapshot) = transaction {
+            self.check_unchanged(&writes, &snapshot)?;
+        }
+        let mut accepted = vec![];
+        let mut rows = 0;
+        for (table, write) in writes {
+            match self.accept_write(table, write) {
+                Ok((changes, count)) => {
+                    accepted.push((table, changes));
+                    rows = count;
+                }
+                Err(error) => {
+                    // The keys of what was accepted before are as they were.
+                    for (table, changes) in accepted.iter().rev() {
+                        if let Some(live) = self.live(*table) {
+                            self.sequencer.undo(*table, &live, changes, self.open)?;
+                        }
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        for (table, changes) in accepted {
+            if let Some(live) = self.live(table) {
+                self.sequencer.note(table, &live, &changes, self.open);
+            }
+            self.record.writes.extend(changes.iter().map(|change| (table, change.clone())));
+            if !changes.is_empty() {
+                self.fed(&changes);
+                self.workers.send(Command::Feed(table, changes));
+            }
+        }
+        self.dirty = true;
+        Ok(rows)
+    }
+
+    /// A transaction's rows must be as it has seen them: 40001 otherwise.
+    fn check_unchanged(&self, writes: &[(ObjectId, Write)], snapshot: &Snapshot) -> Result<()> {
+        let touched = writes.iter().any(|(table, write)| {
+            self.live(*table).is_some_and(|live| {
+                self.sequencer.is_touched(*table, &live, &write.deletes, snapshot.epoch)
+            })
+        });
+        let changed = |table: &ObjectId| self.sequencer.is_changed(*table, snapshot.epoch);
+        let message = if touched {
+            "could not serialize access due to concurrent update"
+        } else if snapshot.tables.iter().any(changed) {
+            "could not serialize access due to read/write dependencies among transactions"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(SqlState::SERIALIZATION_FAILURE, message)
+            .with_hint("The transaction might succeed if retried."))
+    }
+
+    /// Changes go to the workers.
+    pub(super) fn fed(&mut self, changes: &[ChangeBatch]) {
+        self.memory.fed(changes);
+        self.flight.fed(changes.iter().map(ChangeBatch::len).sum());
+    }
+
+    fn accept_write(&mut self, table: ObjectId, write: Write) -> Result<(Vec<ChangeBatch>, usize)> {
+        let live = self.live(table).ok_or_else(|| {
+            Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
+        })?;
+        if let Some(error) = live.failure() {
+            return Err(error.clone());
+        }
+        if write.deletes.iter().all(|rows| rows.num_rows() == 0) {
+            let bytes = write.inserts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+            self.shared.memory.admit(Purpose::Write, &live.names().object, bytes as u64)?;
+        }
+        let key_name = || match self.definitions.get(&table).map(|create| &create.change) {
+            Some(Some(CatalogChange::Create(object))) => object.primary_key_name(),
+            _ => format!("{}_pkey", live.names().object),
+        };
+        self.sequencer.accept(table, &live, write, self.open, &key_name)
+    }
+}
