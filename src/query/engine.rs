@@ -50,7 +50,10 @@ use super::reading::Reading;
 use super::sql_types::PgTypes;
 use super::total_order::{TotalOrder, keep_inner_order};
 use super::windows::{self, Runner};
-use super::{cast, fallible, functions, grouping, lateral, merged_columns, row_sets, spelling};
+use super::{
+    cast, fallible, functions, grouping, lateral, merged_columns, row_columns, row_sets, spelling,
+    subscripts,
+};
 use crate::error::{Error, Result, SqlState};
 
 /// What a query's names stand for; the catalog implements it for one session.
@@ -160,6 +163,8 @@ impl Engine {
         params: &[Option<FieldRef>],
     ) -> Result<LogicalPlan> {
         let mut query = query.clone();
+        subscripts::name_columns(&mut query);
+        row_columns::spread(&mut query);
         row_sets::in_from(&mut query, &|name| table_columns(tables, name))?;
         merged_columns::write_out(&mut query, &|name| table_columns(tables, name))?;
         spelling::rewrite(&mut query)?;
@@ -202,6 +207,7 @@ impl Engine {
         tables: &dyn Resolver,
     ) -> Result<Expr> {
         let mut expr = expr.clone();
+        subscripts::name_columns(&mut expr);
         spelling::rewrite_expr(&mut expr)?;
         let provider = Provider { state: &self.batch, tables };
         contained(|| {

@@ -46,6 +46,7 @@ pub mod params;
 mod pushdown;
 mod quantified;
 mod reading;
+mod row_columns;
 mod row_comparison;
 mod row_sets;
 mod scopes;
