@@ -164,6 +164,11 @@ impl Hub {
         let errors = self.apply_errors(epoch, errors)?;
         self.applied = epoch;
         self.unpublished.push((epoch, self.errors.poison));
+        // One of the two may have had nothing to apply; taps read both as of this epoch.
+        if let Some(arrangement) = &self.rows {
+            arrangement.borrow_mut().advance(Epoch(epoch));
+        }
+        self.errors.rows.advance(Epoch(epoch));
         for subscription in &self.subscriptions {
             let mut subscription = subscription.borrow_mut();
             for change in rows.iter().chain(&errors) {

@@ -1,22 +1,41 @@
 //! EXPLAIN of a streaming plan: one operator a line, inputs below it, with its keys, its state and whether its output is
 //! only ever added to.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use arrow_schema::Schema;
 
+use super::shared::Shared;
 use super::stream_plan::{Node, Op, SortKey, Ties, Unnested, WindowCall};
 use crate::operators::aggregate::{AggregateCall, AggregateFunction};
 
 /// The plan as text, a line an operator.
 pub fn explain(node: &Node) -> String {
     let mut out = String::new();
-    write_node(node, 0, &mut out);
+    write_node(node, 0, &mut Written { shared: Shared::of(node), seen: HashMap::new() }, &mut out);
     out
 }
 
-fn write_node(node: &Node, depth: usize, out: &mut String) {
+/// What is run once is written out where it comes first.
+struct Written {
+    shared: Shared,
+    /// The sub-plans that are written, with the numbers they are referred to by.
+    seen: HashMap<usize, usize>,
+}
+
+fn write_node(node: &Node, depth: usize, written: &mut Written, out: &mut String) {
     let indent = "  ".repeat(depth);
+    let mut reference = String::new();
+    if let Some(number) = written.shared.number(node) {
+        let next = written.seen.len() + 1;
+        if let Some(label) = written.seen.get(&number) {
+            let _ = writeln!(out, "{indent}Shared #{label}");
+            return;
+        }
+        written.seen.insert(number, next);
+        reference = format!("#{next} ");
+    }
     let nature = if node.properties.append_only { "append-only" } else { "updating" };
     let key = match node.key() {
         None => String::new(),
@@ -24,9 +43,9 @@ fn write_node(node: &Node, depth: usize, out: &mut String) {
         Some(key) => format!(", key ({})", names(&node.schema, &key)),
     };
     let state = state_of(node).map(|state| format!(", state: {state}")).unwrap_or_default();
-    let _ = writeln!(out, "{indent}{} [{nature}{key}{state}]", title(node));
+    let _ = writeln!(out, "{indent}{reference}{} [{nature}{key}{state}]", title(node));
     for input in &node.inputs {
-        write_node(input, depth + 1, out);
+        write_node(input, depth + 1, written, out);
     }
 }
 

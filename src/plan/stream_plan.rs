@@ -34,7 +34,7 @@ pub struct Properties {
 }
 
 /// The incremental operators.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// The changes of a table, source or view, from the rows as of installation on.
     Import {

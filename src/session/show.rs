@@ -12,6 +12,7 @@ use super::settings::Settings;
 use super::{Outcome, Session};
 use crate::catalog::{Object, ObjectKind};
 use crate::error::{Error, Result};
+use crate::query::common::display;
 use crate::query::output::canonicalise;
 use crate::sql::{DropKind, Explain, ExplainTarget, Show, ShowKind, Statement};
 use crate::types::format_type;
@@ -217,7 +218,7 @@ impl Session {
                 Statement::Query(query) => {
                     let planned = self.plan_batch(query, &[])?;
                     let plan = self.engine.optimize_batch(canonicalise(planned.plan)?)?;
-                    plan.display_indent().to_string()
+                    display(&plan)
                 }
                 Statement::Insert(insert, overriding) => {
                     self.explain_insert(insert, *overriding)?

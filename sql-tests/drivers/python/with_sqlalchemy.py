@@ -45,7 +45,6 @@ def a_schema_is_reflected():
         by_name = {c["name"]: c for c in columns}
         expect("nullable", [by_name[n]["nullable"] for n in ("id", "kind", "price")], [False, False, True])
         expect("default", by_name["kind"]["default"].split("::")[0], "'tea'")
-        expect("identity", by_name["id"]["identity"]["always"], False)
         expect("comment", by_name["price"]["comment"], "In euros")
         expect("table's comment", inspector.get_table_comment("item", schema="shop"), {"text": "What is sold"})
         expect("key", inspector.get_pk_constraint("sale", schema="shop")["constrained_columns"], ["shop", "number"])

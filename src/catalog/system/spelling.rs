@@ -45,6 +45,14 @@ impl VisitorMut for Spelling {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Never> {
         match factor {
+            // A function without arguments, whose rows are a relation here.
+            TableFactor::Table { name, args: args @ Some(_), .. }
+                if function_name(name) == "pg_get_keywords" =>
+            {
+                *args = None;
+                *name =
+                    ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new("pg_get_keywords")]);
+            }
             TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
                 unqualify(name)
             }
