@@ -202,6 +202,18 @@ impl ObjectKind {
         }
     }
 
+    /// Whether INSERT, and where rows have a key UPDATE and DELETE, change it.
+    pub fn takes_statements(&self) -> bool {
+        match self {
+            ObjectKind::Table { connector, .. } => connector.as_ref().is_none_or(|c| c.stand_in),
+            ObjectKind::Source { connector, .. } => connector.stand_in,
+            ObjectKind::View { .. }
+            | ObjectKind::MaterializedView { .. }
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => false,
+        }
+    }
+
     /// The declared primary key's column indices; empty without one.
     pub fn primary_key(&self) -> &[usize] {
         match self {
@@ -224,4 +236,6 @@ pub struct ConnectorSpec {
     pub include: Vec<IncludeColumn>,
     /// Where reading of each split begins, resolved once at CREATE; splits found later are added. Empty for sinks.
     pub start: Vec<SplitStart>,
+    /// In a test, statements stand in for the connector: nothing outside is asked for.
+    pub stand_in: bool,
 }

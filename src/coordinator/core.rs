@@ -25,7 +25,7 @@ use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
 use super::sequencer::Sequencer;
 use super::sources::{Backfill, SharedSource, Step};
-use super::{Create, Reply, Request, Runtime, Shared, Stream, Writes};
+use super::{Create, Feed, Reply, Request, Runtime, Shared, Stream, Writes};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::checkpoint::Position;
@@ -428,8 +428,10 @@ impl Core {
             // A subscription's query is begun with its feed.
             Runtime::None | Runtime::Query { .. } => {}
             Runtime::Index { .. } => drop(self.share(create)),
-            Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
-            Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
+            Runtime::Table { key, feed } => self.create_base(create, key, true, feed, saved),
+            Runtime::Source(stream) => {
+                self.create_base(create, None, false, Feed::Connector(stream), saved)
+            }
             Runtime::View { plan, fail_on_error } => {
                 self.create_view(create, plan, fail_on_error, saved)
             }
@@ -485,11 +487,12 @@ impl Core {
         create: &Create,
         key: Option<Vec<usize>>,
         stored: bool,
-        stream: Option<Stream>,
+        feed: Feed,
         saved: Option<Saved>,
     ) {
-        let live = Arc::new(self.new_live(create, key.clone(), !stored));
-        let upsert = stream.as_ref().is_some_and(|stream| stream.upsert);
+        let append_only = !stored || matches!(feed, Feed::StandIn { upsert: false });
+        let live = Arc::new(self.new_live(create, key.clone(), append_only));
+        let upsert = feed.upserts();
         let (object, schema) = (create.id, create.schema.clone());
         let (state, position) = match saved {
             Some(saved) => (Some(saved.steps), saved.position),
@@ -501,7 +504,7 @@ impl Core {
         self.workers.send(Command::Create(Arc::new(spec)));
         self.publish(object, live);
         self.bases.insert(object);
-        let Some(stream) = stream else { return };
+        let Feed::Connector(stream) = feed else { return };
         let wake = self.wake.clone();
         let source = self.add_source(create, &stream, position);
         if stored {

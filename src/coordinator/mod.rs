@@ -49,6 +49,29 @@ pub struct Stream {
     pub fail_on_error: bool,
 }
 
+/// Who changes the rows of a table.
+#[derive(Clone)]
+pub enum Feed {
+    Statements,
+    Connector(Stream),
+    /// Statements in a connector's stead, for tests. Rows only ever come or, where `upsert`, replace their key's older
+    /// row as messages do.
+    StandIn {
+        upsert: bool,
+    },
+}
+
+impl Feed {
+    /// Whether a row takes the place of the older one of its key, and a deletion counts by its key alone.
+    pub fn upserts(&self) -> bool {
+        match self {
+            Feed::Statements => false,
+            Feed::Connector(stream) => stream.upsert,
+            Feed::StandIn { upsert } => *upsert,
+        }
+    }
+}
+
 /// What runs behind a catalog object.
 #[derive(Clone)]
 pub enum Runtime {
@@ -56,7 +79,7 @@ pub enum Runtime {
     None,
     Table {
         key: Option<Vec<usize>>,
-        stream: Option<Stream>,
+        feed: Feed,
     },
     Source(Stream),
     View {

@@ -61,28 +61,36 @@ impl Session {
             let message = "KEY ENCODE TEXT needs a primary key of one column";
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
-        reachable(target.clone(), cancel).await?;
-        let (name, schema) = (sink.name.name.clone(), plan.schema.clone());
-        let shape = Shape { name, schema, key, format, encoding, key_encoding };
+        let stand_in = self.server.test_mode;
+        let (name, schema, plan) = (sink.name.name.clone(), plan.schema.clone(), Arc::new(plan));
+        let fail_on_error = own.fail_on_error;
+        let (columns, runtime) = if stand_in {
+            (schema, Runtime::View { plan, fail_on_error })
+        } else {
+            reachable(target.clone(), cancel).await?;
+            let shape = Shape { name, schema, key, format, encoding, key_encoding };
+            let sink = Arc::new(Sink { target, shape });
+            (Arc::new(Schema::empty()), Runtime::Sink { plan, sink, fail_on_error })
+        };
         let connector = ConnectorSpec {
             options: sink.options.clone(),
             format: sink.format.clone(),
+            stand_in,
             ..ConnectorSpec::default()
         };
-        let runtime = Runtime::Sink {
-            plan: Arc::new(plan),
-            sink: Arc::new(Sink { target, shape }),
-            fail_on_error: own.fail_on_error,
-        };
-        self.define(Definition {
-            name: sink.name.clone(),
-            columns: Arc::new(Schema::empty()),
-            kind: ObjectKind::Sink { connector },
-            depends_on,
-            create_sql: create_sql(statement, &redacted),
-            runtime,
-        })
-        .await?;
+        let (id, epoch) = self
+            .define(Definition {
+                name: sink.name.clone(),
+                columns,
+                kind: ObjectKind::Sink { connector },
+                depends_on,
+                create_sql: create_sql(statement, &redacted),
+                runtime,
+            })
+            .await?;
+        if stand_in {
+            self.server.coordinator.hydrated(id, epoch).await?;
+        }
         command(TAG)
     }
 }

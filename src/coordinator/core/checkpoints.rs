@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::super::sources::SharedSource;
-use super::super::{Create, Reply, Runtime};
+use super::super::{Create, Feed, Reply, Runtime};
 use super::Core;
 use crate::catalog::{CatalogSnapshot, ObjectId};
 use crate::checkpoint::{self, Checkpoint, ObjectState, Position, StepState};
@@ -270,7 +270,7 @@ impl Core {
             | Runtime::Arrangement { .. } => None,
         };
         let live = Arc::new(self.new_live(create, key, false));
-        if let Runtime::Table { stream: Some(stream), .. } | Runtime::Source(stream) =
+        if let Runtime::Table { feed: Feed::Connector(stream), .. } | Runtime::Source(stream) =
             &create.runtime
         {
             let source = self.add_source(create, stream, position);

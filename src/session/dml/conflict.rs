@@ -106,6 +106,7 @@ impl Session {
             ast::OnConflictAction::DoNothing => return Ok(Conflict::Skip),
             ast::OnConflictAction::DoUpdate(update) => update,
         };
+        super::refuse_append_only(&target.table)?;
         if conflict.conflict_target.is_none() {
             let message =
                 "ON CONFLICT DO UPDATE requires inference specification or constraint name";

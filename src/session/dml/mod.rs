@@ -50,12 +50,12 @@ struct Change {
 }
 
 impl Session {
-    /// The table of a DML statement; connector tables and views are refused.
+    /// The table of INSERT or COPY; connector tables and views are refused.
     fn writable(&self, name: &ast::ObjectName) -> Result<Arc<Object>> {
         let name = ObjectName::try_from(name)?;
         let object = self.server.catalog.snapshot().resolve(&self.settings.search_path(), &name)?;
         match &object.kind {
-            ObjectKind::Table { connector: None, .. } => Ok(object),
+            kind if kind.takes_statements() => Ok(object),
             kind => {
                 let message = match kind {
                     ObjectKind::Table { .. } => {
@@ -66,6 +66,13 @@ impl Session {
                 Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message))
             }
         }
+    }
+
+    /// The table of UPDATE, DELETE or TRUNCATE: not one to which rows only come.
+    fn changeable(&self, name: &ast::ObjectName) -> Result<Arc<Object>> {
+        let object = self.writable(name)?;
+        refuse_append_only(&object)?;
+        Ok(object)
     }
 
     fn column(&self, table: &Object, name: &str) -> Result<usize> {
@@ -84,7 +91,7 @@ impl Session {
         if !from.joins.is_empty() {
             return Err(Error::syntax("syntax error at or near \"JOIN\""));
         }
-        let table = self.writable(name)?;
+        let table = self.changeable(name)?;
         let name = alias.as_ref().map_or(table.name.clone(), |a| fold_identifier(&a.name));
         Ok(Target { table, name })
     }
@@ -144,7 +151,7 @@ impl Session {
         object: &Object,
         tables: &mut BTreeMap<ObjectId, Access>,
     ) {
-        if matches!(object.kind, ObjectKind::Table { connector: None, .. }) {
+        if object.kind.takes_statements() {
             tables.insert(object.id, Access::Alone);
         }
         for id in &object.depends_on {
@@ -162,6 +169,7 @@ impl Session {
         guards: Vec<Guard>,
     ) -> Result<usize> {
         if self.is_in_block() {
+            refuse_in_block(table)?;
             return self.write_in_block(table, write).await;
         }
         let written = self.server.coordinator.write(vec![(table.id, write)]).await;
@@ -176,6 +184,31 @@ impl Session {
         let rows: Vec<String> = rows.lines().map(|line| format!("  {line}")).collect();
         Ok(format!("{what} on {}\n{}", table.name, rows.join("\n")))
     }
+}
+
+/// Views of what only grows are maintained without the means to take rows back.
+fn refuse_append_only(object: &Object) -> Result<()> {
+    let kind = object.kind.words();
+    let message = match &object.kind {
+        ObjectKind::Table { append_only: true, .. } => {
+            format!("cannot change rows of append-only table \"{}\"", object.name)
+        }
+        stand_in if stand_in.connector().is_some() && stand_in.primary_key().is_empty() => {
+            format!("cannot change rows of {kind} \"{}\": its messages only add rows", object.name)
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message))
+}
+
+/// What a block has written is laid over what it reads by rules of tables: a second row of a key is refused there.
+fn refuse_in_block(table: &Object) -> Result<()> {
+    if table.kind.connector().is_none() || table.kind.primary_key().is_empty() {
+        return Ok(());
+    }
+    let message = format!("cannot feed \"{}\" in a transaction block", table.name);
+    Err(Error::unsupported(message)
+        .with_detail("A new row of a key takes the place of the older one at once."))
 }
 
 /// Remembers that `$n` has the type of `field`, unless the client said otherwise.
