@@ -73,7 +73,7 @@ pub struct Object {
     pub oid: Oid,
     pub schema: String,
     pub name: String,
-    /// The columns as others see them, in order; none for sinks.
+    /// The columns as others see them, in order; of sinks only where something is kept.
     pub columns: SchemaRef,
     pub kind: ObjectKind,
     /// The objects that this one reads, each once.
@@ -162,6 +162,8 @@ pub enum ObjectKind {
     },
     Sink {
         connector: ConnectorSpec,
+        /// The table that it writes to, instead of something outside.
+        into: Option<ObjectId>,
     },
     /// The rows of a table or view by some of its columns.
     Index {

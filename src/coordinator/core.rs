@@ -5,6 +5,7 @@
 //! while a dataflow that reads it is behind; epochs go on for the others.
 
 mod checkpoints;
+mod pours;
 mod sharing;
 mod sinks;
 mod subscriptions;
@@ -20,6 +21,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub use self::checkpoints::Image;
 use self::checkpoints::{Checkpoints, Saved};
+use self::pours::Pours;
 use self::sharing::Sharing;
 use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
@@ -77,6 +79,7 @@ pub struct Core {
     /// Views without a name, each there for one subscription.
     queries: BTreeSet<ObjectId>,
     sinks: HashMap<ObjectId, Egress>,
+    pours: Pours,
     failures_seen: usize,
     checkpoints: Checkpoints,
     stopping: bool,
@@ -113,6 +116,7 @@ impl Core {
             sharing: Sharing::default(),
             queries: BTreeSet::new(),
             sinks: HashMap::new(),
+            pours: Pours::default(),
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
             stopping: false,
@@ -188,6 +192,10 @@ impl Core {
             }
             Request::Subscribe(subscribe, reply) => self.subscribe(*subscribe, reply),
             Request::Unsubscribe(query) => self.unsubscribe(query),
+            Request::EndPour(object, reply) => {
+                self.end_pour(object);
+                self.answer(Ok(()), reply);
+            }
             Request::Define(change, reply) => {
                 let outcome = self.shared.catalog.apply(change);
                 self.dirty |= outcome.is_ok();
@@ -406,6 +414,9 @@ impl Core {
             self.check_inputs(&inputs)?;
             self.shared.memory.admit(Purpose::Write, &create.name, 0)?;
         }
+        if let Runtime::Pour { object, table } = create.runtime {
+            self.check_inputs(&[object, table])?;
+        }
         if let Some(change) = &create.change {
             self.shared.catalog.apply(change.clone())?;
         }
@@ -438,6 +449,7 @@ impl Core {
             Runtime::Sink { plan, sink, fail_on_error } => {
                 self.create_sink(create, plan, sink, fail_on_error, saved)
             }
+            Runtime::Pour { object, table } => self.pour(create.id, object, table, false),
             Runtime::Arrangement { object, key } => {
                 self.create_arrangement(create, object, key, saved)
             }
@@ -620,6 +632,7 @@ impl Core {
         self.sequencer.forget(id);
         self.sources.remove(&id);
         self.end_sink(id);
+        self.forget_pour(id);
         let mut map = HashMap::clone(&self.shared.live.load());
         map.remove(&id);
         self.shared.live.store(Arc::new(map));

@@ -103,6 +103,11 @@ pub enum Runtime {
         object: ObjectId,
         key: Vec<usize>,
     },
+    /// What `object` has flows into `table`: a sink between relations.
+    Pour {
+        object: ObjectId,
+        table: ObjectId,
+    },
     /// An object's rows by some of its columns, for all joins and queries that look them up so.
     Arrangement {
         object: ObjectId,
@@ -121,6 +126,7 @@ impl Runtime {
             Runtime::None
             | Runtime::Table { .. }
             | Runtime::Source(_)
+            | Runtime::Pour { .. }
             | Runtime::Arrangement { .. } => BTreeSet::new(),
         }
     }
@@ -165,6 +171,8 @@ pub(crate) enum Request {
     Subscribe(Box<Subscribe>, Reply<Subscribed>),
     /// A subscription's query has nobody to read it any more.
     Unsubscribe(ObjectId),
+    /// What the object has flows into its table no more, from the epoch of the answer on.
+    EndPour(ObjectId, Reply<Epoch>),
     /// A change of the catalog alone.
     Define(CatalogChange, Reply<Epoch>),
     Checkpoint(Reply<Image>),
@@ -255,6 +263,11 @@ impl Coordinator {
 
     pub async fn drop_objects(&self, change: CatalogChange, ids: Vec<ObjectId>) -> Result<Epoch> {
         self.ask(|reply| Request::Drop(change, ids, reply)).await
+    }
+
+    /// Ends what a sink writes to a table, which keeps all of it up to the epoch returned. Only then is the sink dropped.
+    pub async fn end_pour(&self, object: ObjectId) -> Result<Epoch> {
+        self.ask(|reply| Request::EndPour(object, reply)).await
     }
 
     pub async fn define(&self, change: CatalogChange) -> Result<Epoch> {

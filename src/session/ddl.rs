@@ -517,6 +517,7 @@ impl Session {
         if ids.is_empty() {
             return Ok(());
         }
+        self.end_pours(&ids).await?;
         self.server.coordinator.drop_objects(CatalogChange::Drop(ids.clone()), ids.clone()).await?;
         ids.into_iter().for_each(|id| self.server.coordinator.locks.forget(id));
         self.notices.extend(plan.notice);

@@ -140,7 +140,7 @@ impl<'a> Names<'a> {
                     .with_hint("Read the table: lookups by the index's columns use it."))
             }
             // In a test: what the place outside would have.
-            ObjectKind::Sink { connector }
+            ObjectKind::Sink { connector, .. }
                 if connector.stand_in && self.purpose == Purpose::Batch =>
             {
                 self.live_scan(object)

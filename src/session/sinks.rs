@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::Schema;
+use sqlparser::ast;
 use tidewater_connectors::options::Options as ConnectorOptions;
 use tidewater_connectors::sink::{self, Target};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,9 @@ impl Session {
         if self.exists_already(&sink.name, sink.if_not_exists)? {
             return command(TAG);
         }
+        if let Some((table, columns)) = &sink.into {
+            return self.create_sink_into(sink, table, columns, statement, cancel).await;
+        }
         let redacted = ConnectorOptions::new(sink.options.0.clone())?.redacted();
         let mut pairs = sink.options.0.clone();
         let own = Own::take(&mut pairs)?;
@@ -50,10 +54,7 @@ impl Session {
             pairs.push(("extension".to_owned(), extension.to_owned()));
         }
         let target = sink::open(&sink.name.name, &ConnectorOptions::new(pairs)?)?;
-        let query = match &sink.input {
-            SinkInput::Relation(name) => sql::parse_query(&format!("SELECT * FROM {name}"))?,
-            SinkInput::Query(query) => query.clone(),
-        };
+        let query = sink_query(sink)?;
         let (plan, _, depends_on) = self.plan_view(&query, &[])?;
         check_append_only(sink, &plan, format, target.as_ref(), own.force_append_only)?;
         let key = message_key(&plan, format, &own.primary_key)?;
@@ -82,7 +83,7 @@ impl Session {
             .define(Definition {
                 name: sink.name.clone(),
                 columns,
-                kind: ObjectKind::Sink { connector },
+                kind: ObjectKind::Sink { connector, into: None },
                 depends_on,
                 create_sql: create_sql(statement, &redacted),
                 runtime,
@@ -92,6 +93,14 @@ impl Session {
             self.server.coordinator.hydrated(id, epoch).await?;
         }
         command(TAG)
+    }
+}
+
+/// What goes into a sink.
+pub(super) fn sink_query(sink: &CreateSink) -> Result<Box<ast::Query>> {
+    match &sink.input {
+        SinkInput::Relation(name) => sql::parse_query(&format!("SELECT * FROM {name}")),
+        SinkInput::Query(query) => Ok(query.clone()),
     }
 }
 
@@ -212,4 +221,4 @@ fn message_key(plan: &Node, format: Format, names: &[String]) -> Result<Vec<usiz
     Ok(named)
 }
 
-const UNIQUE_HINT: &str = "Read a table with a PRIMARY KEY, or make the columns unique by GROUP BY or SELECT DISTINCT ON.";
+pub(super) const UNIQUE_HINT: &str = "Read a table with a PRIMARY KEY, or make the columns unique by GROUP BY or SELECT DISTINCT ON.";

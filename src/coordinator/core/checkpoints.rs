@@ -222,6 +222,10 @@ impl Core {
         let mut restored = vec![];
         for create in objects {
             self.definitions.insert(create.id, create.clone());
+            if let Runtime::Pour { object, table } = create.runtime {
+                self.pour(create.id, object, table, true);
+                continue;
+            }
             if !create.runtime.is_running() {
                 self.start(&create, None);
                 continue;
@@ -267,6 +271,7 @@ impl Core {
             | Runtime::Query { .. }
             | Runtime::Sink { .. }
             | Runtime::Index { .. }
+            | Runtime::Pour { .. }
             | Runtime::Arrangement { .. } => None,
         };
         let live = Arc::new(self.new_live(create, key, false));
@@ -289,7 +294,10 @@ fn dropped(name: &str) -> Error {
 impl Runtime {
     fn is_running(&self) -> bool {
         match self {
-            Runtime::None | Runtime::Index { .. } | Runtime::Query { .. } => false,
+            Runtime::None
+            | Runtime::Index { .. }
+            | Runtime::Query { .. }
+            | Runtime::Pour { .. } => false,
             Runtime::Table { .. }
             | Runtime::Source(_)
             | Runtime::View { .. }

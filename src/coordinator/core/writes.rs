@@ -122,6 +122,7 @@ impl Core {
         if let Some(error) = live.failure() {
             return Err(error.clone());
         }
+        self.refuse_poured(table, &live)?;
         if write.deletes.iter().all(|rows| rows.num_rows() == 0) {
             let bytes = write.inserts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
             self.shared.memory.admit(Purpose::Write, &live.names().object, bytes as u64)?;

@@ -78,9 +78,9 @@ impl Conflict {
 }
 
 /// What is stored under the keys of proposed rows.
-struct Stored {
+pub(in crate::session) struct Stored {
     /// Places of proposals whose key is stored, ascending.
-    places: Vec<u32>,
+    pub places: Vec<u32>,
     /// The stored row of each.
     rows: RecordBatch,
 }
@@ -197,7 +197,7 @@ impl Session {
 
     /// The stored rows under the proposals' keys, as the statement sees them: as of everything acknowledged so far, or as of
     /// its block's epoch with the block's own changes.
-    async fn stored_rows(
+    pub(in crate::session) async fn stored_rows(
         &self,
         table: ObjectId,
         live: &Arc<LiveTable>,

@@ -53,9 +53,13 @@ impl Session {
     /// The table of INSERT or COPY; connector tables and views are refused.
     fn writable(&self, name: &ast::ObjectName) -> Result<Arc<Object>> {
         let name = ObjectName::try_from(name)?;
-        let object = self.server.catalog.snapshot().resolve(&self.settings.search_path(), &name)?;
+        let catalog = self.server.catalog.snapshot();
+        let object = catalog.resolve(&self.settings.search_path(), &name)?;
         match &object.kind {
-            kind if kind.takes_statements() => Ok(object),
+            kind if kind.takes_statements() => match catalog.sinks_into(object.id).next() {
+                None => Ok(object),
+                Some(sink) => Err(poured(&object, sink)),
+            },
             kind => {
                 let message = match kind {
                     ObjectKind::Table { .. } => {
@@ -112,6 +116,20 @@ impl Session {
         }
     }
 
+    /// Keeps statements from writing to a table while the guards live.
+    pub(super) async fn hold_still(
+        &self,
+        table: &Object,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Guard>> {
+        let tables = BTreeMap::from([(table.id, Access::Alone)]);
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(canceled()),
+            guards = self.server.coordinator.locks.acquire(&tables) => Ok(guards),
+        }
+    }
+
     /// Locks the table and, alone, every table that the queries read.
     pub(super) async fn lock(
         &self,
@@ -154,7 +172,8 @@ impl Session {
         if object.kind.takes_statements() {
             tables.insert(object.id, Access::Alone);
         }
-        for id in &object.depends_on {
+        let written = catalog.sinks_into(object.id).flat_map(|sink| &sink.depends_on);
+        for id in object.depends_on.iter().chain(written).filter(|id| **id != object.id) {
             if let Some(object) = catalog.get(*id) {
                 self.base_tables(catalog, object, tables);
             }
@@ -184,6 +203,13 @@ impl Session {
         let rows: Vec<String> = rows.lines().map(|line| format!("  {line}")).collect();
         Ok(format!("{what} on {}\n{}", table.name, rows.join("\n")))
     }
+}
+
+fn poured(table: &Object, sink: &Object) -> Error {
+    let message =
+        format!("cannot change table \"{}\": sink \"{}\" writes to it", table.name, sink.name);
+    Error::new(SqlState::WRONG_OBJECT_TYPE, message)
+        .with_hint("Change what the sink reads, or drop the sink: the table keeps its rows.")
 }
 
 /// Views of what only grows are maintained without the means to take rows back.
