@@ -26,6 +26,7 @@ mod expression;
 mod follower;
 mod grammar;
 mod lateral;
+mod pours;
 mod restart;
 mod sharing;
 mod shrink;

@@ -49,6 +49,29 @@ pub struct Stream {
     pub fail_on_error: bool,
 }
 
+/// Who changes the rows of a table.
+#[derive(Clone)]
+pub enum Feed {
+    Statements,
+    Connector(Stream),
+    /// Statements in a connector's stead, for tests. Rows only ever come or, where `upsert`, replace their key's older
+    /// row as messages do.
+    StandIn {
+        upsert: bool,
+    },
+}
+
+impl Feed {
+    /// Whether a row takes the place of the older one of its key, and a deletion counts by its key alone.
+    pub fn upserts(&self) -> bool {
+        match self {
+            Feed::Statements => false,
+            Feed::Connector(stream) => stream.upsert,
+            Feed::StandIn { upsert } => *upsert,
+        }
+    }
+}
+
 /// What runs behind a catalog object.
 #[derive(Clone)]
 pub enum Runtime {
@@ -56,7 +79,7 @@ pub enum Runtime {
     None,
     Table {
         key: Option<Vec<usize>>,
-        stream: Option<Stream>,
+        feed: Feed,
     },
     Source(Stream),
     View {
@@ -80,6 +103,11 @@ pub enum Runtime {
         object: ObjectId,
         key: Vec<usize>,
     },
+    /// What `object` has flows into `table`: a sink between relations.
+    Pour {
+        object: ObjectId,
+        table: ObjectId,
+    },
     /// An object's rows by some of its columns, for all joins and queries that look them up so.
     Arrangement {
         object: ObjectId,
@@ -98,6 +126,7 @@ impl Runtime {
             Runtime::None
             | Runtime::Table { .. }
             | Runtime::Source(_)
+            | Runtime::Pour { .. }
             | Runtime::Arrangement { .. } => BTreeSet::new(),
         }
     }
@@ -142,6 +171,8 @@ pub(crate) enum Request {
     Subscribe(Box<Subscribe>, Reply<Subscribed>),
     /// A subscription's query has nobody to read it any more.
     Unsubscribe(ObjectId),
+    /// What the object has flows into its table no more, from the epoch of the answer on.
+    EndPour(ObjectId, Reply<Epoch>),
     /// A change of the catalog alone.
     Define(CatalogChange, Reply<Epoch>),
     Checkpoint(Reply<Image>),
@@ -232,6 +263,11 @@ impl Coordinator {
 
     pub async fn drop_objects(&self, change: CatalogChange, ids: Vec<ObjectId>) -> Result<Epoch> {
         self.ask(|reply| Request::Drop(change, ids, reply)).await
+    }
+
+    /// Ends what a sink writes to a table, which keeps all of it up to the epoch returned. Only then is the sink dropped.
+    pub async fn end_pour(&self, object: ObjectId) -> Result<Epoch> {
+        self.ask(|reply| Request::EndPour(object, reply)).await
     }
 
     pub async fn define(&self, change: CatalogChange) -> Result<Epoch> {

@@ -113,6 +113,11 @@ pub enum Command {
     /// The open epoch has all its rows; the next one opens. A checkpoint as of it is asked for in the same breath, before
     /// anything of the next epoch can be applied anywhere.
     Close(Epoch, Option<Arc<Cut>>),
+    /// What object `.1` has flows into table `.0`: its rows as of the open epoch and every later change or, restored, the changes
+    /// from the open epoch on.
+    Pour(ObjectId, ObjectId, Epoch, bool),
+    /// Object `.1` flows into table `.0` up to this epoch, which is not part of it.
+    EndPour(ObjectId, ObjectId, Epoch),
     /// The feed gets what the object's hubs apply after this epoch. Earlier epochs may still be on their way.
     Tap(ObjectId, Arc<Feed>, Epoch),
     Drop(ObjectId),
