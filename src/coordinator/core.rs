@@ -4,13 +4,14 @@
 //! ([`Flight`]), so epochs shrink to single rows when idle and grow by themselves under load. A source adds nothing
 //! while a dataflow that reads it is behind; epochs go on for the others.
 
+mod altering;
 mod checkpoints;
 mod sharing;
 mod sinks;
 mod subscriptions;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Thread;
@@ -25,7 +26,7 @@ use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
 use super::sequencer::Sequencer;
 use super::sources::{Backfill, SharedSource, Step};
-use super::{Create, Reply, Request, Runtime, Shared, Stream, Writes};
+use super::{Alter, Create, Former, Reply, Request, Runtime, Shared, Stream, Writes};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::checkpoint::Position;
@@ -74,6 +75,11 @@ pub struct Core {
     /// Who reads whom, directly.
     readers: HashMap<ObjectId, Vec<ObjectId>>,
     sharing: Sharing,
+    /// Tables that ALTER has given other columns, as long as something reads them as they were.
+    formers: BTreeMap<ObjectId, Former>,
+    alters: VecDeque<(Alter, Reply<Epoch>)>,
+    /// What ALTER has changed, and in which epoch.
+    altered: HashMap<ObjectId, Epoch>,
     /// Views without a name, each there for one subscription.
     queries: BTreeSet<ObjectId>,
     sinks: HashMap<ObjectId, Egress>,
@@ -111,6 +117,9 @@ impl Core {
             bases: BTreeSet::new(),
             readers: HashMap::new(),
             sharing: Sharing::default(),
+            formers: BTreeMap::new(),
+            alters: VecDeque::new(),
+            altered: HashMap::new(),
             queries: BTreeSet::new(),
             sinks: HashMap::new(),
             failures_seen: 0,
@@ -159,6 +168,7 @@ impl Core {
         while let Ok(request) = self.requests.try_recv() {
             self.accept(request);
         }
+        self.take_alters();
         if self.flight.is_full(self.complete()) {
             return false;
         }
@@ -185,6 +195,9 @@ impl Core {
                 self.take_writes();
                 let outcome = self.drop_objects(change, &ids);
                 self.answer(outcome, reply);
+            }
+            Request::Alter(alter, reply) => {
+                self.alters.push_back((*alter, reply));
             }
             Request::Subscribe(subscribe, reply) => self.subscribe(*subscribe, reply),
             Request::Unsubscribe(query) => self.unsubscribe(query),
@@ -299,9 +312,7 @@ impl Core {
                     source.offsets.iter().map(|(split, offset)| (id, split.clone(), *offset));
                 self.record.offsets.extend(offsets);
                 self.dirty = true;
-                let changes = [taken.changes, taken.errors].concat();
-                self.fed(&changes);
-                self.workers.send(Command::Feed(id, changes));
+                self.feed(id, [taken.changes, taken.errors].concat());
             }
             if let Some(reason) = taken.failure {
                 self.fail_source(id, reason);
@@ -430,6 +441,11 @@ impl Core {
             Runtime::Index { .. } => drop(self.share(create)),
             Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
             Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
+            Runtime::Former { key, stored, upsert, former } => {
+                let live = Arc::new(self.new_live(create, key.clone(), !stored));
+                let hub = HubSpec::new(create.id, create.schema.clone(), key, live);
+                self.create_former(create, &former, HubSpec { stored, upsert, ..hub }, saved);
+            }
             Runtime::View { plan, fail_on_error } => {
                 self.create_view(create, plan, fail_on_error, saved)
             }
@@ -588,11 +604,14 @@ impl Core {
     fn drop_objects(&mut self, change: CatalogChange, ids: &[ObjectId]) -> Result<()> {
         self.shared.catalog.apply(change)?;
         self.dirty = true;
-        self.end_queries_over(ids);
-        for &id in ids {
+        let formers = self.formers.iter().filter(|(_, former)| ids.contains(&former.of));
+        let ids: Vec<ObjectId> = formers.map(|(id, _)| *id).chain(ids.iter().copied()).collect();
+        self.end_queries_over(&ids);
+        for id in ids {
             self.forget(id);
             self.unshare(id);
         }
+        self.end_unread();
         Ok(())
     }
 
@@ -612,6 +631,8 @@ impl Core {
         }
         self.stop_object(id);
         self.bases.remove(&id);
+        self.formers.remove(&id);
+        self.altered.remove(&id);
         self.readers.remove(&id);
         self.definitions.remove(&id);
         self.sequencer.forget(id);

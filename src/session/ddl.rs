@@ -645,7 +645,7 @@ pub(super) fn key_columns(columns: &Schema, names: &[String]) -> Result<Vec<usiz
     names.iter().map(find).collect()
 }
 
-fn not_null(columns: &Schema, key: &[usize]) -> SchemaRef {
+pub(super) fn not_null(columns: &Schema, key: &[usize]) -> SchemaRef {
     let field = |(i, field): (usize, &FieldRef)| match key.contains(&i) {
         true => field.as_ref().clone().with_nullable(false),
         false => field.as_ref().clone(),

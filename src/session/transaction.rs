@@ -356,6 +356,11 @@ impl Session {
         Ok(())
     }
 
+    /// What a block reads from now on is as of a later epoch: a statement that is no part of it has changed what there is.
+    pub(super) fn forget_pin(&mut self) {
+        self.block.pin = OnceLock::new();
+    }
+
     fn is_serializable(&self) -> bool {
         self.settings.get("transaction_isolation").as_deref() == Some("serializable")
     }
@@ -371,6 +376,11 @@ impl Session {
             return Ok(self.block.pin.get_or_init(|| pin).clone());
         };
         for object in objects {
+            if object.begins() > pin.epoch {
+                let message = "could not serialize access due to concurrent ALTER TABLE";
+                return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message)
+                    .with_hint("The transaction might succeed if retried."));
+            }
             object.wait_attached().await?;
             object.wait_for(pin.epoch).await?;
         }

@@ -84,6 +84,7 @@ impl Core {
         if self.queries.remove(&query) {
             self.end(query);
             self.unshare(query);
+            self.end_unread();
         }
     }
 
