@@ -60,10 +60,11 @@ impl CatalogSnapshot {
     ) -> Result<DropPlan> {
         let mut walk = Walk { catalog: self, seen: HashSet::new(), order: vec![], lines: vec![] };
         let what = format!("column {column} of {}", table.label());
-        for object in dependents.iter().filter_map(|id| self.get(*id)) {
-            walk.lines.push((object.id, format!("{} depends on {what}", object.label())));
-            walk.visit(object);
-        }
+        let direct: Vec<_> = dependents.iter().filter_map(|id| self.get(*id)).collect();
+        let line = |d: &&Arc<Object>| (d.id, format!("{} depends on {what}", d.label()));
+        walk.lines.extend(direct.iter().map(line));
+        // The notice names them from the last to the first.
+        direct.into_iter().rev().for_each(|object| walk.visit(object));
         let is_index = |o: &Object| matches!(o.kind, ObjectKind::Index { .. });
         let told: Vec<_> = walk.order.iter().filter(|o| !is_index(o)).cloned().collect();
         if !cascade && !told.is_empty() {

@@ -24,7 +24,8 @@ use crate::memory::{self, Reservation};
 use crate::query::errors::from_arrow;
 use crate::query::{assign, assignable_column, canonicalise, output_fields};
 use crate::sql::{
-    self, Generated, NewConstraint, ObjectName, Replacement, Statement, parse_expr, quote_identifier,
+    self, Generated, NewConstraint, ObjectName, Replacement, Statement, parse_expr,
+    quote_identifier,
 };
 use crate::types::{field_of_sql_type, format_type};
 
@@ -147,9 +148,8 @@ impl Session {
             }
             NewConstraint::PrimaryKey { name: given, columns: key } => {
                 if !primary_key.is_empty() {
-                    let message = format!(
-                        "multiple primary keys for table \"{name}\" are not allowed"
-                    );
+                    let message =
+                        format!("multiple primary keys for table \"{name}\" are not allowed");
                     return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message));
                 }
                 let taken = |check: &crate::catalog::Check| Some(&check.name) == given.as_ref();
@@ -280,9 +280,10 @@ impl Session {
         using: Option<&ast::Expr>,
     ) -> Result<()> {
         let at = column_of(&object, column)?;
-        let before = object.columns.field(at);
-        let field = field_of_sql_type(column, data_type)?.with_nullable(before.is_nullable());
-        if using.is_none() && format_type(before) == format_type(&field) {
+        let before = object.columns.clone();
+        let nullable = before.field(at).is_nullable();
+        let field = field_of_sql_type(column, data_type)?.with_nullable(nullable);
+        if using.is_none() && format_type(before.field(at)) == format_type(&field) {
             return Ok(());
         }
         if !computed_from(&object, column)?.is_empty() {
@@ -292,8 +293,9 @@ impl Session {
         let numbers = object.generation(at).is_some();
         if numbers {
             let message = format!("cannot alter type of generated column \"{column}\"");
-            return Err(Error::unsupported(message)
-                .with_hint("Drop the column, and add it again behind."));
+            return Err(
+                Error::unsupported(message).with_hint("Drop the column, and add it again behind.")
+            );
         }
         let without = shows(&object, &object.columns.clone(), Some(at));
         let dependents = self.dependents_on_column(altered, &object, at, &without)?;
@@ -310,10 +312,16 @@ impl Session {
         let schema = row_schema(&object.name, &object.columns)?;
         if let ObjectKind::Table { defaults, rules, .. } = &object.kind {
             // What is said of the column has to make sense of the new type, too.
-            self.check_defaults(
-                &Schema::new(vec![field]),
-                std::slice::from_ref(&defaults.get(at).cloned().flatten()),
-            )?;
+            let default = defaults.get(at).cloned().flatten();
+            let default =
+                default.map(|text| format!("({text})::{}", format_type(before.field(at))));
+            self.check_defaults(&Schema::new(vec![field.clone()]), &[default]).map_err(|_| {
+                let to = format_type(&field);
+                let message = format!(
+                    "default for column \"{column}\" cannot be cast automatically to type {to}"
+                );
+                Error::new(SqlState::DATATYPE_MISMATCH, message)
+            })?;
             for check in &rules.checks {
                 let name = Some(check.name.clone());
                 let expr = parse_expr(&check.sql)?;
@@ -479,8 +487,7 @@ impl Session {
             exprs.push(value.alias(format!("#new{i}")));
         }
         planned.plan = super::dml::project(planned.plan, exprs)?;
-        let (batches, held) =
-            self.collect(planned, vec![], memory::Purpose::Write, cancel).await?;
+        let (batches, held) = self.collect(planned, vec![], memory::Purpose::Write, cancel).await?;
         let old = columns_of(&batches, 0, &before.columns)?;
         let casts: Vec<FieldRef> = casts.iter().map(|(_, _, field)| (*field).clone()).collect();
         let casts = columns_of(&batches, width, &Arc::new(Schema::new(casts)))?;
@@ -574,10 +581,11 @@ impl Session {
         let create = created(&table, runtime, vec![]);
         altered.objects.insert(before.id, table);
         let columns: Vec<Option<usize>> = (0..before.columns.fields().len())
-            .map(|at| altered.values.iter().position(|v| matches!(v, Value::Old(old) if *old == at)))
+            .map(|at| {
+                altered.values.iter().position(|v| matches!(v, Value::Old(old) if *old == at))
+            })
             .collect();
-        let append_only =
-            matches!(&before.kind, ObjectKind::Table { append_only: true, .. });
+        let append_only = matches!(&before.kind, ObjectKind::Table { append_only: true, .. });
         let old_rows = if columns.contains(&None) { vec![rows.old] } else { vec![] };
         let change = altered.alteration(renumbered);
         let dropped = change.dropped.clone();
@@ -789,7 +797,8 @@ fn created(object: &Object, runtime: Runtime, spare_ids: Vec<ObjectId>) -> Creat
 /// The names of the columns that are computed from others.
 fn computed(object: &Object) -> Vec<String> {
     let fields = object.columns.fields().iter().enumerate();
-    let stored = fields.filter(|(i, _)| matches!(object.generation(*i), Some(Generation::Stored(_))));
+    let stored =
+        fields.filter(|(i, _)| matches!(object.generation(*i), Some(Generation::Stored(_))));
     stored.map(|(_, field)| field.name().clone()).collect()
 }
 
@@ -822,12 +831,8 @@ fn numbered(table: &Object, column: usize, rows: usize) -> Result<Option<(usize,
 /// Writes which columns are NOT NULL into a table's text.
 fn write_nullability(object: &mut Object) -> Result<()> {
     let columns = object.columns.clone();
-    let names: Vec<String> = object
-        .kind
-        .primary_key()
-        .iter()
-        .map(|&key| columns.field(key).name().clone())
-        .collect();
+    let names: Vec<String> =
+        object.kind.primary_key().iter().map(|&key| columns.field(key).name().clone()).collect();
     object.create_sql = sql::rewritten(&object.create_sql, |statement| {
         if let Statement::CreateTable(table) = statement {
             table.primary_key = names;
@@ -865,7 +870,10 @@ fn not_castable(error: Error, field: &Field, using: bool) -> Error {
     }
     let (name, data_type) = (field.name(), format_type(field));
     let (what, hint) = match using {
-        true => ("result of USING clause for column", "You might need to add an explicit cast.".to_owned()),
+        true => (
+            "result of USING clause for column",
+            "You might need to add an explicit cast.".to_owned(),
+        ),
         false => {
             let quoted = quote_identifier(name);
             ("column", format!("You might need to specify \"USING {quoted}::{data_type}\"."))

@@ -154,9 +154,15 @@ pub enum AlterAction {
 /// A constraint for a table that exists.
 #[derive(Clone, Debug)]
 pub enum NewConstraint {
-    PrimaryKey { name: Option<String>, columns: Vec<String> },
+    PrimaryKey {
+        name: Option<String>,
+        columns: Vec<String>,
+    },
     /// `not_valid`: the rows there are may violate it.
-    Check { check: CheckConstraint, not_valid: bool },
+    Check {
+        check: CheckConstraint,
+        not_valid: bool,
+    },
 }
 
 /// A name with up to two qualifiers, all folded.

@@ -85,7 +85,8 @@ impl Core {
             let identifies =
                 key.as_ref().is_some_and(|key| key.iter().all(|k| found.contains(&Some(*k))));
             if live.key_is_unique && !(identifies && found.iter().all(Option::is_some)) {
-                let message = "cannot change the primary key of a table that materialized views read";
+                let message =
+                    "cannot change the primary key of a table that materialized views read";
                 return Err(Error::unsupported(message)
                     .with_hint("Drop the views first, and create them again behind."));
             }

@@ -113,10 +113,9 @@ impl Core {
             }
             Runtime::Arrangement { object, .. } => vec![*object],
             Runtime::Index { object, .. } => vec![*object],
-            Runtime::None
-            | Runtime::Table { .. }
-            | Runtime::Source(_)
-            | Runtime::Former { .. } => vec![],
+            Runtime::None | Runtime::Table { .. } | Runtime::Source(_) | Runtime::Former { .. } => {
+                vec![]
+            }
         }
     }
 

@@ -118,7 +118,8 @@ impl Core {
         self.flight.fed(changes.iter().map(ChangeBatch::len).sum());
     }
 
-    pub(super) fn accept_write(&mut self,
+    pub(super) fn accept_write(
+        &mut self,
         table: ObjectId,
         write: Write,
     ) -> Result<(Vec<ChangeBatch>, usize)> {
