@@ -248,12 +248,8 @@ impl Bench {
                 }
                 Item::Alter(table) => {
                     let Some(altered) = kept.tables.get_mut(table) else { continue };
-                    let sql = altered.alter(table);
-                    at.1 = format!("{sql} after epoch {epoch}");
-                    execute(&mut self.session, &sql).await.map_err(|e| failed("", e))?;
-                    let (_, live) = self.live(table).ok_or_else(|| failed(table, "not there"))?;
-                    altered.written = live.schema.clone();
-                    history.since.push(Event::Create(sql));
+                    let sql = self.alter(table, altered).await.map_err(|e| failed(table, e))?;
+                    history.since.extend(sql.map(Event::Create));
                 }
                 Item::Epoch(changes) => {
                     epoch += 1;
@@ -282,6 +278,22 @@ impl Bench {
             }
         }
         Ok(tally)
+    }
+
+    /// The statement that has altered the table; `None` where a view that breaks ties by whole rows keeps the column.
+    async fn alter(&mut self, name: &str, table: &mut KeptTable) -> Result<Option<String>> {
+        let sql = table.alter(name);
+        match execute(&mut self.session, &sql).await {
+            Ok(_) => {}
+            Err(error) if error.code == SqlState::DEPENDENT_OBJECTS_STILL_EXIST => {
+                table.alters -= 1;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+        let live = self.live(name).ok_or_else(|| Error::internal("the table is not there"))?.1;
+        table.written = live.schema.clone();
+        Ok(Some(sql))
     }
 
     async fn tables(&mut self, case: &Case) -> std::result::Result<Kept, Failure> {

@@ -81,7 +81,7 @@ pub struct Core {
     /// What ALTER has changed, and in which epoch.
     altered: HashMap<ObjectId, Epoch>,
     /// Views without a name, each there for one subscription.
-    queries: BTreeSet<ObjectId>,
+    queries: BTreeMap<ObjectId, Arc<Node>>,
     sinks: HashMap<ObjectId, Egress>,
     failures_seen: usize,
     checkpoints: Checkpoints,
@@ -120,7 +120,7 @@ impl Core {
             formers: BTreeMap::new(),
             alters: VecDeque::new(),
             altered: HashMap::new(),
-            queries: BTreeSet::new(),
+            queries: BTreeMap::new(),
             sinks: HashMap::new(),
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
@@ -199,6 +199,11 @@ impl Core {
             Request::Alter(alter, reply) => {
                 self.alters.push_back((*alter, reply));
             }
+            Request::Hold(id, reply) => {
+                let outcome = self.hold(id);
+                self.answer(outcome, reply);
+            }
+            Request::Release(id) => self.release(id),
             Request::Subscribe(subscribe, reply) => self.subscribe(*subscribe, reply),
             Request::Unsubscribe(query) => self.unsubscribe(query),
             Request::Define(change, reply) => {
@@ -461,6 +466,10 @@ impl Core {
     /// A view or index is created only on inputs that answer.
     fn check_inputs(&self, inputs: &[ObjectId]) -> Result<()> {
         for &id in inputs {
+            if self.formers.contains_key(&id) {
+                let message = "a relation that is read has been altered meanwhile";
+                return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
+            }
             let live = self.live(id).ok_or_else(|| {
                 Error::new(
                     SqlState::UNDEFINED_TABLE,
@@ -605,7 +614,8 @@ impl Core {
         self.shared.catalog.apply(change)?;
         self.dirty = true;
         let formers = self.formers.iter().filter(|(_, former)| ids.contains(&former.of));
-        let ids: Vec<ObjectId> = formers.map(|(id, _)| *id).chain(ids.iter().copied()).collect();
+        let formers = formers.map(|(id, _)| *id);
+        let ids: Vec<ObjectId> = ids.iter().copied().chain(formers).collect();
         self.end_queries_over(&ids);
         for id in ids {
             self.forget(id);

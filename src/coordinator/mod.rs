@@ -143,6 +143,21 @@ pub struct Reshape {
     pub indexes: Vec<(ObjectId, Create)>,
 }
 
+/// A source that is held back.
+pub struct HeldBack {
+    id: ObjectId,
+    requests: Sender<Request>,
+    thread: Thread,
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        if self.requests.send(Request::Release(self.id)).is_ok() {
+            self.thread.unpark();
+        }
+    }
+}
+
 /// An object to create: its catalog entry, where users know of it, and what runs behind it.
 #[derive(Clone)]
 pub struct Create {
@@ -184,6 +199,9 @@ pub(crate) enum Request {
     /// A subscription's query has nobody to read it any more.
     Unsubscribe(ObjectId),
     Alter(Box<Alter>, Reply<Epoch>),
+    /// A source gives nothing more, until it is released as often as it was held.
+    Hold(ObjectId, Reply<Epoch>),
+    Release(ObjectId),
     /// A change of the catalog alone.
     Define(CatalogChange, Reply<Epoch>),
     Checkpoint(Reply<Image>),
@@ -279,6 +297,13 @@ impl Coordinator {
     /// 40001 when the catalog has changed since this was worked out.
     pub async fn alter(&self, alter: Alter) -> Result<Epoch> {
         self.ask(|reply| Request::Alter(Box::new(alter), reply)).await
+    }
+
+    /// Holds a source back while the guard lives; all that it has given before is there as of the epoch.
+    pub async fn hold_back(&self, id: ObjectId) -> Result<(HeldBack, Epoch)> {
+        let (requests, thread) = (self.requests.clone(), self.thread.clone());
+        let epoch = self.ask(|reply| Request::Hold(id, reply)).await?;
+        Ok((HeldBack { id, requests, thread }, epoch))
     }
 
     pub async fn define(&self, change: CatalogChange) -> Result<Epoch> {

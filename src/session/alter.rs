@@ -10,7 +10,8 @@ use std::sync::Arc;
 use arrow_schema::{Schema, SchemaRef};
 use tokio_util::sync::CancellationToken;
 
-use super::reshape::{Value, not_a_table};
+use super::alter_columns::not_a_table;
+use super::reshape::Value;
 use super::{Outcome, Session, command};
 use crate::catalog::{
     self, Alteration, CatalogSnapshot, Generation, Object, ObjectId, ObjectKind, Relation,
@@ -217,8 +218,12 @@ impl Session {
         object: Object,
         action: &AlterAction,
     ) -> Result<()> {
-        if !matches!(object.kind, ObjectKind::Table { connector: None, .. }) {
-            return Err(not_a_table(&object, action.words()));
+        let moves =
+            matches!(action, AlterAction::AddColumn { .. } | AlterAction::DropColumn { .. });
+        match &object.kind {
+            ObjectKind::Table { connector: None, .. } => {}
+            ObjectKind::Table { .. } | ObjectKind::Source { .. } if moves => {}
+            _ => return Err(not_a_table(&object, action.words())),
         }
         let id = object.id;
         match action {

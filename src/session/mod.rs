@@ -5,6 +5,7 @@
 //! SET's.
 
 mod alter;
+mod alter_columns;
 mod create_as;
 mod cursor_rows;
 mod cursors;
@@ -294,6 +295,9 @@ impl Session {
                     | S::Update(_)
                     | S::Delete(_)
                     | S::Truncate(_)
+                    | S::CreateMaterializedView(_)
+                    | S::CreateIndex(_)
+                    | S::Subscribe(_)
                     | S::Execute { .. }
             );
         for _ in 1..if again { RUNS_MAX } else { 1 } {

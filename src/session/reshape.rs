@@ -1,7 +1,7 @@
 //! ALTER TABLE where it is about columns and what they hold: the table's rows as they are to be.
 //!
-//! What an action comes to is worked out over definitions alone ([`Altered`]); only then the rows are read, written anew and
-//! checked, under the table's lock, and handed to the coordinator with the definitions as one change.
+//! What the actions come to has been worked out over definitions ([`Altered`], [`super::alter_columns`]). The rows are read, written
+//! anew and checked under the table's lock, and handed to the coordinator with the definitions as one change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,22 +12,18 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::Session;
-use super::alter::{Altered, column_of, no_constraint};
-use super::resolver::{Names, Purpose};
+use super::alter::Altered;
 use super::rules::row_schema;
 use super::select::{columns_of, nullable};
 use crate::catalog::{Alteration, CatalogChange, Generation, Object, ObjectId, ObjectKind};
-use crate::coordinator::{self, Create, Reshape, Runtime};
+use crate::coordinator::{self, Create, Reshape, Runtime, Stream};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::memory::{self, Reservation};
 use crate::query::errors::from_arrow;
-use crate::query::{assign, assignable_column, canonicalise, output_fields};
-use crate::sql::{
-    self, Generated, NewConstraint, ObjectName, Replacement, Statement, parse_expr,
-    quote_identifier,
-};
-use crate::types::{field_of_sql_type, format_type};
+use crate::query::{assign, assignable_column};
+use crate::sql::{self, ObjectName, quote_identifier};
+use crate::types::format_type;
 
 /// What a column of the table as it is to be holds.
 #[derive(Clone, Debug)]
@@ -58,360 +54,6 @@ struct Rows {
 }
 
 impl Session {
-    /// ADD COLUMN behind the others.
-    pub(super) fn add_column(
-        &mut self,
-        altered: &mut Altered<'_>,
-        mut object: Object,
-        column: &sql::ColumnDef,
-        if_not_exists: bool,
-    ) -> Result<bool> {
-        if object.columns.index_of(&column.name).is_ok() {
-            let message = format!(
-                "column \"{}\" of relation \"{}\" already exists",
-                column.name, object.name
-            );
-            let error = Error::new(SqlState::DUPLICATE_COLUMN, message);
-            if !if_not_exists {
-                return Err(error);
-            }
-            let message = format!("{}, skipping", error.message);
-            self.notices.push(Error { message, ..error });
-            return Ok(false);
-        }
-        let field = field_of_sql_type(&column.name, &column.data_type)?;
-        let field = Arc::new(field.with_nullable(column.nullable));
-        let default = column.default.as_ref().map(ToString::to_string);
-        self.check_defaults(&Schema::new(vec![field.clone()]), std::slice::from_ref(&default))?;
-        let before = object.columns.clone();
-        let fields = before.fields().iter().cloned().chain([field.clone()]).collect::<Vec<_>>();
-        object.columns = Arc::new(Schema::new_with_metadata(fields, before.metadata().clone()));
-        let schema = row_schema(&object.name, &object.columns)?;
-        let stored = computed(&object);
-        let generated = self.new_generation(&object.name, column, &field, &schema, &stored)?;
-        let ObjectKind::Table { defaults, rules, .. } = &mut object.kind else {
-            return Err(not_a_table(&object, "ADD COLUMN"));
-        };
-        defaults.resize(before.fields().len(), None);
-        defaults.push(default);
-        rules.generated.resize(before.fields().len(), None);
-        rules.generated.push(generated);
-        object.create_sql = sql::rewritten(&object.create_sql, |statement| {
-            if let Statement::CreateTable(table) = statement {
-                table.columns.push(column.clone());
-            }
-            Ok(())
-        })?;
-        altered.values.push(Value::New);
-        let id = object.id;
-        let replacement = shows(&object, &before, None);
-        altered.objects.insert(id, object);
-        altered.rewrite_dependents(id, &replacement)?;
-        Ok(true)
-    }
-
-    /// Constraints that were written behind a column, or by themselves.
-    pub(super) fn add_constraint(
-        &mut self,
-        altered: &mut Altered<'_>,
-        mut object: Object,
-        constraint: &NewConstraint,
-    ) -> Result<()> {
-        let name = object.name.clone();
-        let key_name = (!object.kind.primary_key().is_empty()).then(|| object.primary_key_name());
-        let columns = object.columns.clone();
-        let schema = row_schema(&name, &columns)?;
-        let words = "ADD CONSTRAINT";
-        let refused = not_a_table(&object, words);
-        let ObjectKind::Table { rules, primary_key, connector: None, .. } = &mut object.kind else {
-            return Err(refused);
-        };
-        match constraint {
-            NewConstraint::Check { check, not_valid } => {
-                if key_name.is_some() && key_name == check.name {
-                    return Err(duplicate_constraint(&name, key_name.as_deref().unwrap_or("")));
-                }
-                let mut check = self.new_check(&name, check, &schema, &rules.checks).map_err(
-                    |error| match (error.code, &check.name) {
-                        (SqlState::DUPLICATE_OBJECT, Some(given)) => {
-                            duplicate_constraint(&name, given)
-                        }
-                        _ => error,
-                    },
-                )?;
-                check.validated = !not_valid;
-                if check.validated {
-                    altered.checks.push(check.name.clone());
-                }
-                rules.checks.push(check);
-                rules.checks.sort_by(|a, b| a.name.cmp(&b.name));
-            }
-            NewConstraint::PrimaryKey { name: given, columns: key } => {
-                if !primary_key.is_empty() {
-                    let message =
-                        format!("multiple primary keys for table \"{name}\" are not allowed");
-                    return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message));
-                }
-                let taken = |check: &crate::catalog::Check| Some(&check.name) == given.as_ref();
-                if let Some(check) = rules.checks.iter().find(|check| taken(check)) {
-                    return Err(duplicate_constraint(&name, &check.name));
-                }
-                *primary_key = super::ddl::key_columns(&columns, key)?;
-                rules.key_name.clone_from(given);
-                object.columns = super::ddl::not_null(&columns, primary_key);
-                altered.other_key = true;
-            }
-        }
-        write_nullability(&mut object)?;
-        altered.write_rules(object)
-    }
-
-    /// Also tells whether there was such a column.
-    pub(super) fn drop_column(
-        &mut self,
-        altered: &mut Altered<'_>,
-        object: Object,
-        name: &str,
-        if_exists: bool,
-        cascade: bool,
-    ) -> Result<()> {
-        let at = match column_of(&object, name) {
-            Ok(at) => at,
-            Err(error) if if_exists => {
-                let message = format!("{}, skipping", error.message);
-                self.notices.push(Error::new(SqlState::SUCCESSFUL_COMPLETION, message));
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        let computed = computed_from(&object, name)?;
-        if let Some(column) = computed.first()
-            && !cascade
-        {
-            let table = object.label();
-            let message =
-                format!("cannot drop column {name} of {table} because other objects depend on it");
-            return Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
-                .with_detail(format!(
-                    "column {column} of {table} depends on column {name} of {table}"
-                ))
-                .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
-        }
-        let id = object.id;
-        for column in computed {
-            let object = altered.get(id)?;
-            self.drop_column(altered, object, &column, false, cascade)?;
-        }
-        let object = altered.get(id)?;
-        let at = object.columns.index_of(name).unwrap_or(at);
-        let before = object.columns.clone();
-        let replacement = shows(&object, &before, Some(at));
-        let dependents = self.dependents_on_column(altered, &object, at, &replacement)?;
-        let plan = altered.catalog.plan_drop_column(&object, name, &dependents, cascade)?;
-        self.notices.extend(plan.notice);
-        for dropped in plan.objects {
-            altered.drop_dependent(dropped);
-        }
-        altered.remove_column(object, at)?;
-        altered.rewrite_dependents(id, &replacement)
-    }
-
-    /// The views over a table that depend on one of its columns: their result uses it, or their text names it.
-    fn dependents_on_column(
-        &self,
-        altered: &Altered<'_>,
-        table: &Object,
-        at: usize,
-        without: &Replacement,
-    ) -> Result<Vec<ObjectId>> {
-        // A column that the statement itself has added nobody knows.
-        let Some(stored) = altered.values.get(at).and_then(Value::from) else { return Ok(vec![]) };
-        let mut found = vec![];
-        for dependent in altered.catalog.dependents(table.id) {
-            if altered.is_dropped(dependent.id) {
-                continue;
-            }
-            let depends = match &dependent.kind {
-                ObjectKind::View { query, context, .. }
-                | ObjectKind::MaterializedView { query, context, .. } => {
-                    let mut rewritten = query.as_ref().clone();
-                    altered.replace_in(&mut rewritten, &context.search_path, table.id, without)?;
-                    let path = &context.search_path;
-                    self.uses_column(query, path, table.id, stored)
-                        || !self.gives_columns(&rewritten, path, &dependent.columns)
-                }
-                ObjectKind::Index { .. } => false,
-                ObjectKind::Sink { .. } | ObjectKind::Table { .. } | ObjectKind::Source { .. } => {
-                    true
-                }
-            };
-            if depends {
-                found.push(dependent.id);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether a query's result may depend on what an object's column holds.
-    fn uses_column(&self, query: &ast::Query, path: &[String], id: ObjectId, at: usize) -> bool {
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Streaming);
-        let plan = names.plan_as(query, path).and_then(canonicalise);
-        match plan.and_then(|plan| self.engine.optimize_streaming(plan)) {
-            Ok(plan) => crate::plan::lower::scans_column(&plan, id, at),
-            // It reads what no maintained view can read, so nothing is known.
-            Err(_) => true,
-        }
-    }
-
-    fn gives_columns(&self, query: &ast::Query, path: &[String], columns: &SchemaRef) -> bool {
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
-        let Ok(plan) = names.plan_as(query, path) else { return false };
-        let fields = output_fields(&plan);
-        let same = |(a, b): (&FieldRef, &FieldRef)| a.data_type() == b.data_type();
-        fields.len() == columns.fields().len() && fields.iter().zip(columns.fields()).all(same)
-    }
-
-    pub(super) fn set_type(
-        &mut self,
-        altered: &mut Altered<'_>,
-        mut object: Object,
-        column: &str,
-        data_type: &ast::DataType,
-        using: Option<&ast::Expr>,
-    ) -> Result<()> {
-        let at = column_of(&object, column)?;
-        let before = object.columns.clone();
-        let nullable = before.field(at).is_nullable();
-        let field = field_of_sql_type(column, data_type)?.with_nullable(nullable);
-        if using.is_none() && format_type(before.field(at)) == format_type(&field) {
-            return Ok(());
-        }
-        if !computed_from(&object, column)?.is_empty() {
-            let message = "cannot alter type of a column used by a generated column";
-            return Err(Error::unsupported(message));
-        }
-        let numbers = object.generation(at).is_some();
-        if numbers {
-            let message = format!("cannot alter type of generated column \"{column}\"");
-            return Err(
-                Error::unsupported(message).with_hint("Drop the column, and add it again behind.")
-            );
-        }
-        let without = shows(&object, &object.columns.clone(), Some(at));
-        let dependents = self.dependents_on_column(altered, &object, at, &without)?;
-        if let Some(view) = dependents.first().and_then(|id| altered.catalog.get(*id)) {
-            let message = "cannot alter type of a column used by a view or rule";
-            return Err(Error::unsupported(message)
-                .with_detail(format!("{} depends on column \"{column}\"", view.label())));
-        }
-        let fields = object.columns.fields().iter().enumerate();
-        let field = Arc::new(field);
-        let fields = fields.map(|(i, old)| if i == at { field.clone() } else { old.clone() });
-        let fields: Vec<FieldRef> = fields.collect();
-        object.columns = Arc::new(Schema::new(fields));
-        let schema = row_schema(&object.name, &object.columns)?;
-        if let ObjectKind::Table { defaults, rules, .. } = &object.kind {
-            // What is said of the column has to make sense of the new type, too.
-            let default = defaults.get(at).cloned().flatten();
-            let default =
-                default.map(|text| format!("({text})::{}", format_type(before.field(at))));
-            self.check_defaults(&Schema::new(vec![field.clone()]), &[default]).map_err(|_| {
-                let to = format_type(&field);
-                let message = format!(
-                    "default for column \"{column}\" cannot be cast automatically to type {to}"
-                );
-                Error::new(SqlState::DATATYPE_MISMATCH, message)
-            })?;
-            for check in &rules.checks {
-                let name = Some(check.name.clone());
-                let expr = parse_expr(&check.sql)?;
-                let names_it = sql::names_column(&expr, column);
-                self.new_check(&object.name, &sql::CheckConstraint { name, expr }, &schema, &[])?;
-                if check.validated && names_it {
-                    altered.checks.push(check.name.clone());
-                }
-            }
-        }
-        object.create_sql = sql::rewritten(&object.create_sql, |statement| {
-            if let Statement::CreateTable(table) = statement
-                && let Some(column) = table.columns.get_mut(at)
-            {
-                column.data_type = data_type.clone();
-            }
-            Ok(())
-        })?;
-        altered.other_key |= object.kind.primary_key().contains(&at);
-        altered.values[at] = match altered.values[at].clone() {
-            Value::Old(from) => Value::Cast { from, using: using.cloned() },
-            Value::Cast { .. } | Value::New => {
-                return Err(Error::unsupported("a column can be given one type in a statement"));
-            }
-        };
-        altered.objects.insert(object.id, object);
-        Ok(())
-    }
-
-    pub(super) fn set_not_null(
-        &mut self,
-        altered: &mut Altered<'_>,
-        mut object: Object,
-        column: &str,
-        not_null: bool,
-    ) -> Result<()> {
-        let at = column_of(&object, column)?;
-        if object.columns.field(at).is_nullable() != not_null {
-            return Ok(());
-        }
-        let refused = not_a_table(&object, "ALTER COLUMN");
-        let ObjectKind::Table { primary_key, connector: None, .. } = &object.kind else {
-            return Err(refused);
-        };
-        if !not_null {
-            if primary_key.contains(&at) {
-                let message = format!("column \"{column}\" is in a primary key");
-                return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message));
-            }
-            if matches!(object.generation(at), Some(Generation::Identity { .. })) {
-                let message = format!(
-                    "column \"{column}\" of relation \"{}\" is an identity column",
-                    object.name
-                );
-                return Err(Error::syntax(message));
-            }
-            altered.refuse_dataflows(&object, "drop NOT NULL of")?;
-        }
-        let fields = object.columns.fields().iter().enumerate().map(|(i, field)| match i == at {
-            true => Arc::new(field.as_ref().clone().with_nullable(!not_null)),
-            false => field.clone(),
-        });
-        object.columns = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        write_nullability(&mut object)?;
-        altered.objects.insert(object.id, object);
-        Ok(())
-    }
-
-    pub(super) fn validate_constraint(
-        &mut self,
-        altered: &mut Altered<'_>,
-        mut object: Object,
-        name: &str,
-    ) -> Result<()> {
-        let missing = no_constraint(&object, name);
-        let is_key = !object.kind.primary_key().is_empty() && object.primary_key_name() == name;
-        let ObjectKind::Table { rules, .. } = &mut object.kind else { return Err(missing) };
-        match rules.checks.iter_mut().find(|check| check.name == name) {
-            Some(check) if !check.validated => {
-                check.validated = true;
-                altered.checks.push(name.to_owned());
-            }
-            Some(_) => {}
-            None if is_key => {}
-            None => return Err(missing),
-        }
-        altered.objects.insert(object.id, object);
-        Ok(())
-    }
-
     /// Makes the change: with the table's rows where it is about them. The table is locked.
     pub(super) async fn put(
         &mut self,
@@ -425,12 +67,62 @@ impl Session {
         if !altered.reads_rows(&before, &after) {
             return self.define_altered(altered).await;
         }
-        let rows = self.rows_of(&altered, &before, &after, cancel).await?;
+        let stream = match before.kind.connector() {
+            Some(_) => Some(self.opened_again(&before, &after, cancel).await?),
+            None => None,
+        };
+        let stored =
+            stream.is_none() || self.server.coordinator.source(id).is_none_or(|s| s.upsert);
+        let stored = stored || matches!(before.kind, ObjectKind::Table { .. });
+        // Nothing of a stream comes in while the rows that it has given are looked at.
+        let _held = match &stream {
+            Some(_) if stored => Some(self.held_back(id).await?),
+            Some(_) | None => None,
+        };
+        let rows = match stored {
+            true => self.rows_of(&altered, &before, &after, cancel).await?,
+            false => self.no_rows(&before, &after),
+        };
         self.check_rows(&altered, &before, &after, &rows.new)?;
         match altered.is_reshaped() {
-            true => self.put_reshaped(altered, &before, &after, rows, cancel).await,
+            true => self.put_reshaped(altered, &before, &after, (rows, stream), cancel).await,
             false => self.define_altered(altered).await,
         }
+    }
+
+    /// The connector of what it feeds, opened for its columns as they are to be. Its splits and where they begin stay.
+    async fn opened_again(
+        &self,
+        before: &Object,
+        after: &Object,
+        cancel: &CancellationToken,
+    ) -> Result<Stream> {
+        let running = self.server.coordinator.source(before.id);
+        let running = running.ok_or_else(|| Error::internal("the source is not running"))?;
+        let source = self.opened_for(after, cancel).await?;
+        let wanted = after.columns.fields().iter().map(|field| (field.name(), field.data_type()));
+        let schema = source.schema();
+        if !schema.fields().iter().map(|field| (field.name(), field.data_type())).eq(wanted) {
+            let message = format!("the columns of \"{}\" are its connector's own", before.name);
+            return Err(Error::unsupported(message));
+        }
+        Ok(Stream { source, ..running })
+    }
+
+    /// Holds a stream back, and waits until all that it has given is there.
+    async fn held_back(&self, id: ObjectId) -> Result<coordinator::HeldBack> {
+        let (held, epoch) = self.server.coordinator.hold_back(id).await?;
+        if let Some(live) = self.server.coordinator.live(id) {
+            live.wait_for(epoch).await?;
+        }
+        Ok(held)
+    }
+
+    fn no_rows(&self, before: &Object, after: &Object) -> Rows {
+        let memory = &self.server.coordinator.shared.memory;
+        let held = memory.reserve(memory::Holder::Query, "the statement");
+        let empty = |object: &Object| RecordBatch::new_empty(nullable(&object.columns));
+        Rows { old: empty(before), new: empty(after), _held: held }
     }
 
     async fn define_altered(&self, altered: Altered<'_>) -> Result<Epoch> {
@@ -551,33 +243,23 @@ impl Session {
         mut altered: Altered<'_>,
         before: &Arc<Object>,
         after: &Arc<Object>,
-        rows: Rows,
+        (rows, stream): (Rows, Option<Stream>),
         cancel: &CancellationToken,
     ) -> Result<Epoch> {
         let catalog = &self.server.catalog;
         let (id, _) = catalog.allocate();
         let mut renumbered = BTreeMap::from([(before.id, id)]);
-        let mut indexes = vec![];
-        let mut keys = vec![];
-        for index in altered.take_dependents(before.id)? {
-            let Some((old, index)) = altered.index_moved(index, id, &after.columns)? else {
-                continue;
-            };
-            // Before its own number: nothing depends on what comes after it.
-            let spare_ids = vec![catalog.allocate().0];
-            let (number, _) = catalog.allocate();
-            let ObjectKind::Index { key, .. } = &index.kind else { continue };
-            let runtime = Runtime::Index { object: id, key: key.clone() };
-            keys.push(key.clone());
-            let index = Object { id: number, ..index };
-            renumbered.insert(old, number);
-            indexes.push((old, created(&index, runtime, spare_ids)));
-            altered.objects.insert(old, index);
-        }
+        let indexes = self.moved_indexes(&mut altered, id, &after.columns, &mut renumbered)?;
+        let keys: Vec<Vec<usize>> = indexes.iter().map(|(_, index)| key_of(index)).collect();
         let table = Object { id, ..after.as_ref().clone() };
         let primary_key = table.kind.primary_key().to_vec();
         let key = (!primary_key.is_empty()).then_some(primary_key);
-        let runtime = Runtime::Table { key, stream: None };
+        let runtime = match stream {
+            Some(stream) if key.is_none() && matches!(table.kind, ObjectKind::Source { .. }) => {
+                Runtime::Source(stream)
+            }
+            stream => Runtime::Table { key, stream },
+        };
         let create = created(&table, runtime, vec![]);
         altered.objects.insert(before.id, table);
         let columns: Vec<Option<usize>> = (0..before.columns.fields().len())
@@ -613,6 +295,36 @@ impl Session {
         }
         Ok(epoch)
     }
+
+    /// The table's indexes under new numbers, with those they had.
+    fn moved_indexes(
+        &self,
+        altered: &mut Altered<'_>,
+        table: ObjectId,
+        columns: &SchemaRef,
+        renumbered: &mut BTreeMap<ObjectId, ObjectId>,
+    ) -> Result<Vec<(ObjectId, Create)>> {
+        let catalog = &self.server.catalog;
+        let mut indexes = vec![];
+        let of: Vec<ObjectId> = renumbered.keys().copied().collect();
+        for id in of {
+            for index in altered.take_dependents(id)? {
+                let Some((old, index)) = altered.index_moved(index, table, columns)? else {
+                    continue;
+                };
+                // Before its own number: nothing depends on what comes after it.
+                let spare_ids = vec![catalog.allocate().0];
+                let (number, _) = catalog.allocate();
+                let index = Object { id: number, ..index };
+                let ObjectKind::Index { key, .. } = &index.kind else { continue };
+                let runtime = Runtime::Index { object: table, key: key.clone() };
+                renumbered.insert(old, number);
+                indexes.push((old, created(&index, runtime, spare_ids)));
+                altered.objects.insert(old, index);
+            }
+        }
+        Ok(indexes)
+    }
 }
 
 impl Altered<'_> {
@@ -631,17 +343,6 @@ impl Altered<'_> {
         self.other_key
             || self.values.len() != self.width
             || !self.values.iter().enumerate().all(same)
-    }
-
-    fn is_dropped(&self, id: ObjectId) -> bool {
-        self.dropped.iter().any(|dropped| dropped.id == id)
-    }
-
-    fn drop_dependent(&mut self, object: Arc<Object>) {
-        self.objects.remove(&object.id);
-        if !self.is_dropped(object.id) {
-            self.dropped.push(object);
-        }
     }
 
     /// What the catalog is told.
@@ -697,90 +398,14 @@ impl Altered<'_> {
         index.columns = Arc::new(columns.project(key).map_err(from_arrow)?);
         Ok(Some((index.id, index)))
     }
-
-    fn remove_column(&mut self, mut object: Object, at: usize) -> Result<()> {
-        let name = object.columns.field(at).name().clone();
-        let stored = self.values.get(at).and_then(Value::from);
-        let fields = object.columns.fields().iter().enumerate();
-        let fields = fields.filter(|(i, _)| *i != at).map(|(_, field)| field.clone());
-        object.columns = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        object.comments = object
-            .comments
-            .into_iter()
-            .filter(|(column, _)| *column != at + 1)
-            .map(|(column, text)| (if column > at + 1 { column - 1 } else { column }, text))
-            .collect();
-        let refused = not_a_table(&object, "DROP COLUMN");
-        let ObjectKind::Table { defaults, rules, primary_key, .. } = &mut object.kind else {
-            return Err(refused);
-        };
-        if at < defaults.len() {
-            defaults.remove(at);
-        }
-        if at < rules.generated.len() {
-            rules.generated.remove(at);
-        }
-        // Constraints that involve the column go with it.
-        if primary_key.contains(&at) {
-            primary_key.clear();
-            rules.key_name = None;
-            self.other_key = true;
-        }
-        primary_key.iter_mut().filter(|key| **key > at).for_each(|key| *key -= 1);
-        let mut checks = vec![];
-        for check in std::mem::take(&mut rules.checks) {
-            if !sql::names_column(&parse_expr(&check.sql)?, &name) {
-                checks.push(check);
-            }
-        }
-        rules.checks = checks;
-        let keyless = primary_key.is_empty();
-        object.create_sql = sql::rewritten(&object.create_sql, |statement| {
-            if let Statement::CreateTable(table) = statement {
-                table.columns.retain(|column| column.name != name);
-                if keyless {
-                    table.primary_key.clear();
-                }
-            }
-            Ok(())
-        })?;
-        self.values.remove(at);
-        // So do indexes.
-        let id = object.id;
-        let of_column = |index: &&Arc<Object>| {
-            matches!(&index.kind, ObjectKind::Index { key, .. }
-                if stored.is_some_and(|stored| key.contains(&stored)))
-        };
-        let indexes: Vec<_> = self.catalog.dependents(id).filter(of_column).cloned().collect();
-        indexes.into_iter().for_each(|index| self.drop_dependent(index));
-        self.write_rules(object)
-    }
-
-    /// What maintained views rest on cannot be loosened under them.
-    pub(super) fn refuse_dataflows(&self, table: &Object, what: &str) -> Result<()> {
-        let plan = self.catalog.plan_drop(&[table.id], true)?;
-        let runs = |object: &&Arc<Object>| {
-            matches!(object.kind, ObjectKind::MaterializedView { .. } | ObjectKind::Sink { .. })
-                && !self.is_dropped(object.id)
-        };
-        match plan.objects.iter().find(runs) {
-            None => Ok(()),
-            Some(object) => Err(Error::unsupported(format!(
-                "cannot {what} \"{}\" because {} is maintained by it",
-                table.name,
-                object.label()
-            ))
-            .with_hint("Drop it first, and create it again behind.")),
-        }
-    }
 }
 
-/// A table's columns, but one, as they are called now: for queries that knew these only.
-fn shows(object: &Object, columns: &SchemaRef, but: Option<usize>) -> Replacement {
-    let names = columns.fields().iter().enumerate().filter(|(i, _)| Some(*i) != but);
-    let pairs = names.map(|(_, field)| (field.name().clone(), field.name().clone()));
-    let name = ObjectName::qualified(&object.schema, &object.name);
-    Replacement { name, columns: Some(pairs.collect()) }
+/// The columns that an index is by.
+fn key_of(index: &Create) -> Vec<usize> {
+    match &index.runtime {
+        Runtime::Index { key, .. } => key.clone(),
+        _ => vec![],
+    }
 }
 
 fn created(object: &Object, runtime: Runtime, spare_ids: Vec<ObjectId>) -> Create {
@@ -794,27 +419,6 @@ fn created(object: &Object, runtime: Runtime, spare_ids: Vec<ObjectId>) -> Creat
     }
 }
 
-/// The names of the columns that are computed from others.
-fn computed(object: &Object) -> Vec<String> {
-    let fields = object.columns.fields().iter().enumerate();
-    let stored =
-        fields.filter(|(i, _)| matches!(object.generation(*i), Some(Generation::Stored(_))));
-    stored.map(|(_, field)| field.name().clone()).collect()
-}
-
-/// The names of the columns that are computed from this one.
-fn computed_from(object: &Object, column: &str) -> Result<Vec<String>> {
-    let mut found = vec![];
-    for (i, field) in object.columns.fields().iter().enumerate() {
-        if let Some(Generation::Stored(text)) = object.generation(i)
-            && sql::names_column(&parse_expr(text)?, column)
-        {
-            found.push(field.name().clone());
-        }
-    }
-    Ok(found)
-}
-
 /// The numbers of a new column's rows, where it numbers them.
 fn numbered(table: &Object, column: usize, rows: usize) -> Result<Option<(usize, ArrayRef)>> {
     let Some(numbers) = table.generation(column).and_then(Generation::numbers) else {
@@ -826,42 +430,6 @@ fn numbered(table: &Object, column: usize, rows: usize) -> Result<Option<(usize,
     let target = table.columns.field(column).data_type();
     let numbers = arrow_cast::cast(&numbers, target).map_err(from_arrow)?;
     Ok(Some((column, numbers)))
-}
-
-/// Writes which columns are NOT NULL into a table's text.
-fn write_nullability(object: &mut Object) -> Result<()> {
-    let columns = object.columns.clone();
-    let names: Vec<String> =
-        object.kind.primary_key().iter().map(|&key| columns.field(key).name().clone()).collect();
-    object.create_sql = sql::rewritten(&object.create_sql, |statement| {
-        if let Statement::CreateTable(table) = statement {
-            table.primary_key = names;
-            for (column, field) in table.columns.iter_mut().zip(columns.fields()) {
-                let numbers = matches!(
-                    column.generated,
-                    Some(Generated::Serial | Generated::Identity { .. })
-                );
-                column.nullable = field.is_nullable() && !numbers;
-            }
-        }
-        Ok(())
-    })?;
-    Ok(())
-}
-
-fn duplicate_constraint(table: &str, name: &str) -> Error {
-    let message = format!("constraint \"{name}\" for relation \"{table}\" already exists");
-    Error::new(SqlState::DUPLICATE_OBJECT, message)
-}
-
-pub(super) fn not_a_table(object: &Object, action: &str) -> Error {
-    let message =
-        format!("ALTER action {action} cannot be performed on relation \"{}\"", object.name);
-    let detail = match object.kind.connector() {
-        Some(_) => "A connector feeds it.".to_owned(),
-        None => format!("This operation is not supported for {}s.", object.kind.words()),
-    };
-    Error::new(SqlState::WRONG_OBJECT_TYPE, message).with_detail(detail)
 }
 
 fn not_castable(error: Error, field: &Field, using: bool) -> Error {

@@ -369,18 +369,16 @@ impl Session {
     pub(super) async fn pin(&self, objects: &[Arc<LiveTable>]) -> Result<Arc<Pin>> {
         let coordinator = &self.server.coordinator;
         if !self.is_in_block() {
-            return coordinator.pin(objects).await.map(Arc::new);
+            let pin = Arc::new(coordinator.pin(objects).await?);
+            return check_as_of(objects, &pin).map(|()| pin);
         }
         let Some(pin) = self.block.pin.get() else {
             let pin = Arc::new(coordinator.pin(objects).await?);
+            check_as_of(objects, &pin)?;
             return Ok(self.block.pin.get_or_init(|| pin).clone());
         };
+        check_as_of(objects, pin)?;
         for object in objects {
-            if object.begins() > pin.epoch {
-                let message = "could not serialize access due to concurrent ALTER TABLE";
-                return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message)
-                    .with_hint("The transaction might succeed if retried."));
-            }
             object.wait_attached().await?;
             object.wait_for(pin.epoch).await?;
         }
@@ -494,6 +492,17 @@ impl Session {
         });
         found.collect()
     }
+}
+
+/// What is to be read is what there was as of the epoch: 40001 where ALTER has put it in another's place since, or another in
+/// its own.
+fn check_as_of(objects: &[Arc<LiveTable>], pin: &Pin) -> Result<()> {
+    if objects.iter().all(|object| object.is_as_of(pin.epoch)) {
+        return Ok(());
+    }
+    let message = "could not serialize access due to concurrent ALTER TABLE";
+    Err(Error::new(SqlState::SERIALIZATION_FAILURE, message)
+        .with_hint("The transaction might succeed if retried."))
 }
 
 /// The tables behind an object, through views.

@@ -20,6 +20,14 @@ use crate::coordinator::sequencer::Write;
 use crate::coordinator::{Alter, Create, Former, Reshape, Runtime};
 use crate::dataflow::{Command, HubSpec};
 use crate::error::{Error, Result, SqlState};
+use crate::plan::Node;
+
+/// What is to follow a table, and the changes that make it fit.
+struct Follower {
+    id: ObjectId,
+    former: Former,
+    left: Vec<ChangeBatch>,
+}
 
 impl Core {
     /// Takes up what has been asked for; not while a checkpoint is taken, which still wants the tables as they were.
@@ -41,7 +49,7 @@ impl Core {
         match reshape {
             None => drop(self.shared.catalog.apply(CatalogChange::Alter(change))?),
             Some(reshape) => {
-                self.check_reshape(&reshape, &gone)?;
+                let formers = self.formers_after(&reshape, &gone)?;
                 let rows = self.begin_reshaped(&reshape)?;
                 if let Err(error) = self.shared.catalog.apply(CatalogChange::Alter(change)) {
                     self.forget(reshape.table.id);
@@ -50,7 +58,7 @@ impl Core {
                 self.feed(reshape.table.id, rows);
                 self.end_dropped(&gone);
                 self.renumber_indexes(&reshape);
-                self.follow_on(&reshape)?;
+                self.follow_on(&reshape, formers);
             }
         }
         // A transaction that has read or written before knows nothing of what a table demands now.
@@ -58,6 +66,23 @@ impl Core {
         self.end_unread();
         self.dirty = true;
         Ok(())
+    }
+
+    pub(super) fn hold(&mut self, id: ObjectId) -> Result<()> {
+        let Some(source) = self.sources.get_mut(&id) else {
+            let message = "the source has been altered or dropped meanwhile";
+            return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
+        };
+        source.held += 1;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// What has taken its place was never held.
+    pub(super) fn release(&mut self, id: ObjectId) {
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.held = source.held.saturating_sub(1);
+        }
     }
 
     fn end_dropped(&mut self, dropped: &[ObjectId]) {
@@ -68,46 +93,57 @@ impl Core {
         }
     }
 
-    /// What goes on reading the table as it was must not depend on what it will not find there.
-    fn check_reshape(&self, reshape: &Reshape, gone: &[ObjectId]) -> Result<()> {
+    /// What will follow the table as it is to be: the table as it was and what has followed that, as far as anything reads them
+    /// that does not go. All that can fail is done here.
+    fn formers_after(&self, reshape: &Reshape, gone: &[ObjectId]) -> Result<Vec<Follower>> {
+        if self.backfills.iter().any(|backfill| backfill.source == reshape.old) {
+            let message = "the source is being read for a view that is not filled yet";
+            return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .with_hint("Try again when that has finished."));
+        }
+        if let Some(error) = self.live(reshape.old).and_then(|live| live.failure().cloned()) {
+            return Err(error);
+        }
         let mut but: BTreeSet<ObjectId> = gone.iter().copied().collect();
         but.extend(reshape.indexes.iter().map(|(old, _)| *old));
-        let Runtime::Table { key, .. } = &reshape.table.runtime else { return Ok(()) };
-        for (former, columns) in self.formers_after(reshape) {
-            if !self.is_read(former, &but) {
+        let whole =
+            Former { of: reshape.old, columns: (0..reshape.columns.len()).map(Some).collect() };
+        let formers = self.formers.iter().filter(|(_, former)| former.of == reshape.old);
+        let all = formers.chain([(&reshape.old, &whole)]);
+        let mut followers = vec![];
+        for (&id, former) in all.filter(|(id, _)| self.is_read(**id, &but)) {
+            let Some(live) = self.live(id).filter(|live| live.failure().is_none()) else {
                 continue;
-            }
-            let Some(live) = self.live(former) else { continue };
-            if let Some(error) = live.failure() {
-                return Err(error.clone());
-            }
-            let found: Vec<Option<usize>> = live.key.iter().map(|&k| columns[k]).collect();
-            let identifies =
-                key.as_ref().is_some_and(|key| key.iter().all(|k| found.contains(&Some(*k))));
-            if live.key_is_unique && !(identifies && found.iter().all(Option::is_some)) {
-                let message =
-                    "cannot change the primary key of a table that materialized views read";
-                return Err(Error::unsupported(message)
-                    .with_hint("Drop the views first, and create them again behind."));
-            }
-            if columns.contains(&None) && reshape.append_only {
-                let message = "cannot drop columns of an APPEND ONLY table that others read";
-                return Err(Error::unsupported(message)
-                    .with_hint("Drop what reads it first, and create it again behind."));
+            };
+            let after: Vec<Option<usize>> =
+                former.columns.iter().map(|at| at.and_then(|at| reshape.columns[at])).collect();
+            check_follower(&live, &after, reshape)?;
+            self.check_readers(id, &after, &but)?;
+            let left = leave_columns(&live, &former.columns, &after, &reshape.old_rows)?;
+            let former = Former { of: reshape.table.id, columns: after };
+            followers.push(Follower { id, former, left });
+        }
+        Ok(followers)
+    }
+
+    /// What runs must not look at a column that goes, whatever its text came to when it was planned again.
+    fn check_readers(
+        &self,
+        id: ObjectId,
+        columns: &[Option<usize>],
+        but: &BTreeSet<ObjectId>,
+    ) -> Result<()> {
+        for create in self.definitions.values().filter(|create| !but.contains(&create.id)) {
+            let (Runtime::View { plan, .. } | Runtime::Sink { plan, .. }) = &create.runtime else {
+                continue;
+            };
+            if uses_left(plan, id, columns) {
+                let message = "cannot alter a column because other objects depend on it";
+                return Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+                    .with_detail(format!("\"{}\" depends on it", create.name)));
             }
         }
         Ok(())
-    }
-
-    /// The table as it was and the formers that follow it, with where their columns will be.
-    fn formers_after(&self, reshape: &Reshape) -> Vec<(ObjectId, Vec<Option<usize>>)> {
-        let compose = |columns: &[Option<usize>]| -> Vec<Option<usize>> {
-            columns.iter().map(|at| at.and_then(|at| reshape.columns[at])).collect()
-        };
-        let formers = self.formers.iter().filter(|(_, former)| former.of == reshape.old);
-        let mut all: Vec<_> = formers.map(|(id, former)| (*id, compose(&former.columns))).collect();
-        all.push((reshape.old, reshape.columns.clone()));
-        all
     }
 
     /// Whether anything but `but` reads an object; former tables that follow it do not count.
@@ -141,43 +177,37 @@ impl Core {
     }
 
     /// The table as it was becomes a former one of the new, and those before it follow the new one, too.
-    fn follow_on(&mut self, reshape: &Reshape) -> Result<()> {
+    fn follow_on(&mut self, reshape: &Reshape, followers: Vec<Follower>) {
         let base = reshape.table.id;
-        let but = reshape.indexes.iter().map(|(old, _)| *old).collect();
-        for (id, columns) in self.formers_after(reshape) {
-            if !self.is_read(id, &but) {
-                continue;
-            }
-            let before = match self.formers.get(&id) {
-                Some(former) => former.columns.clone(),
-                None => (0..columns.len()).map(Some).collect(),
+        for follower in &followers {
+            let uses = |(id, plan): (&ObjectId, &Arc<Node>)| {
+                uses_left(plan, follower.id, &follower.former.columns).then_some(*id)
             };
-            self.leave_columns(id, &before, &columns, &reshape.old_rows)?;
+            let queries: Vec<ObjectId> = self.queries.iter().filter_map(uses).collect();
+            let message = "a column that the subscription is about has been altered";
+            self.end_queries(&queries, &Error::new(SqlState::SERIALIZATION_FAILURE, message));
+        }
+        if let Some(live) = self.live(reshape.old) {
+            live.end_at(self.open);
+            call_former(&live, base);
+        }
+        for Follower { id, former, left } in followers {
             let Some(definition) = self.definitions.get(&id) else { continue };
-            let stored = !matches!(
-                definition.runtime,
-                Runtime::Source(_) | Runtime::Former { stored: false, .. }
-            );
-            let (key, upsert) = match &definition.runtime {
-                Runtime::Table { key, stream } => {
-                    (key.clone(), stream.as_ref().is_some_and(|stream| stream.upsert))
-                }
-                Runtime::Former { key, upsert, .. } => (key.clone(), *upsert),
-                _ => (None, false),
-            };
-            let former = Former { of: base, columns };
-            let runtime = Runtime::Former { key, stored, upsert, former: former.clone() };
+            let runtime = definition.runtime.as_former(former.clone());
             let create = Create { runtime, ..definition.as_ref().clone() };
             self.definitions.insert(id, Arc::new(create));
             self.sequencer.forget(id);
             self.formers.insert(id, former);
             self.readers.entry(base).or_default().push(id);
+            if !left.is_empty() {
+                self.fed(&left);
+                self.workers.send(Command::Feed(id, left));
+            }
         }
         self.take_over_source(reshape);
         if !self.formers.contains_key(&reshape.old) {
             self.supersede(reshape.old);
         }
-        Ok(())
     }
 
     /// The stream is read under the new number from where it was read under the old one.
@@ -203,32 +233,6 @@ impl Core {
                 source.add_consumer(*id, former.columns.iter().flatten().copied().collect(), &wake);
             }
         }
-    }
-
-    /// Columns that a former table will not be told of any more are NULL from now on, so that the rows to come fit those
-    /// there are. Nobody reads these columns.
-    fn leave_columns(
-        &mut self,
-        id: ObjectId,
-        before: &[Option<usize>],
-        after: &[Option<usize>],
-        rows: &[RecordBatch],
-    ) -> Result<()> {
-        let left = |at: usize| before[at].is_some() && after[at].is_none();
-        if !(0..before.len()).any(left) {
-            return Ok(());
-        }
-        let Some(live) = self.live(id) else { return Ok(()) };
-        let now: Vec<Option<usize>> =
-            (0..before.len()).map(|at| before[at].filter(|_| after[at].is_some())).collect();
-        let mut changes = vec![];
-        for rows in rows.iter().filter(|rows| rows.num_rows() > 0) {
-            changes.push(ChangeBatch::deletes(cut(&live.schema, rows, before)?));
-            changes.push(ChangeBatch::inserts(cut(&live.schema, rows, &now)?));
-        }
-        self.fed(&changes);
-        self.workers.send(Command::Feed(id, changes));
-        Ok(())
     }
 
     /// Changes go to a table or source, and to those that follow it.
@@ -268,6 +272,7 @@ impl Core {
     ) {
         let state = saved.map(|saved| saved.steps);
         let (object, live) = (create.id, hub.live.clone());
+        call_former(&live, former.of);
         self.workers.send(Command::Create(Arc::new(HubSpec { state, ..hub })));
         self.publish(object, live);
         self.bases.insert(object);
@@ -297,10 +302,81 @@ impl Core {
 }
 
 impl Runtime {
+    /// What runs behind a table when it has become a former one.
+    fn as_former(&self, former: Former) -> Runtime {
+        let (key, stored, upsert) = match self {
+            Runtime::Table { key, stream } => {
+                (key.clone(), true, stream.as_ref().is_some_and(|stream| stream.upsert))
+            }
+            Runtime::Former { key, stored, upsert, .. } => (key.clone(), *stored, *upsert),
+            Runtime::None
+            | Runtime::Source(_)
+            | Runtime::View { .. }
+            | Runtime::Query { .. }
+            | Runtime::Sink { .. }
+            | Runtime::Index { .. }
+            | Runtime::Arrangement { .. } => (None, false, false),
+        };
+        Runtime::Former { key, stored, upsert, former }
+    }
+
     /// Whether a connector feeds it.
     fn is_fed(&self) -> bool {
         matches!(self, Runtime::Table { stream: Some(_), .. } | Runtime::Source(_))
     }
+}
+
+/// Whether a plan looks at columns of an object that are nowhere any more.
+fn uses_left(plan: &Node, id: ObjectId, columns: &[Option<usize>]) -> bool {
+    let imported = super::imported_columns(plan);
+    imported.get(&id).is_some_and(|used| used.iter().any(|&at| columns[at].is_none()))
+}
+
+/// What goes on reading a table as it was must not depend on what it will not find there.
+fn check_follower(live: &LiveTable, columns: &[Option<usize>], reshape: &Reshape) -> Result<()> {
+    let Runtime::Table { key, .. } = &reshape.table.runtime else { return Ok(()) };
+    let found: Vec<Option<usize>> = live.key.iter().map(|&k| columns[k]).collect();
+    let identifies = key.as_ref().is_some_and(|key| key.iter().all(|k| found.contains(&Some(*k))));
+    if live.key_is_unique && !(identifies && found.iter().all(Option::is_some)) {
+        let message = "cannot change the primary key of a table that materialized views read";
+        return Err(Error::unsupported(message)
+            .with_hint("Drop the views first, and create them again behind."));
+    }
+    if columns.contains(&None) && reshape.append_only {
+        let message = "cannot drop columns of an APPEND ONLY table that others read";
+        return Err(Error::unsupported(message)
+            .with_hint("Drop what reads it first, and create it again behind."));
+    }
+    Ok(())
+}
+
+/// Columns that a former table will not be told of any more are NULL from now on, so that the rows to come fit those there
+/// are. Nobody reads these columns.
+fn leave_columns(
+    live: &LiveTable,
+    before: &[Option<usize>],
+    after: &[Option<usize>],
+    rows: &[RecordBatch],
+) -> Result<Vec<ChangeBatch>> {
+    let left = |at: usize| before[at].is_some() && after[at].is_none();
+    let mut changes = vec![];
+    if !(0..before.len()).any(left) {
+        return Ok(changes);
+    }
+    let now: Vec<Option<usize>> =
+        (0..before.len()).map(|at| before[at].filter(|_| after[at].is_some())).collect();
+    for rows in rows {
+        changes.push(ChangeBatch::deletes(cut(&live.schema, rows, before)?));
+        changes.push(ChangeBatch::inserts(cut(&live.schema, rows, &now)?));
+    }
+    changes.retain(|change| !change.is_empty());
+    Ok(changes)
+}
+
+/// Beside the table itself a former one has a name of its own, in metrics and messages.
+fn call_former(live: &LiveTable, of: ObjectId) {
+    let names = live.names();
+    live.rename(&format!("{} before {of}", names.object), names.columns.clone());
 }
 
 /// Changes as a former table gets them; what is no row is for its table alone.
