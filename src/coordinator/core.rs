@@ -4,6 +4,7 @@
 //! ([`Flight`]), so epochs shrink to single rows when idle and grow by themselves under load. A source adds nothing
 //! while a dataflow that reads it is behind; epochs go on for the others.
 
+mod altering;
 mod checkpoints;
 mod pours;
 mod sharing;
@@ -11,7 +12,7 @@ mod sinks;
 mod subscriptions;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Thread;
@@ -27,7 +28,7 @@ use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
 use super::sequencer::Sequencer;
 use super::sources::{Backfill, SharedSource, Step};
-use super::{Create, Feed, Reply, Request, Runtime, Shared, Stream, Writes};
+use super::{Alter, Create, Feed, Former, Reply, Request, Runtime, Shared, Stream, Writes};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::checkpoint::Position;
@@ -76,8 +77,13 @@ pub struct Core {
     /// Who reads whom, directly.
     readers: HashMap<ObjectId, Vec<ObjectId>>,
     sharing: Sharing,
+    /// Tables that ALTER has given other columns, as long as something reads them as they were.
+    formers: BTreeMap<ObjectId, Former>,
+    alters: VecDeque<(Alter, Reply<Epoch>)>,
+    /// What ALTER has changed, and in which epoch.
+    altered: HashMap<ObjectId, Epoch>,
     /// Views without a name, each there for one subscription.
-    queries: BTreeSet<ObjectId>,
+    queries: BTreeMap<ObjectId, Arc<Node>>,
     sinks: HashMap<ObjectId, Egress>,
     pours: Pours,
     failures_seen: usize,
@@ -114,7 +120,10 @@ impl Core {
             bases: BTreeSet::new(),
             readers: HashMap::new(),
             sharing: Sharing::default(),
-            queries: BTreeSet::new(),
+            formers: BTreeMap::new(),
+            alters: VecDeque::new(),
+            altered: HashMap::new(),
+            queries: BTreeMap::new(),
             sinks: HashMap::new(),
             pours: Pours::default(),
             failures_seen: 0,
@@ -163,6 +172,7 @@ impl Core {
         while let Ok(request) = self.requests.try_recv() {
             self.accept(request);
         }
+        self.take_alters();
         if self.flight.is_full(self.complete()) {
             return false;
         }
@@ -190,6 +200,14 @@ impl Core {
                 let outcome = self.drop_objects(change, &ids);
                 self.answer(outcome, reply);
             }
+            Request::Alter(alter, reply) => {
+                self.alters.push_back((*alter, reply));
+            }
+            Request::Hold(id, reply) => {
+                let outcome = self.hold(id);
+                self.answer(outcome, reply);
+            }
+            Request::Release(id) => self.release(id),
             Request::Subscribe(subscribe, reply) => self.subscribe(*subscribe, reply),
             Request::Unsubscribe(query) => self.unsubscribe(query),
             Request::EndPour(object, reply) => {
@@ -307,9 +325,7 @@ impl Core {
                     source.offsets.iter().map(|(split, offset)| (id, split.clone(), *offset));
                 self.record.offsets.extend(offsets);
                 self.dirty = true;
-                let changes = [taken.changes, taken.errors].concat();
-                self.fed(&changes);
-                self.workers.send(Command::Feed(id, changes));
+                self.feed(id, [taken.changes, taken.errors].concat());
             }
             if let Some(reason) = taken.failure {
                 self.fail_source(id, reason);
@@ -443,6 +459,11 @@ impl Core {
             Runtime::Source(stream) => {
                 self.create_base(create, None, false, Feed::Connector(stream), saved)
             }
+            Runtime::Former { key, stored, upsert, former } => {
+                let live = Arc::new(self.new_live(create, key.clone(), !stored));
+                let hub = HubSpec::new(create.id, create.schema.clone(), key, live);
+                self.create_former(create, &former, HubSpec { stored, upsert, ..hub }, saved);
+            }
             Runtime::View { plan, fail_on_error } => {
                 self.create_view(create, plan, fail_on_error, saved)
             }
@@ -459,6 +480,10 @@ impl Core {
     /// A view or index is created only on inputs that answer.
     fn check_inputs(&self, inputs: &[ObjectId]) -> Result<()> {
         for &id in inputs {
+            if self.formers.contains_key(&id) {
+                let message = "a relation that is read has been altered meanwhile";
+                return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
+            }
             let live = self.live(id).ok_or_else(|| {
                 Error::new(
                     SqlState::UNDEFINED_TABLE,
@@ -603,11 +628,15 @@ impl Core {
     fn drop_objects(&mut self, change: CatalogChange, ids: &[ObjectId]) -> Result<()> {
         self.shared.catalog.apply(change)?;
         self.dirty = true;
-        self.end_queries_over(ids);
-        for &id in ids {
+        let formers = self.formers.iter().filter(|(_, former)| ids.contains(&former.of));
+        let formers = formers.map(|(id, _)| *id);
+        let ids: Vec<ObjectId> = ids.iter().copied().chain(formers).collect();
+        self.end_queries_over(&ids);
+        for id in ids {
             self.forget(id);
             self.unshare(id);
         }
+        self.end_unread();
         Ok(())
     }
 
@@ -627,6 +656,8 @@ impl Core {
         }
         self.stop_object(id);
         self.bases.remove(&id);
+        self.formers.remove(&id);
+        self.altered.remove(&id);
         self.readers.remove(&id);
         self.definitions.remove(&id);
         self.sequencer.forget(id);

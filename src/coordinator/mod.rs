@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, Thread};
 
 use arc_swap::ArcSwap;
+use arrow_array::RecordBatch;
 use crossbeam_channel::{Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use tidewater_connectors::contract::{Source, SplitStart};
@@ -25,7 +26,7 @@ pub use self::core::Image;
 pub use self::flight::Flight;
 use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::{Index, LiveTable, Pin, Progress, ReadClock};
-use crate::catalog::{Catalog, CatalogChange, ObjectId};
+use crate::catalog::{Alteration, Catalog, CatalogChange, ObjectId};
 use crate::dataflow::Workers;
 use crate::egress::{Sink, SinkStatus};
 use crate::epoch::Epoch;
@@ -82,6 +83,13 @@ pub enum Runtime {
         feed: Feed,
     },
     Source(Stream),
+    /// What a table or source was before ALTER gave it other columns, for those that read it as it was.
+    Former {
+        key: Option<Vec<usize>>,
+        stored: bool,
+        upsert: bool,
+        former: Former,
+    },
     View {
         plan: Arc<Node>,
         /// on_error = 'fail': the first row that cannot be evaluated stops the view.
@@ -127,12 +135,60 @@ impl Runtime {
             | Runtime::Table { .. }
             | Runtime::Source(_)
             | Runtime::Pour { .. }
+            | Runtime::Former { .. }
             | Runtime::Arrangement { .. } => BTreeSet::new(),
         }
     }
 }
 
+/// What a former table takes from the one that it follows.
+#[derive(Clone)]
+pub struct Former {
+    /// The table of which it has been the definition.
+    pub of: ObjectId,
+    /// Where each of its columns is in that table; `None`: nowhere any more.
+    pub columns: Vec<Option<usize>>,
+}
+
+/// Other definitions, and a table's other rows where it gets some.
+pub struct Alter {
+    pub change: Alteration,
+    pub reshape: Option<Reshape>,
+}
+
+/// A table that takes another's place. Whoever asks for it keeps the old one from changing.
+pub struct Reshape {
+    pub old: ObjectId,
+    /// Where each of the old one's columns is in the new one; `None`: nowhere any more.
+    pub columns: Vec<Option<usize>>,
+    /// The old one was declared to have rows added only.
+    pub append_only: bool,
+    pub table: Create,
+    /// All rows of the new one.
+    pub rows: Vec<RecordBatch>,
+    /// All rows of the old one, where a column of it is nowhere any more.
+    pub old_rows: Vec<RecordBatch>,
+    /// The numbers of the old one's indexes, and what is to be there instead.
+    pub indexes: Vec<(ObjectId, Create)>,
+}
+
+/// A source that is held back.
+pub struct HeldBack {
+    id: ObjectId,
+    requests: Sender<Request>,
+    thread: Thread,
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        if self.requests.send(Request::Release(self.id)).is_ok() {
+            self.thread.unpark();
+        }
+    }
+}
+
 /// An object to create: its catalog entry, where users know of it, and what runs behind it.
+#[derive(Clone)]
 pub struct Create {
     pub change: Option<CatalogChange>,
     pub id: ObjectId,
@@ -173,6 +229,10 @@ pub(crate) enum Request {
     Unsubscribe(ObjectId),
     /// What the object has flows into its table no more, from the epoch of the answer on.
     EndPour(ObjectId, Reply<Epoch>),
+    Alter(Box<Alter>, Reply<Epoch>),
+    /// A source gives nothing more, until it is released as often as it was held.
+    Hold(ObjectId, Reply<Epoch>),
+    Release(ObjectId),
     /// A change of the catalog alone.
     Define(CatalogChange, Reply<Epoch>),
     Checkpoint(Reply<Image>),
@@ -270,6 +330,18 @@ impl Coordinator {
         self.ask(|reply| Request::EndPour(object, reply)).await
     }
 
+    /// 40001 when the catalog has changed since this was worked out.
+    pub async fn alter(&self, alter: Alter) -> Result<Epoch> {
+        self.ask(|reply| Request::Alter(Box::new(alter), reply)).await
+    }
+
+    /// Holds a source back while the guard lives; all that it has given before is there as of the epoch.
+    pub async fn hold_back(&self, id: ObjectId) -> Result<(HeldBack, Epoch)> {
+        let (requests, thread) = (self.requests.clone(), self.thread.clone());
+        let epoch = self.ask(|reply| Request::Hold(id, reply)).await?;
+        Ok((HeldBack { id, requests, thread }, epoch))
+    }
+
     pub async fn define(&self, change: CatalogChange) -> Result<Epoch> {
         self.ask(|reply| Request::Define(change, reply)).await
     }
@@ -331,7 +403,9 @@ impl Coordinator {
             object.wait_attached().await?;
         }
         let complete = objects.iter().map(|o| o.complete()).min().unwrap_or(Epoch::FINISHED);
-        let pin = self.shared.clock.pin(complete);
+        // What has taken another's place is not read as of an epoch before it did.
+        let begun = objects.iter().map(|o| o.begins()).max().unwrap_or(Epoch::ZERO);
+        let pin = self.shared.clock.pin(complete.max(begun));
         for object in objects {
             object.wait_for(pin.epoch).await?;
         }

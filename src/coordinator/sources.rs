@@ -121,6 +121,14 @@ impl SharedSource {
         Position { starts: self.starts.clone(), offsets: self.offsets.clone() }
     }
 
+    /// Reading goes on from where another reader of the same stream was.
+    pub fn go_on_at(&mut self, position: Position, wake: &Thread) {
+        (self.starts, self.offsets) = (position.starts, position.offsets);
+        if self.reader.is_some() {
+            self.restart(wake);
+        }
+    }
+
     /// Whether anything was read: a view created now needs the earlier rows.
     pub fn has_progressed(&self) -> bool {
         self.offsets != self.starts

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
 use sqlparser::ast;
-use tidewater_connectors::contract::ConnectorError;
+use tidewater_connectors::contract::{ConnectorError, Source};
 use tidewater_connectors::options::Options as ConnectorOptions;
 use tidewater_connectors::registry::{self, Encode, Format, Include, IncludeKind, SourceSpec};
 use tokio_util::sync::CancellationToken;
@@ -326,6 +326,26 @@ impl Session {
         let columns = source.schema();
         let stream = Stream { source, starts, upsert, fail_on_error };
         Ok(Opened { stream, columns, spec, redacted })
+    }
+
+    /// The connector of an object, opened anew for the columns that its definition has.
+    pub(super) async fn opened_for(
+        &self,
+        object: &Object,
+        cancel: &CancellationToken,
+    ) -> Result<Arc<dyn Source>> {
+        let spec = object.kind.connector();
+        let spec = spec.ok_or_else(|| Error::internal("no connector feeds it"))?;
+        let fields = object.columns.fields();
+        let fields = fields[..fields.len() - spec.include.len()].to_vec();
+        let declared = Declared {
+            options: &spec.options,
+            format: spec.format.as_ref(),
+            include: &spec.include,
+        };
+        let (columns, key) = (Arc::new(Schema::new(fields)), object.kind.primary_key());
+        let opened = self.open(&object.name, &columns, key, declared, cancel).await?;
+        Ok(opened.stream.source)
     }
 
     pub(super) async fn create_view(
@@ -659,7 +679,7 @@ pub(super) fn key_columns(columns: &Schema, names: &[String]) -> Result<Vec<usiz
     names.iter().map(find).collect()
 }
 
-fn not_null(columns: &Schema, key: &[usize]) -> SchemaRef {
+pub(super) fn not_null(columns: &Schema, key: &[usize]) -> SchemaRef {
     let field = |(i, field): (usize, &FieldRef)| match key.contains(&i) {
         true => field.as_ref().clone().with_nullable(false),
         false => field.as_ref().clone(),

@@ -8,7 +8,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{ScalarUDF, TableSource};
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF, TableSource};
 
 use super::Session;
 use super::functions::session_function;
@@ -95,9 +95,17 @@ impl<'a> Names<'a> {
     fn live(&self, object: &Object) -> Result<Arc<LiveTable>> {
         let live = self.server.coordinator.live(object.id);
         live.ok_or_else(|| {
-            // It was dropped since this statement took its view of the catalog.
-            let message = format!("relation \"{}\" does not exist", object.name);
-            Error::new(SqlState::UNDEFINED_TABLE, message)
+            // It was dropped or altered since this statement took its view of the catalog.
+            match self.server.catalog.snapshot().find(&object.schema, &object.name) {
+                Some(_) => {
+                    let message = format!("\"{}\" has been altered meanwhile", object.name);
+                    Error::new(SqlState::SERIALIZATION_FAILURE, message)
+                }
+                None => {
+                    let message = format!("relation \"{}\" does not exist", object.name);
+                    Error::new(SqlState::UNDEFINED_TABLE, message)
+                }
+            }
         })
     }
 
@@ -194,13 +202,23 @@ impl<'a> Names<'a> {
         query: &sqlparser::ast::Query,
         search_path: &[String],
     ) -> Result<Arc<dyn TableSource>> {
+        let plan = self.plan_as(query, search_path)?;
+        let plan = super::select::renamed(plan, object.columns.fields())?;
+        Ok(provider_as_source(Arc::new(ViewTable::new(plan, None))))
+    }
+
+    /// The plan of a view's query, whose names were found by this search path.
+    pub fn plan_as(
+        &self,
+        query: &sqlparser::ast::Query,
+        search_path: &[String],
+    ) -> Result<LogicalPlan> {
         let outer = self.search_path.replace(search_path.to_vec());
         *self.depth.borrow_mut() += 1;
         let plan = self.engine.plan(query, self, &[]);
         *self.depth.borrow_mut() -= 1;
         self.search_path.replace(outer);
-        let plan = super::select::renamed(plan?, object.columns.fields())?;
-        Ok(provider_as_source(Arc::new(ViewTable::new(plan, None))))
+        plan
     }
 
     fn system_context(&self) -> Arc<SystemContext> {

@@ -17,7 +17,7 @@ use crate::error::{Error, SqlState};
 pub(super) struct Body {
     pub(super) columns: Vec<ColumnDef>,
     pub(super) primary_key: Vec<String>,
-    primary_key_name: Option<String>,
+    pub(super) primary_key_name: Option<String>,
     pub(super) checks: Vec<CheckConstraint>,
     like: Vec<Like>,
     watermark: Option<Watermark>,
@@ -539,7 +539,7 @@ impl Cursor {
     }
 
     /// A type in a column definition: sqlparser's, and `STRUCT<a INT, b VARCHAR>` nested at will.
-    fn data_type(&mut self) -> Parse<DataType> {
+    pub(super) fn data_type(&mut self) -> Parse<DataType> {
         let (data_type, surplus) = self.data_type_in(0)?;
         // The outermost call has no bracket of its own to close, so a surplus one is a mistake of the user.
         if surplus > 0 { self.expected("a column definition") } else { Ok(data_type) }

@@ -118,6 +118,8 @@ pub enum AlterAction {
     Owner(String),
     AddColumn {
         column: Box<ColumnDef>,
+        /// Those written behind the column.
+        constraints: Vec<NewConstraint>,
         if_not_exists: bool,
     },
     DropColumn {
@@ -130,10 +132,36 @@ pub enum AlterAction {
         column: String,
         default: Option<ast::Expr>,
     },
-    AddCheck(CheckConstraint),
+    SetNotNull {
+        column: String,
+        not_null: bool,
+    },
+    SetType {
+        column: String,
+        data_type: ast::DataType,
+        /// What the new values are; `None`: the old ones, cast as an assignment casts.
+        using: Option<ast::Expr>,
+    },
+    AddConstraint(NewConstraint),
+    ValidateConstraint(String),
     DropConstraint {
         name: String,
         if_exists: bool,
+        cascade: bool,
+    },
+}
+
+/// A constraint for a table that exists.
+#[derive(Clone, Debug)]
+pub enum NewConstraint {
+    PrimaryKey {
+        name: Option<String>,
+        columns: Vec<String>,
+    },
+    /// `not_valid`: the rows there are may violate it.
+    Check {
+        check: CheckConstraint,
+        not_valid: bool,
     },
 }
 

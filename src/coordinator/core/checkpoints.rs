@@ -70,6 +70,11 @@ impl Default for Checkpoints {
 }
 
 impl Checkpoints {
+    /// Whether one is under way.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Takes a part that a worker handed over; those of an earlier checkpoint or of objects that have gone are late.
     fn accept(&mut self, part: Part) -> Result<()> {
         let Some(pending) = &mut self.pending else { return Ok(()) };
@@ -113,7 +118,7 @@ impl Core {
 
     /// Closes the open epoch with the next checkpoint that is wanted.
     pub(super) fn begin_checkpoint(&mut self) {
-        if self.checkpoints.pending.is_some() {
+        if self.checkpoints.is_pending() || !self.alters.is_empty() {
             return;
         }
         let Some(reply) = self.checkpoints.asked.pop_front() else { return };
@@ -250,6 +255,7 @@ impl Core {
                 }
             }
         }
+        self.read_for_formers();
         self.end_unused();
         // Keys are judged by what tables have published: nobody may write before they have.
         self.workers.sync();
@@ -264,7 +270,7 @@ impl Core {
     /// What had failed is there to be seen and dropped; nothing runs behind it.
     fn start_failed(&mut self, create: &Create, position: Option<Position>, error: Error) {
         let key = match &create.runtime {
-            Runtime::Table { key, .. } => key.clone(),
+            Runtime::Table { key, .. } | Runtime::Former { key, .. } => key.clone(),
             Runtime::None
             | Runtime::Source(_)
             | Runtime::View { .. }
@@ -300,6 +306,7 @@ impl Runtime {
             | Runtime::Pour { .. } => false,
             Runtime::Table { .. }
             | Runtime::Source(_)
+            | Runtime::Former { .. }
             | Runtime::View { .. }
             | Runtime::Sink { .. }
             | Runtime::Arrangement { .. } => true,

@@ -72,6 +72,11 @@ impl Core {
         self.end_unused();
     }
 
+    /// Who looks things up in an arrangement; `None` for other objects.
+    pub(super) fn users_of(&self, holder: ObjectId) -> Option<&BTreeSet<ObjectId>> {
+        self.sharing.kept.values().find(|kept| kept.holder == holder).map(|kept| &kept.users)
+    }
+
     /// Ends what is kept for nobody.
     pub(super) fn end_unused(&mut self) {
         let unused = self.sharing.kept.extract_if(.., |_, kept| kept.users.is_empty());
@@ -108,7 +113,11 @@ impl Core {
             }
             Runtime::Arrangement { object, .. } => vec![*object],
             Runtime::Index { object, .. } => vec![*object],
-            Runtime::None | Runtime::Table { .. } | Runtime::Source(_) | Runtime::Pour { .. } => {
+            Runtime::None
+            | Runtime::Table { .. }
+            | Runtime::Source(_)
+            | Runtime::Former { .. }
+            | Runtime::Pour { .. } => {
                 vec![]
             }
         }

@@ -155,11 +155,18 @@ impl Session {
         }
         let entry = tables.entry(table.id).or_insert(access);
         *entry = (*entry).max(access);
-        tokio::select! {
+        let guards = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(canceled()),
-            guards = self.server.coordinator.locks.acquire(&tables) => Ok(guards),
+            () = cancel.cancelled() => return Err(canceled()),
+            guards = self.server.coordinator.locks.acquire(&tables) => guards,
+        };
+        // What the statement knows of the table may be from before an ALTER that it has waited for.
+        let catalog = self.server.catalog.snapshot();
+        if catalog.get(table.id).is_none_or(|now| !std::ptr::eq(now.as_ref(), table)) {
+            let message = format!("\"{}\" has been altered meanwhile", table.name);
+            return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
         }
+        Ok(guards)
     }
 
     /// The tables behind an object, through views.
