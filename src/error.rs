@@ -133,6 +133,16 @@ pub struct Error {
     pub position: Option<usize>,
     /// Where in the data it happened, as PostgreSQL's CONTEXT lines have it.
     pub context: Option<Box<str>>,
+    /// What a constraint's violation is about, for programs that tell one from another.
+    pub subject: Option<Box<Subject>>,
+}
+
+/// The names that belong to a violated constraint, each where there is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    pub table: String,
+    pub column: Option<String>,
+    pub constraint: Option<String>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -146,6 +156,7 @@ impl Error {
             hint: None,
             position: None,
             context: None,
+            subject: None,
         }
     }
 
@@ -175,6 +186,18 @@ impl Error {
 
     pub fn with_context(mut self, context: impl Into<String>) -> Error {
         self.context = Some(context.into().into_boxed_str());
+        self
+    }
+
+    pub fn about_column(mut self, table: &str, column: &str) -> Error {
+        let (table, column) = (table.to_owned(), Some(column.to_owned()));
+        self.subject = Some(Box::new(Subject { table, column, constraint: None }));
+        self
+    }
+
+    pub fn about_constraint(mut self, table: &str, constraint: &str) -> Error {
+        let (table, constraint) = (table.to_owned(), Some(constraint.to_owned()));
+        self.subject = Some(Box::new(Subject { table, column: None, constraint }));
         self
     }
 

@@ -2,13 +2,15 @@
 //!
 //! [`kafka`] the main job; [`memory`] what happens at the limit; [`consistency`] what concurrent readers may see; [`writing`]
 //! statements that write and answer, [`copying`] data in bulk, [`subscribing`] changes as they happen; [`sinks`] views that go
-//! out; [`expressions`] what they come to, beside PostgreSQL; [`testing`] users' own tests.
+//! out; [`expressions`] what they come to, beside PostgreSQL; [`testing`] users' own tests; [`drivers`] the clients that
+//! people have.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
 
 mod client;
 mod consistency;
 mod copying;
+mod drivers;
 mod expressions;
 mod kafka;
 mod memory;

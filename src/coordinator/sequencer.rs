@@ -352,7 +352,8 @@ pub fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize, key_name: &st
     let names: Vec<&str> = live.key.iter().map(|&k| columns.field(k).name().as_str()).collect();
     let values = rows.project(&live.key).map(|key| row_values(&key, row));
     let message = format!("duplicate key value violates unique constraint \"{key_name}\"");
-    let error = Error::new(SqlState::UNIQUE_VIOLATION, message);
+    let error = Error::new(SqlState::UNIQUE_VIOLATION, message)
+        .about_constraint(&live.names().object, key_name);
     match values {
         Ok(values) => error.with_detail(format!(
             "Key ({})=({}) already exists.",
@@ -376,7 +377,9 @@ pub fn check_not_null(table: &str, columns: &Schema, rows: &RecordBatch) -> Resu
             table
         );
         let detail = format!("Failing row contains ({}).", row_values(rows, row).join(", "));
-        return Err(Error::new(SqlState::NOT_NULL_VIOLATION, message).with_detail(detail));
+        return Err(Error::new(SqlState::NOT_NULL_VIOLATION, message)
+            .with_detail(detail)
+            .about_column(table, field.name()));
     }
     Ok(())
 }

@@ -53,7 +53,8 @@ use super::total_order::{TotalOrder, keep_inner_order};
 use super::unnested_keys::UnnestedKeys;
 use super::windows::{self, Runner};
 use super::{
-    cast, common, fallible, functions, grouping, lateral, merged_columns, row_sets, spelling,
+    cast, common, fallible, functions, grouping, lateral, merged_columns, row_columns, row_sets,
+    spelling, subscripts,
 };
 use crate::error::{Error, Result, SqlState};
 
@@ -164,6 +165,8 @@ impl Engine {
         params: &[Option<FieldRef>],
     ) -> Result<LogicalPlan> {
         let mut query = query.clone();
+        subscripts::name_columns(&mut query);
+        row_columns::spread(&mut query);
         row_sets::in_from(&mut query, &|name| table_columns(tables, name))?;
         merged_columns::write_out(&mut query, &|name| table_columns(tables, name))?;
         spelling::rewrite(&mut query)?;
@@ -207,6 +210,7 @@ impl Engine {
         tables: &dyn Resolver,
     ) -> Result<Expr> {
         let mut expr = expr.clone();
+        subscripts::name_columns(&mut expr);
         spelling::rewrite_expr(&mut expr)?;
         let provider = Provider { state: &self.batch, tables };
         contained(|| {

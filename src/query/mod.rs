@@ -48,6 +48,7 @@ mod pushdown;
 mod quantified;
 mod reading;
 mod required_order;
+mod row_columns;
 mod row_comparison;
 mod row_sets;
 mod scopes;

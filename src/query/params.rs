@@ -4,6 +4,7 @@
 //! determines is text, as PostgreSQL has it. Values are substituted as literals before optimization.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef};
@@ -11,9 +12,11 @@ use datafusion::common::metadata::{FieldMetadata, ScalarAndMetadata};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use sqlparser::ast;
 
 use super::cast::target_of;
 use super::errors::from_datafusion;
+use super::sql_types::field_of;
 use crate::error::{Error, Result, SqlState};
 
 /// The parameters' types, `$1` first, as the plan and the client (`given`) say; text where neither does.
@@ -53,6 +56,53 @@ pub fn prepare_params_of(
         .collect()
 }
 
+/// The types given, and of parameters that the query mentions and its plan has lost what they are cast to, or text: parts of
+/// queries about the catalog are never planned.
+pub fn with_dropped(
+    query: &ast::Query,
+    plan: &LogicalPlan,
+    given: &[Option<FieldRef>],
+) -> Result<Vec<Option<FieldRef>>> {
+    let planned = plan.get_parameter_names().map_err(from_datafusion)?;
+    let mut types = given.to_vec();
+    let mut note = |expr: &ast::Expr, field: &dyn Fn() -> Result<FieldRef>| {
+        let ast::Expr::Value(value) = expr else { return Ok(()) };
+        let ast::Value::Placeholder(id) = &value.value else { return Ok(()) };
+        let at = number_of(id).and_then(|number| number.checked_sub(1));
+        let Some(at) = at.filter(|_| !planned.contains(id)) else { return Ok(()) };
+        if types.len() <= at {
+            types.resize(at + 1, None);
+        }
+        if types[at].is_none() {
+            types[at] = Some(field()?);
+        }
+        Ok(())
+    };
+    let text = || Ok(Arc::new(Field::new("", DataType::Utf8, true)));
+    let visited = ast::visit_expressions(query, |expr| {
+        let noted = match expr {
+            ast::Expr::Cast { expr, data_type, .. } => note(expr, &|| field_of(data_type)),
+            expr => note(expr, &text),
+        };
+        noted.map_or_else(ControlFlow::Break, ControlFlow::Continue)
+    });
+    visited.break_value().map_or(Ok(types), Err)
+}
+
+/// Whether a parameter's type is told neither by the plans nor by the client.
+pub fn has_untyped(plans: &[&LogicalPlan], given: &[Option<FieldRef>]) -> Result<bool> {
+    for plan in plans {
+        for (id, field) in parameter_fields(plan)? {
+            let at = number_of(&id).and_then(|number| number.checked_sub(1));
+            let told = at.and_then(|at| given.get(at)).is_some_and(Option::is_some);
+            if field.is_none() && !told {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 fn parameter_fields(plan: &LogicalPlan) -> Result<HashMap<String, Option<FieldRef>>> {
     let mut found = plan.get_parameter_fields().map_err(from_datafusion)?;
     for (id, target) in cast_targets(plan)? {
@@ -70,10 +120,15 @@ fn cast_targets(plan: &LogicalPlan) -> Result<Vec<(String, FieldRef)>> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
-                if let Expr::ScalarFunction(call) = expr
-                    && let Some(target) = target_of(call)
-                    && let [Expr::Placeholder(placeholder)] = call.args.as_slice()
-                {
+                let cast = match expr {
+                    Expr::ScalarFunction(call) => match call.args.as_slice() {
+                        [inner] => target_of(call).map(|target| (inner, target)),
+                        _ => None,
+                    },
+                    Expr::Cast(cast) => Some((cast.expr.as_ref(), &cast.field)),
+                    _ => None,
+                };
+                if let Some((Expr::Placeholder(placeholder), target)) = cast {
                     targets.push((placeholder.id.clone(), Arc::clone(target)));
                 }
                 Ok(TreeNodeRecursion::Continue)

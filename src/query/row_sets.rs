@@ -31,6 +31,8 @@ const FUNCTIONS: &[(&str, &[&str])] = &[
     ("unnest", &[]),
     ("generate_series", &[]),
     ("generate_subscripts", &[]),
+    // PostgreSQL's own, of information_schema; drivers number the columns of keys by it.
+    ("_pg_expandarray", &["x", "n"]),
     ("jsonb_array_elements", &["value"]),
     ("jsonb_array_elements_text", &["value"]),
     ("json_array_elements", &["value"]),
@@ -51,12 +53,22 @@ fn set_columns(name: &str) -> Option<&'static [&'static str]> {
     FUNCTIONS.iter().find(|(known, _)| *known == name).map(|(_, columns)| *columns)
 }
 
-/// The name of a function in `pg_catalog` or without a schema.
+/// The columns of a call's rows, where they have several.
+pub(super) fn row_columns(call: &Expr) -> Option<&'static [&'static str]> {
+    let Expr::Function(function) = call else { return None };
+    let columns = plain_name(&function.name).and_then(|name| set_columns(&name));
+    columns.filter(|columns| columns.len() > 1 && function.over.is_none())
+}
+
+/// The name of a function in `pg_catalog` or without a schema, and of the one in `information_schema`.
 fn plain_name(name: &ObjectName) -> Option<String> {
     let mut parts = name.0.iter().map(|part| part.as_ident().map(fold_identifier));
     match (parts.next()??, parts.next(), parts.next()) {
         (name, None, _) => Some(name),
         (schema, Some(name), None) if schema == "pg_catalog" => name,
+        (schema, Some(name), None) if schema == "information_schema" => {
+            name.filter(|name| name == "_pg_expandarray")
+        }
         _ => None,
     }
 }
@@ -430,9 +442,7 @@ pub(super) fn refused(expr: &Expr) -> Option<Error> {
     if !is_set(expr) {
         return None;
     }
-    let Expr::Function(function) = expr else { return None };
-    let columns = plain_name(&function.name).and_then(|name| set_columns(&name));
-    Some(match columns.is_some_and(|columns| columns.len() > 1) {
+    Some(match row_columns(expr).is_some() {
         true => Error::unsupported("rows of several columns are not supported as a value")
             .with_hint("Call the function in FROM, or take a column: (f(x)).key."),
         false => Error::unsupported("set-returning functions are not allowed here")

@@ -3,11 +3,13 @@
 //! Arrays are counted from 1, jsonb's from 0; a bound that is left out is the array's own. Rows and maps are left to
 //! DataFusion's planner.
 
+use std::ops::ControlFlow;
+
 use arrow_schema::DataType;
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::planner::{PlannerResult, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, lit};
-use sqlparser::ast::{self, AccessExpr, Subscript};
+use sqlparser::ast::{self, AccessExpr, Subscript, VisitMut};
 
 use super::cast::cast_expr;
 use super::errors::to_datafusion;
@@ -15,6 +17,38 @@ use super::functions;
 use super::marks::field_of;
 use super::spelling::{folded, string};
 use super::sql_types::{mark_of, plain};
+
+/// `t.a[1]`, which is read as a field of `t`, as a subscript of the column `t.a`: fields are taken of what stands in
+/// parentheses only.
+pub(super) fn name_columns<V: VisitMut>(node: &mut V) {
+    let ControlFlow::Continue(()) = ast::visit_expressions_mut(node, |expr| {
+        name_column(expr);
+        ControlFlow::<std::convert::Infallible>::Continue(())
+    });
+}
+
+fn name_column(expr: &mut ast::Expr) {
+    let ast::Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
+    let mut name = match root.as_ref() {
+        ast::Expr::Identifier(ident) => vec![ident.clone()],
+        ast::Expr::CompoundIdentifier(parts) => parts.clone(),
+        _ => return,
+    };
+    let fields = access_chain.iter().map_while(|access| match access {
+        AccessExpr::Dot(ast::Expr::Identifier(ident)) => Some(ident.clone()),
+        AccessExpr::Dot(_) | AccessExpr::Subscript(_) => None,
+    });
+    let fields: Vec<ast::Ident> = fields.collect();
+    if fields.is_empty() {
+        return;
+    }
+    access_chain.drain(..fields.len());
+    name.extend(fields);
+    **root = ast::Expr::CompoundIdentifier(name);
+    if access_chain.is_empty() {
+        *expr = std::mem::replace(root, ast::Expr::Identifier(ast::Ident::new("")));
+    }
+}
 
 /// Writes out the bounds that a slice leaves out. `(row).field`: the planner takes the field's name as a string.
 pub(super) fn respell(access: &mut AccessExpr) {

@@ -567,26 +567,26 @@ impl Session {
             return Err(Error::internal("not a COMMENT statement"));
         };
         let snapshot = self.server.catalog.snapshot();
-        let name = ObjectName::try_from(object_name)?;
         let path = self.settings.search_path();
         let (object, column) = match object_type {
             ast::CommentObject::Column => {
-                let table = match (&name.database, &name.schema) {
-                    (Some(schema), Some(table)) => ObjectName::qualified(schema, table),
-                    (None, Some(table)) => ObjectName::bare(table),
-                    _ => return Err(Error::syntax("column name must be qualified")),
+                let mut table = object_name.clone();
+                let column = table.0.pop().filter(|_| !table.0.is_empty());
+                let Some(column) = column.as_ref().and_then(|part| part.as_ident()) else {
+                    return Err(Error::syntax("column name must be qualified"));
                 };
-                let object = snapshot.resolve(&path, &table)?;
-                let column = object.columns.index_of(&name.name).map_err(|_| {
+                let column = sql::fold_identifier(column);
+                let object = snapshot.resolve(&path, &ObjectName::try_from(&table)?)?;
+                let column = object.columns.index_of(&column).map_err(|_| {
                     let message = format!(
-                        "column \"{}\" of relation \"{}\" does not exist",
-                        name.name, object.name
+                        "column \"{column}\" of relation \"{}\" does not exist",
+                        object.name
                     );
                     Error::new(SqlState::UNDEFINED_COLUMN, message)
                 })?;
                 (object, column + 1)
             }
-            _ => (snapshot.resolve(&path, &name)?, 0),
+            _ => (snapshot.resolve(&path, &ObjectName::try_from(object_name)?)?, 0),
         };
         let change = CatalogChange::Comment { id: object.id, column, text: comment.clone() };
         self.server.coordinator.define(change).await?;

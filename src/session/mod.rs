@@ -373,11 +373,21 @@ impl Session {
             Statement::Fetch(fetch) => self.fetch(fetch, prepared, cancel).await,
             Statement::Close { name } => self.close(name.as_deref()),
             Statement::Refresh { name } => self.refresh(name, cancel).await,
-            Statement::Flush => command("FLUSH"),
-            Statement::Wait => command("WAIT"),
-            Statement::Unlisten => command("UNLISTEN"),
+            Statement::Nothing { tag, tables } => self.nothing(tag, tables),
             Statement::Execute { .. } => Err(unsupported(&prepared.parsed.sql)),
         }
+    }
+
+    fn nothing(&self, tag: &'static str, tables: &[crate::sql::ObjectName]) -> Result<Outcome> {
+        if tag == "VACUUM" && self.is_in_block() {
+            let message = "VACUUM cannot run inside a transaction block";
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        }
+        let (catalog, path) = (self.server.catalog.snapshot(), self.settings.search_path());
+        for table in tables {
+            catalog.relation(&path, table)?;
+        }
+        command(tag)
     }
 
     /// A setting, or all of them, as the session began with.

@@ -147,7 +147,8 @@ impl Session {
                 );
                 let values = row_values(&rows, row).join(", ");
                 return Err(Error::new(SqlState::CHECK_VIOLATION, message)
-                    .with_detail(format!("Failing row contains ({values}).")));
+                    .with_detail(format!("Failing row contains ({values})."))
+                    .about_constraint(&table.name, &check.name));
             }
         }
         Ok(rows)

@@ -23,7 +23,7 @@ use crate::query::errors::{canceled, from_arrow, from_datafusion};
 use crate::query::execute::RowStream;
 use crate::query::live_scan::ReadAt;
 use crate::query::output::{canonicalise, output_fields};
-use crate::query::params::{bind_params, prepare_params};
+use crate::query::params::{bind_params, has_untyped, prepare_params_of, with_dropped};
 use crate::sql;
 use crate::types::pg_type_of;
 
@@ -67,7 +67,8 @@ impl Session {
         params: &[Option<FieldRef>],
         at_hand: AtHand,
     ) -> Result<Planned> {
-        let (query, names) = self.prepared_query(query);
+        let (mut query, names) = self.prepared_query(query);
+        crate::catalog::system::type_arguments(&mut query, params);
         let mut resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
         resolver.at_hand = at_hand;
         resolver.own = self.own_rows();
@@ -86,12 +87,29 @@ impl Session {
         given: &[Option<FieldRef>],
     ) -> Result<(Vec<FieldRef>, Option<Vec<FieldRef>>)> {
         let planned = self.plan_batch(query, given)?;
-        let params = prepare_params(&planned.plan, given)?;
+        let given = &with_dropped(query, &planned.plan, given)?;
+        let params = self.typed_params(&[&planned.plan], given)?;
         // Columns whose type follows a parameter's are known only once that is.
         let known: Vec<Option<FieldRef>> = params.iter().cloned().map(Some).collect();
         let planned = if params.is_empty() { planned } else { self.plan_batch(query, &known)? };
         let analyzed = self.engine.analyze(planned.plan)?;
         Ok((params, Some(result_fields(&analyzed, &planned.names))))
+    }
+
+    /// The parameters' types. What no operator, function or assignment has told may follow from what the expressions
+    /// around them are coerced to.
+    pub(super) fn typed_params(
+        &self,
+        plans: &[&LogicalPlan],
+        given: &[Option<FieldRef>],
+    ) -> Result<Vec<FieldRef>> {
+        if !has_untyped(plans, given)? {
+            return prepare_params_of(plans, given);
+        }
+        // A plan that cannot be analyzed is refused when it is made with its parameters' types.
+        let analyzed = plans.iter().map(|plan| self.engine.analyze((*plan).clone()));
+        let analyzed: Vec<LogicalPlan> = analyzed.filter_map(Result::ok).collect();
+        prepare_params_of(&plans.iter().copied().chain(&analyzed).collect::<Vec<_>>(), given)
     }
 
     pub(super) async fn select(

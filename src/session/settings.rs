@@ -52,6 +52,7 @@ const SETTINGS: &[Known] = &[
     known("lock_timeout", "0"),
     fixed("max_connections", "1000", false),
     fixed("max_identifier_length", "63", false),
+    fixed("max_index_keys", "32", false),
     known("role", "none"),
     known("row_security", "on"),
     known("search_path", "\"$user\", public"),

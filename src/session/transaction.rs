@@ -151,7 +151,12 @@ impl Session {
         command("SET")
     }
 
-    /// The statements of one query string are applied together, as PostgreSQL does without BEGIN. What cannot be part of a
+    /// Whether statements are gathered without a BEGIN.
+    pub fn is_implicit(&self) -> bool {
+        self.implicit
+    }
+
+    /// The statements of one query string, or of one pipeline, are applied together, as PostgreSQL does without BEGIN. What cannot be part of a
     /// block (DDL, views over what the string has written) applies the writes before it.
     pub fn begin_implicit(&mut self) {
         self.implicit = self.status == TransactionStatus::Idle;
@@ -340,6 +345,8 @@ impl Session {
     /// do in BEGIN and COMMIT; it is told so, and goes on as of what comes after.
     pub(super) fn outside_of_block(&mut self, what: &str) -> Result<()> {
         if self.status == TransactionStatus::Idle {
+            // A query string goes on as of what comes after, too.
+            self.block.pin = OnceLock::new();
             return Ok(());
         }
         let has_written = self.block.own.values().any(|own| !own.is_empty());

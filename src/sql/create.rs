@@ -12,6 +12,19 @@ use super::fold_identifier;
 use super::statement::*;
 use crate::error::{Error, SqlState};
 
+/// Whether a table's option is one of how PostgreSQL stores it, which means nothing here.
+fn is_storage_parameter(key: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "fillfactor",
+        "log_autovacuum_min_duration",
+        "parallel_workers",
+        "toast_tuple_target",
+        "user_catalog_table",
+    ];
+    NAMES.contains(&key)
+        || ["autovacuum_", "toast.", "vacuum_"].iter().any(|start| key.starts_with(start))
+}
+
 /// Everything in the parentheses after a table's or source's name.
 #[derive(Default)]
 pub(super) struct Body {
@@ -136,6 +149,10 @@ impl Cursor {
         } else {
             None
         };
+        let mut options = clauses.options.unwrap_or_default();
+        if options.get("connector").is_none() {
+            options.0.retain(|(key, _)| !is_storage_parameter(key));
+        }
         Ok(Statement::CreateTable(Box::new(CreateTable {
             name,
             if_not_exists,
@@ -147,7 +164,7 @@ impl Cursor {
             append_only: clauses.append_only,
             watermark: body.watermark,
             include: clauses.include,
-            options: clauses.options.unwrap_or_default(),
+            options,
             format: clauses.format,
             query,
             no_data,

@@ -53,6 +53,11 @@ impl<'a> Lexed<'a> {
             match token.token {
                 Token::SemiColon => lexed.close(&mut current, Some(token.span.start)),
                 Token::Whitespace(_) | Token::EOF => {}
+                // A string like others, also where sqlparser expects one in single quotes only.
+                Token::DollarQuotedString(string) => {
+                    let string = Token::SingleQuotedString(string.value);
+                    current.push(TokenWithSpan::new(string, token.span));
+                }
                 Token::Word(_) if follows_table_command(&current) => {
                     let span = current.pop().expect("TABLE precedes").span;
                     let words =

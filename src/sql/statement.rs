@@ -87,11 +87,13 @@ pub enum Statement {
         name: ObjectName,
     },
     Subscribe(Box<Subscribe>),
-    /// Waits until everything written before is visible; nothing to wait for, accepted for compatibility.
-    Flush,
-    Wait,
-    /// UNLISTEN: accepted since connection pools send it when they reset a session; there is no LISTEN.
-    Unlisten,
+    /// What there is nothing to do for: FLUSH and WAIT, since everything written is visible; UNLISTEN, which connection pools
+    /// send when they reset a session; VACUUM and ANALYZE, which tools send after loading.
+    Nothing {
+        tag: &'static str,
+        /// The tables that it names have to be there.
+        tables: Vec<ObjectName>,
+    },
 }
 
 /// ALTER of a relation or schema: everything asked for happens, or nothing.

@@ -462,7 +462,6 @@ fn statements_that_are_not_ours_are_named() {
             "create function f() returns int language sql as 'select 1'",
             "CREATE FUNCTION is not supported",
         ),
-        ("vacuum", "VACUUM is not supported"),
         ("grant select on t to u", "GRANT is not supported"),
         ("listen x", "LISTEN is not supported"),
         ("merge into t using u on t.a = u.a when matched then delete", "MERGE is not supported"),

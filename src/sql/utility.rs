@@ -59,18 +59,47 @@ impl Cursor {
         if self.eat(&["SUBSCRIBE"]) {
             return Ok(Statement::Subscribe(Box::new(self.subscribe()?)));
         }
-        match self.eat_one(&["FLUSH", "WAIT", "UNLISTEN"]) {
-            Some("FLUSH") => return Ok(Statement::Flush),
-            Some("WAIT") => return Ok(Statement::Wait),
-            Some(_) => {
+        let words = ["FLUSH", "WAIT", "UNLISTEN", "VACUUM", "ANALYZE", "ANALYSE"];
+        if let Some(word) = self.eat_one(&words) {
+            return self.nothing(word);
+        }
+        self.sqlparser_statement()
+    }
+
+    /// What stands behind the first word of a statement for which there is nothing to do.
+    fn nothing(&mut self, word: &'static str) -> Parse<Statement> {
+        let mut tables = vec![];
+        match word {
+            "UNLISTEN" => {
                 if !self.eat_token(&Token::Mul) {
                     self.ident()?;
                 }
-                return Ok(Statement::Unlisten);
             }
-            None => {}
+            "VACUUM" | "ANALYZE" | "ANALYSE" => {
+                if self.at_token(&Token::LParen) {
+                    self.parenthesized(|this| {
+                        while !this.at_token(&Token::Comma) && !this.at_token(&Token::RParen) {
+                            this.parser.next_token();
+                        }
+                        Ok(())
+                    })?;
+                }
+                while self.eat_one(&["FULL", "FREEZE", "VERBOSE", "ANALYZE", "ANALYSE"]).is_some() {
+                }
+                if !self.at_end() {
+                    tables = self.comma_separated(|this| {
+                        let table = this.name()?;
+                        if this.at_token(&Token::LParen) {
+                            this.parenthesized(Self::ident)?;
+                        }
+                        Ok(table)
+                    })?;
+                }
+            }
+            _ => {}
         }
-        self.sqlparser_statement()
+        let tag = if word == "ANALYSE" { "ANALYZE" } else { word };
+        Ok(Statement::Nothing { tag, tables })
     }
 
     fn sqlparser_statement(&mut self) -> Parse<Statement> {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, StringBuilder};
+use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type,
     Int64Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
@@ -44,7 +45,11 @@ pub fn parse_text(text: &str, field: &Field, style: &TextStyle) -> Result<Scalar
     if let Some((_, error)) = errors.into_iter().next() {
         return Err(error);
     }
-    ScalarValue::try_from_array(&array, 0).map_err(|e| Error::internal(e.to_string()))
+    match array.as_list_opt::<i32>() {
+        // DataFusion's own way drops the marks of a list's items.
+        Some(lists) => Ok(ScalarValue::List(Arc::new(lists.clone()))),
+        None => ScalarValue::try_from_array(&array, 0).map_err(|e| Error::internal(e.to_string())),
+    }
 }
 
 /// Reads a column of text as the field's type. Rows that cannot be read are NULL in the array and have their error in

@@ -182,11 +182,15 @@ fn fields_of(error: &Error, severity: &str) -> Vec<(u8, String)> {
         (b'M', clean(&error.message)),
     ];
     let position = error.position.map(|p| p.to_string());
+    let subject = error.subject.as_deref();
     let optional = [
         (b'D', error.detail.as_deref()),
         (b'H', error.hint.as_deref()),
         (b'P', position.as_deref()),
         (b'W', error.context.as_deref()),
+        (b't', subject.map(|subject| subject.table.as_str())),
+        (b'c', subject.and_then(|subject| subject.column.as_deref())),
+        (b'n', subject.and_then(|subject| subject.constraint.as_deref())),
     ];
     for (code, text) in optional {
         if let Some(text) = text {

@@ -25,6 +25,7 @@ use super::socket::{OUTPUT_BYTES_FLUSH, Socket};
 use crate::backends::Backend;
 use crate::error::{Error, Result, SqlState};
 use crate::session::{Outcome, Parsed, Prepared, Session, TransactionStatus};
+use crate::sql::{Fetch, FetchDirection, Statement};
 use crate::types::{TextStyle, field_of_oid};
 
 /// Portals that one session may keep; a client that needs more has lost count of them.
@@ -221,8 +222,39 @@ impl Connection {
     }
 
     async fn sync(&mut self) -> Flow<()> {
-        self.skipping = false;
+        let succeeded = !std::mem::take(&mut self.skipping);
+        self.end_pipeline(succeeded).await?;
         self.ready().await
+    }
+
+    /// Statements sent ahead of one Sync are applied together, as those of one query string. One that Sync follows at once
+    /// stays by itself: then it is run again, not refused, where another client was faster.
+    async fn begin_pipeline(&mut self) -> Flow<()> {
+        // No client may expect an answer before it has sent Sync or Flush, so that the next message is waited for.
+        while self.socket.next_kind().is_none() {
+            tokio::select! {
+                () = self.peer.terminate.cancelled() => return Err(Failure::Fatal(shutting_down())),
+                more = self.socket.read() => if !more? { return Err(Failure::Closed) },
+            }
+        }
+        if self.socket.next_kind() != Some(b'S') {
+            self.session.begin_implicit();
+        }
+        Ok(())
+    }
+
+    async fn end_pipeline(&mut self, succeeded: bool) -> Flow<()> {
+        if !self.session.is_implicit() {
+            return Ok(());
+        }
+        let cancel = self.peer.terminate.child_token();
+        let guard = self.peer.begin(cancel.clone());
+        let ended = self.session.end_implicit(succeeded, &cancel).await;
+        drop(guard);
+        match ended {
+            Ok(()) => Ok(()),
+            Err(error) => self.report(error).await,
+        }
     }
 
     /// A query string of any number of statements; the first error ends it.
@@ -230,6 +262,7 @@ impl Connection {
         // As in PostgreSQL, a simple query takes the place of the unnamed statement and portal.
         self.session.close_statement("");
         self.portals.remove("");
+        self.end_pipeline(true).await?;
         let cancel = self.peer.terminate.child_token();
         let guard = self.peer.begin(cancel.clone());
         let done = self.query_statements(sql, &cancel).await;
@@ -273,6 +306,12 @@ impl Connection {
     }
 
     async fn query_statement(&mut self, parsed: Parsed, cancel: &CancellationToken) -> Flow<()> {
+        if let Statement::Fetch(fetch) = &parsed.statement
+            && fetch.only_move
+            && self.portals.contains_key(&fetch.cursor)
+        {
+            return self.move_portal(fetch).await;
+        }
         let prepared = prepare(&mut self.socket, &mut self.session, parsed, vec![], cancel).await?;
         if !prepared.params.is_empty() {
             return Err(
@@ -404,6 +443,7 @@ impl Connection {
     }
 
     async fn execute(&mut self, name: &str, rows_max: i32) -> Flow<()> {
+        self.begin_pipeline().await?;
         // The portal is out of the map while it runs: dropping this future drops what it holds.
         let mut portal = self.portals.remove(name).ok_or_else(|| unknown_portal(name))?;
         let began = Instant::now();
@@ -424,37 +464,16 @@ impl Connection {
         let limit = u64::try_from(rows_max).ok().filter(|n| *n > 0).unwrap_or(u64::MAX);
         let mut rows = match std::mem::replace(&mut portal.state, PortalState::Done) {
             PortalState::Open(rows) => rows,
-            PortalState::Ready { params } => {
-                let cancel = self.peer.terminate.child_token();
-                let _guard = self.peer.begin(cancel.clone());
-                let _limit = self.peer.limit(&cancel, self.session.statement_timeout());
-                let outcome =
-                    start(&mut self.socket, &mut self.session, &prepared, params, &cancel).await?;
-                self.put_notices();
-                match self.copied(outcome, &cancel).await? {
-                    Outcome::Rows { columns, batches, tag, binary: _ } => {
-                        Rows { columns, batches, tag, batch: None, cancel }
-                    }
-                    Outcome::CopyIn(_) | Outcome::CopyOut(_) => return Ok(()),
-                    Outcome::Command { tag } => {
-                        backend::put_command_complete(&tag, &mut self.socket.output);
-                        return Ok(());
-                    }
-                    Outcome::Empty => {
-                        backend::put_empty_query(&mut self.socket.output);
-                        return Ok(());
-                    }
-                }
-            }
+            PortalState::Ready { params } => match self.begin_portal(&prepared, params).await? {
+                Some(rows) => rows,
+                None => return Ok(()),
+            },
             PortalState::Exhausted { tag } => {
                 backend::put_rows_complete(tag, 0, &mut self.socket.output);
                 portal.state = PortalState::Exhausted { tag };
                 return Ok(());
             }
-            PortalState::Done => {
-                let message = format!("portal \"{name}\" cannot be run");
-                return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message).into());
-            }
+            PortalState::Done => return Err(spent(name).into()),
         };
         let _guard = self.peer.begin(rows.cancel.clone());
         let _limit = self.peer.limit(&rows.cancel, self.session.statement_timeout());
@@ -472,6 +491,91 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Starts a portal's statement. One that has no rows is done, and its end is told.
+    async fn begin_portal(
+        &mut self,
+        prepared: &Prepared,
+        params: Vec<datafusion::scalar::ScalarValue>,
+    ) -> Flow<Option<Rows>> {
+        let cancel = self.peer.terminate.child_token();
+        let _guard = self.peer.begin(cancel.clone());
+        let _limit = self.peer.limit(&cancel, self.session.statement_timeout());
+        let outcome = start(&mut self.socket, &mut self.session, prepared, params, &cancel).await?;
+        self.put_notices();
+        match self.copied(outcome, &cancel).await? {
+            Outcome::Rows { columns, batches, tag, binary: _ } => {
+                return Ok(Some(Rows { columns, batches, tag, batch: None, cancel }));
+            }
+            Outcome::CopyIn(_) | Outcome::CopyOut(_) => {}
+            Outcome::Command { tag } => {
+                backend::put_command_complete(&tag, &mut self.socket.output)
+            }
+            Outcome::Empty => backend::put_empty_query(&mut self.socket.output),
+        }
+        Ok(None)
+    }
+
+    /// MOVE over a portal of the protocol, which is a cursor, too.
+    async fn move_portal(&mut self, fetch: &Fetch) -> Flow<()> {
+        let limit = match fetch.direction {
+            FetchDirection::Forward(count) => u64::try_from(count).ok(),
+            FetchDirection::ForwardAll => Some(u64::MAX),
+            FetchDirection::BackwardAll
+            | FetchDirection::First
+            | FetchDirection::Last
+            | FetchDirection::Absolute(_)
+            | FetchDirection::Relative(_) => None,
+        };
+        let limit = limit.ok_or_else(|| {
+            let message = "cursor can only scan forward";
+            Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        })?;
+        let name = &fetch.cursor;
+        let mut portal = self.portals.remove(name).ok_or_else(|| unknown_portal(name))?;
+        let moved = self.skip_rows(name, &mut portal, limit).await?;
+        self.portals.insert(name.clone(), portal);
+        backend::put_command_complete(&format!("MOVE {moved}"), &mut self.socket.output);
+        Ok(())
+    }
+
+    async fn skip_rows(&mut self, name: &str, portal: &mut Portal, limit: u64) -> Flow<u64> {
+        let mut rows = match std::mem::replace(&mut portal.state, PortalState::Done) {
+            PortalState::Open(rows) => rows,
+            PortalState::Ready { params } => {
+                let Some(prepared) = portal.statement.clone().filter(|p| p.columns.is_some())
+                else {
+                    return Err(spent(name).into());
+                };
+                self.begin_portal(&prepared, params).await?.ok_or_else(|| spent(name))?
+            }
+            PortalState::Exhausted { tag } => {
+                portal.state = PortalState::Exhausted { tag };
+                return Ok(0);
+            }
+            PortalState::Done => return Err(spent(name).into()),
+        };
+        let cancel = rows.cancel.clone();
+        let _guard = self.peer.begin(cancel.clone());
+        let mut moved = 0;
+        while moved < limit {
+            if let Some(batch) = rows.batch.as_mut().filter(|batch| !batch.is_done()) {
+                moved += batch.skip(limit - moved);
+                continue;
+            }
+            match watch(&mut self.socket, &cancel, rows.batches.next()).await?.transpose()? {
+                Some(batch) => {
+                    rows.batch = Some(BatchRows::try_new(&batch, &rows.columns, &portal.formats)?);
+                }
+                None => {
+                    portal.state = PortalState::Exhausted { tag: rows.tag };
+                    return Ok(moved);
+                }
+            }
+        }
+        portal.state = PortalState::Open(rows);
+        Ok(moved)
     }
 }
 
@@ -493,6 +597,11 @@ pub(super) fn canceled() -> Error {
 
 fn unknown_portal(name: &str) -> Error {
     Error::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist"))
+}
+
+fn spent(name: &str) -> Error {
+    let message = format!("portal \"{name}\" cannot be run");
+    Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
 }
 
 fn param_type(number: usize, oid: u32) -> Result<Option<arrow_schema::FieldRef>> {
@@ -528,7 +637,6 @@ pub(super) async fn watch<T>(
     }
 }
 
-/// Planning changes nothing, so a cancel request just drops it.
 /// Comes back when a client has been idle for too long, with what it is told.
 async fn idle_too_long(limit: Option<(Duration, Error)>) -> Error {
     match limit {
@@ -540,6 +648,7 @@ async fn idle_too_long(limit: Option<(Duration, Error)>) -> Error {
     }
 }
 
+/// Planning changes nothing, so a cancel request just drops it.
 async fn prepare(
     socket: &mut Socket,
     session: &mut Session,

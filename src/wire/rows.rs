@@ -46,6 +46,13 @@ impl BatchRows {
         self.next == self.rows
     }
 
+    /// Passes over rows, `rows_max` at most; returns how many.
+    pub fn skip(&mut self, rows_max: u64) -> u64 {
+        let count = rows_max.min((self.rows - self.next) as u64);
+        self.next += count as usize;
+        count
+    }
+
     /// Writes rows until `rows_max` of them are written or the buffer has `bytes_max` bytes; returns how many.
     /// After an error the buffer still holds whole messages only.
     pub fn put(

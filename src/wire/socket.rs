@@ -105,6 +105,17 @@ impl Socket {
         Ok(Some(Frame { kind, body: body.freeze() }))
     }
 
+    /// The kind of the next message that does something, as far as it is there: what closes a statement or portal does
+    /// nothing that others see.
+    pub fn next_kind(&self) -> Option<u8> {
+        let mut input = &self.input[..];
+        while let Some((b'C', rest)) = input.split_first() {
+            let length = rest.first_chunk().map(|length| i32::from_be_bytes(*length))?;
+            input = rest.get(usize::try_from(length).ok()?..)?;
+        }
+        input.first().copied()
+    }
+
     /// Sends all output. May be dropped in between: what is sent is gone from the buffer, the rest stays.
     pub async fn flush(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {

@@ -79,9 +79,9 @@ const FUNCTIONS: &[(&str, &str, Body)] = &[
     ("pg_get_statisticsobjdef_columns", "text", null),
     ("pg_get_statisticsobjdef_expressions", "_text", null),
     ("pg_get_serial_sequence", "text", null),
-    ("pg_get_function_result", "text", null),
-    ("pg_get_function_arguments", "text", |_, _| Ok("".into())),
-    ("pg_get_function_identity_arguments", "text", |_, _| Ok("".into())),
+    ("pg_get_function_result", "text", |_, a| Ok(function_result(a).into())),
+    ("pg_get_function_arguments", "text", |_, a| Ok(function_arguments(a).into())),
+    ("pg_get_function_identity_arguments", "text", |_, a| Ok(function_arguments(a).into())),
     ("pg_get_function_sqlbody", "text", null),
     ("pg_relation_is_publishable", "bool", |_, _| Ok(false.into())),
     ("pg_relation_is_updatable", "int4", |_, _| Ok(0i64.into())),
@@ -94,6 +94,7 @@ const FUNCTIONS: &[(&str, &str, Body)] = &[
     ("pg_table_size", "int8", size),
     ("pg_total_relation_size", "int8", size),
     ("pg_indexes_size", "int8", |_, _| Ok(0i64.into())),
+    ("pg_tablespace_size", "int8", |c, _| Ok((c.sizes.values().sum::<u64>() as i64).into())),
     ("pg_database_size", "int8", |c, _| Ok((c.sizes.values().sum::<u64>() as i64).into())),
     ("pg_size_pretty", "text", |_, a| Ok(int(a, 0).map(size_pretty).into())),
     ("current_schema", "name", |c, _| Ok(existing_path(c).into_iter().next().into())),
@@ -141,24 +142,27 @@ const FUNCTIONS: &[(&str, &str, Body)] = &[
     ("quote_nullable", "text", |_, a| {
         Ok(text(a, 0).map_or_else(|| "NULL".to_owned(), |t| quoted(&t)).into())
     }),
-    ("to_regclass", "text", |c, a| Ok(text(a, 0).filter(|name| regclass(c, name).is_ok()).into())),
-    ("to_regtype", "text", |_, a| Ok(text(a, 0).filter(|name| regtype(name).is_ok()).into())),
-    ("to_regnamespace", "text", |c, a| {
-        Ok(text(a, 0).filter(|name| regnamespace(c, name).is_ok()).into())
+    // Like the casts below, with NULL for what is not there.
+    ("to_regclass", "oid", |c, a| Ok(text(a, 0).and_then(|name| regclass(c, &name).ok()).into())),
+    ("to_regtype", "oid", |_, a| Ok(text(a, 0).and_then(|name| regtype(&name).ok()).into())),
+    ("to_regproc", "oid", |_, a| Ok(text(a, 0).and_then(|name| regproc(&name).ok()).into())),
+    ("to_regrole", "oid", |c, a| Ok(text(a, 0).and_then(|name| regrole(c, &name).ok()).into())),
+    ("to_regnamespace", "oid", |c, a| {
+        Ok(text(a, 0).and_then(|name| regnamespace(c, &name).ok()).into())
     }),
     // What `'name'::regclass` and `oid::regclass` become; no user calls them by these names.
     ("oid_in", "oid", |_, a| reg_in(a, |text| Err(not_an_oid(text)))),
     ("regclass_in", "oid", |c, a| reg_in(a, |name| regclass(c, name))),
     ("regtype_in", "oid", |_, a| reg_in(a, regtype)),
     ("regnamespace_in", "oid", |c, a| reg_in(a, |name| regnamespace(c, name))),
-    ("regproc_in", "oid", |_, a| {
-        reg_in(a, |name| Err(no_such(SqlState::UNDEFINED_FUNCTION, "function", name)))
-    }),
+    ("regproc_in", "oid", |_, a| reg_in(a, regproc)),
     ("regrole_in", "oid", |c, a| reg_in(a, |name| regrole(c, name))),
     ("regclass_out", "text", |c, a| Ok(reg_out(a, |oid| class_name(c, oid)))),
     ("regtype_out", "text", |_, a| Ok(reg_out(a, |oid| format_type(Some(oid), None)))),
     ("regnamespace_out", "text", |c, a| Ok(reg_out(a, |oid| schema_name(c, oid)))),
-    ("regproc_out", "text", |_, a| Ok(reg_out(a, |_| None))),
+    ("regproc_out", "text", |_, a| {
+        Ok(reg_out(a, |oid| fixed::function_of(oid).map(|function| function.name.clone())))
+    }),
     ("regrole_out", "text", |c, a| Ok(reg_out(a, |oid| user_by_id(c, Some(oid))))),
     ("empty_text_array", "_text", |_, _| Ok(Cell::Texts(vec![]))),
 ];
@@ -440,6 +444,33 @@ fn regtype(text: &str) -> Result<i64> {
     let wanted = if is_array { format!("_{element}") } else { element.to_owned() };
     let found = fixed::pg_type(|_, name| name == wanted).map(|(oid, _)| oid);
     found.ok_or_else(|| no_such(SqlState::UNDEFINED_OBJECT, "type", text))
+}
+
+/// A function by its name, or by its name and arguments, which tell nothing here.
+fn regproc(text: &str) -> Result<i64> {
+    let name = text.split('(').next().unwrap_or(text).trim();
+    let bare = name.strip_prefix("pg_catalog.").unwrap_or(name);
+    if name == text && fixed::functions(bare).nth(1).is_some() {
+        let message = format!("more than one function named \"{text}\"");
+        return Err(Error::new(SqlState("42725"), message));
+    }
+    fixed::function_oid(bare).ok_or_else(|| no_such(SqlState::UNDEFINED_FUNCTION, "function", text))
+}
+
+fn function_result(args: &[Cell]) -> Option<String> {
+    let function = fixed::function_of(int(args, 0)?)?;
+    let returned = format_type(Some(function.returns), None)?;
+    Some(if function.is_set { format!("SETOF {returned}") } else { returned })
+}
+
+fn function_arguments(args: &[Cell]) -> Option<String> {
+    let function = fixed::function_of(int(args, 0)?)?;
+    let last = function.arguments.len().saturating_sub(1);
+    let types = function.arguments.iter().enumerate().map(|(at, oid)| {
+        let shown = format_type(Some(*oid), None)?;
+        Some(if function.is_variadic && at == last { format!("VARIADIC {shown}") } else { shown })
+    });
+    Some(types.collect::<Option<Vec<String>>>()?.join(", "))
 }
 
 fn regnamespace(context: &SystemContext, text: &str) -> Result<i64> {

@@ -6,6 +6,7 @@
 //! are empty. [`functions`] are PostgreSQL's functions about all this, and [`rewrite`] brings the queries that psql and
 //! drivers send into a form that DataFusion plans. Nothing here changes anything.
 
+mod arguments;
 mod cells;
 mod cluster;
 mod columns;
@@ -32,6 +33,7 @@ use super::object::ObjectId;
 use super::snapshot::CatalogSnapshot;
 use crate::error::{Error, Result};
 
+pub use arguments::type_arguments;
 pub use functions::system_functions;
 pub use rewrite::rewrite_for_catalog;
 

@@ -45,6 +45,14 @@ impl VisitorMut for Spelling {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Never> {
         match factor {
+            // A function without arguments, whose rows are a relation here.
+            TableFactor::Table { name, args: args @ Some(_), .. }
+                if function_name(name) == "pg_get_keywords" =>
+            {
+                *args = None;
+                *name =
+                    ObjectName::from(vec![Ident::new("pg_catalog"), Ident::new("pg_get_keywords")]);
+            }
             TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
                 unqualify(name)
             }
@@ -72,6 +80,12 @@ fn respell(expr: &mut Expr) {
             if REGISTERS.contains(&name.as_str()) {
                 *expr = call(&name, vec![]);
             }
+        }
+        // `pg_catalog.pg_class.oid`; no relation is called so twice in a query that writes its columns like this.
+        Expr::CompoundIdentifier(parts)
+            if parts.len() == 3 && fold_identifier(&parts[0]) == "pg_catalog" =>
+        {
+            parts.remove(0);
         }
         Expr::BinaryOp { op, left, right } => {
             respell_operator(op);
@@ -187,7 +201,9 @@ fn oid_cast(inner: &mut Expr, data_type: &DataType) -> Option<Expr> {
 fn reg_call(expr: &Expr, suffix: &str) -> Option<String> {
     let Expr::Function(function) = expr else { return None };
     let name = function_name(&function.name);
-    let type_name = name.strip_suffix(suffix)?;
+    // `to_regclass(x)` is `x::regclass`, but for names that are not there.
+    let found = name.strip_prefix("to_").filter(|_| suffix == "_in");
+    let type_name = found.or_else(|| name.strip_suffix(suffix))?;
     REG_TYPES.contains(&type_name).then(|| type_name.to_owned())
 }
 
@@ -211,9 +227,11 @@ fn renamed_in(expr: &mut Expr) {
 fn show_name(item: &mut SelectItem) {
     let SelectItem::UnnamedExpr(expr) = item else { return };
     if let Some(type_name) = reg_call(expr, "_in") {
+        let alias = expr_name(expr);
+        let alias = if alias.starts_with("to_") { alias } else { type_name.clone() };
         *item = SelectItem::ExprWithAlias {
             expr: call(&format!("{type_name}_out"), vec![take(expr)]),
-            alias: Ident::with_quote('"', type_name),
+            alias: Ident::with_quote('"', alias),
         };
     } else if let Some(type_name) = reg_call(expr, "_out") {
         // A cast is called like the column inside of it.

@@ -52,6 +52,8 @@ pub(super) enum RowSet {
     Unnest,
     Series,
     Subscripts,
+    /// Elements, and their numbers from one on.
+    Numbered,
     /// The numbers from one on, as many as the longest of some lists has rows.
     Ordinality,
     Json(JsonRows),
@@ -88,10 +90,11 @@ pub(crate) fn no_step() -> Error {
 }
 
 impl RowSet {
-    const ALL: [RowSet; 17] = [
+    const ALL: [RowSet; 18] = [
         RowSet::Unnest,
         RowSet::Series,
         RowSet::Subscripts,
+        RowSet::Numbered,
         RowSet::Ordinality,
         RowSet::Json(JsonRows::Elements { binary: true, text: false }),
         RowSet::Json(JsonRows::Elements { binary: true, text: true }),
@@ -113,6 +116,7 @@ impl RowSet {
             RowSet::Unnest => "unnest",
             RowSet::Series => "generate_series",
             RowSet::Subscripts => "generate_subscripts",
+            RowSet::Numbered => "_pg_expandarray",
             RowSet::Ordinality => "ordinality",
             RowSet::Json(json) => json.name(),
             RowSet::Text(text) => text.name(),
@@ -135,7 +139,9 @@ impl RowSet {
     fn coerce(self, types: &[DataType]) -> Result<Vec<DataType>> {
         let is_list = |t: &DataType| matches!(t, DataType::List(_));
         let coerced = match self {
-            RowSet::Unnest => types.first().filter(|t| is_list(t)).map(|t| vec![t.clone()]),
+            RowSet::Unnest | RowSet::Numbered => {
+                types.first().filter(|t| is_list(t)).map(|t| vec![t.clone()])
+            }
             RowSet::Ordinality => types.iter().all(is_list).then(|| types.to_vec()),
             RowSet::Subscripts => match types {
                 [list, dimension] if is_list(list) && dimension.is_integer() => {
@@ -156,6 +162,7 @@ impl RowSet {
             RowSet::Unnest => vec![innermost(&args[0])],
             RowSet::Series => vec![series::column(args)],
             RowSet::Subscripts => vec![plain(DataType::Int32)],
+            RowSet::Numbered => vec![innermost(&args[0]), plain(DataType::Int32)],
             RowSet::Ordinality => vec![plain(DataType::Int64)],
             RowSet::Json(json) => json.columns(),
             RowSet::Text(text) => text.columns(),
@@ -171,6 +178,14 @@ impl RowSet {
             }
             RowSet::Series => series::sets(args, columns[0].data_type(), zone),
             RowSet::Subscripts => subscripts(list(&args[0])?, args[1].as_primitive()),
+            RowSet::Numbered => {
+                let (offsets, elements) = flattened(list(&args[0])?)?;
+                let lengths: Vec<usize> = offsets.lengths().collect();
+                let numbers = lengths.iter().flat_map(|&length| 1..=length as i32);
+                let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(numbers));
+                let (from, to) = (offsets[0] as usize, offsets[lengths.len()] as usize);
+                Sets::of_lengths(lengths, vec![elements.slice(from, to - from), numbers])
+            }
             RowSet::Ordinality => ordinality(args),
             RowSet::Json(json) => json.sets(&args[0]),
             RowSet::Text(text) => text.sets(args),

@@ -20,7 +20,6 @@ use crate::error::{Error, Result, SqlState};
 use crate::memory::{self, Holder, Reservation};
 use crate::query::at_hand::AtHand;
 use crate::query::errors::from_datafusion;
-use crate::query::params::prepare_params_of;
 use crate::query::{assign, assignable_column};
 use crate::session::resolver::{Names, Purpose};
 use crate::session::select::{Planned, at_leisure, columns_of, nullable};
@@ -299,7 +298,7 @@ impl Session {
             None => None,
         };
         plans.extend(returning.as_ref().map(|planned| planned.plan.clone()));
-        let params = prepare_params_of(&plans.iter().collect::<Vec<_>>(), &known)?;
+        let params = self.typed_params(&plans.iter().collect::<Vec<_>>(), &known)?;
         let columns = match &insert.returning {
             Some(items) => {
                 let types: Vec<_> = params.iter().cloned().map(Some).collect();

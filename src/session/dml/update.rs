@@ -24,7 +24,6 @@ use crate::error::{Error, Result};
 use crate::memory::{self, Reservation};
 use crate::query::at_hand::AtHand;
 use crate::query::errors::from_arrow;
-use crate::query::params::prepare_params_of;
 use crate::query::sql_types::canonical_field;
 use crate::query::{assign, assignable_column};
 use crate::session::select::{Planned, nullable};
@@ -224,11 +223,11 @@ impl Session {
         }
         let found = self.plan_search(search, &known)?;
         let Some(items) = returning else {
-            return Ok((prepare_params_of(&[&found.planned.plan], &known)?, None));
+            return Ok((self.typed_params(&[&found.planned.plan], &known)?, None));
         };
         let at_hand = search.at_hand(found.from);
         let returning = self.plan_returning(items, &at_hand, &known)?;
-        let params = prepare_params_of(&[&found.planned.plan, &returning.plan], &known)?;
+        let params = self.typed_params(&[&found.planned.plan, &returning.plan], &known)?;
         let types: Vec<Option<FieldRef>> = params.iter().cloned().map(Some).collect();
         let columns = self.returning_columns(self.plan_returning(items, &at_hand, &types)?)?;
         Ok((params, Some(columns)))

@@ -39,11 +39,18 @@ impl ScalarUDFImpl for MakeArray {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        make_array_udf().coerce_types(types)
+        // DataFusion knows no common type of NULL and some others.
+        let mut typed = types.iter().filter(|data_type| !data_type.is_null());
+        match typed.next() {
+            Some(first) if typed.all(|data_type| data_type == first) => {
+                Ok(vec![first.clone(); types.len()])
+            }
+            _ => make_array_udf().coerce_types(types),
+        }
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        make_array_udf().return_type(types)
+        make_array_udf().return_type(&self.coerce_types(types)?)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {

@@ -1,0 +1,2 @@
+{{ config(materialized='ephemeral') }}
+select customer, upper(customer) as label from {{ ref('spent') }}

@@ -1,0 +1,1 @@
+select 1 where (select sum(orders) from {{ ref('spent') }}) <> (select count(*) from {{ ref('orders') }})
