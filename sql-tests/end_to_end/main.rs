@@ -1,7 +1,7 @@
 //! The server as a whole: real processes, a real broker, a real client.
 //!
-//! [`kafka`] the main job; [`memory`] what happens at the limit; [`consistency`] what concurrent readers may see; [`writing`]
-//! statements that write and answer, [`copying`] data in bulk, [`subscribing`] changes as they happen; [`sinks`] views that go
+//! [`kafka`] the main job; [`memory`] what happens at the limit; [`consistency`] what concurrent readers may see; [`jobs`] what happens when
+//! views are canceled while they are filled; [`writing`] statements that write and answer, [`copying`] data in bulk, [`subscribing`] changes as they happen; [`sinks`] views that go
 //! out; [`expressions`] what they come to, beside PostgreSQL.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something unexpected happens")]
@@ -10,6 +10,7 @@ mod client;
 mod consistency;
 mod copying;
 mod expressions;
+mod jobs;
 mod kafka;
 mod memory;
 mod postgres;

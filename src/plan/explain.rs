@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use arrow_schema::Schema;
+use serde_json::{Map, Value};
 
 use super::stream_plan::{Node, Op, SortKey, Ties, Unnested, WindowCall};
 use crate::operators::aggregate::{AggregateCall, AggregateFunction};
@@ -11,23 +12,55 @@ use crate::operators::aggregate::{AggregateCall, AggregateFunction};
 /// The plan as text, a line an operator.
 pub fn explain(node: &Node) -> String {
     let mut out = String::new();
-    write_node(node, 0, &mut out);
+    for (depth, node) in node.preorder() {
+        let indent = "  ".repeat(depth);
+        let state = state_of(node).map(|state| format!(", state: {state}")).unwrap_or_default();
+        let _ = writeln!(out, "{indent}{} [{}{state}]", title(node), nature(node));
+    }
     out
 }
 
-fn write_node(node: &Node, depth: usize, out: &mut String) {
-    let indent = "  ".repeat(depth);
+/// Whether the output is only added to, and its key.
+fn nature(node: &Node) -> String {
     let nature = if node.properties.append_only { "append-only" } else { "updating" };
-    let key = match node.key() {
-        None => String::new(),
-        Some(key) if key.is_empty() => ", one row".to_owned(),
-        Some(key) => format!(", key ({})", names(&node.schema, &key)),
-    };
-    let state = state_of(node).map(|state| format!(", state: {state}")).unwrap_or_default();
-    let _ = writeln!(out, "{indent}{} [{nature}{key}{state}]", title(node));
-    for input in &node.inputs {
-        write_node(input, depth + 1, out);
+    match node.key() {
+        None => nature.to_owned(),
+        Some(key) if key.is_empty() => format!("{nature}, one row"),
+        Some(key) => format!("{nature}, key ({})", names(&node.schema, &key)),
     }
+}
+
+/// The plan as a JSON object of each operator, its inputs in `Plans`; `more` is put into the object of the operator of that number,
+/// in the order of [`Node::preorder`] and from 1 on.
+pub fn explain_json(node: &Node, more: &impl Fn(usize) -> Map<String, Value>) -> Value {
+    fn object(
+        node: &Node,
+        number: &mut usize,
+        more: &impl Fn(usize) -> Map<String, Value>,
+    ) -> Value {
+        *number += 1;
+        let title = title(node);
+        let kind = title.split([':', ' ']).next().unwrap_or_default();
+        let mut fields = Map::new();
+        fields.insert("Node Type".to_owned(), kind.into());
+        fields.insert("Operator".to_owned(), title.clone().into());
+        fields.insert("Append Only".to_owned(), node.properties.append_only.into());
+        if let Some(key) = node.key() {
+            let names = key.iter().map(|&c| node.schema.field(c).name().as_str());
+            fields.insert("Key".to_owned(), names.collect::<Vec<_>>().into());
+        }
+        if let Some(state) = state_of(node) {
+            fields.insert("State".to_owned(), state.into());
+        }
+        fields.extend(more(*number));
+        let inputs: Vec<Value> =
+            node.inputs.iter().map(|input| object(input, number, more)).collect();
+        if !inputs.is_empty() {
+            fields.insert("Plans".to_owned(), inputs.into());
+        }
+        Value::Object(fields)
+    }
+    object(node, &mut 0, more)
 }
 
 fn names(schema: &Schema, columns: &[usize]) -> String {
@@ -38,7 +71,8 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn title(node: &Node) -> String {
+/// What the operator does, in a line.
+pub fn title(node: &Node) -> String {
     let input = node.inputs.first().map(|input| input.schema.as_ref());
     match &node.op {
         Op::Import { name, .. } => {

@@ -115,6 +115,14 @@ impl Node {
         out
     }
 
+    /// The object whose changes this node brings, if it is one that keeps its rows.
+    pub fn imported(&self) -> Option<ObjectId> {
+        match self.op {
+            Op::Import { object, stored: true, .. } => Some(object),
+            _ => None,
+        }
+    }
+
     /// What a join by the columns `key` looks up when this is its input: the object and its columns, if its rows as they are
     /// can be shared with others.
     pub fn looked_up(&self, key: &[usize]) -> Option<(ObjectId, Vec<usize>)> {
@@ -144,6 +152,17 @@ impl Node {
             input.visit(f);
         }
         f(self);
+    }
+
+    /// All nodes, each before its inputs, with how deep they are: as EXPLAIN lists them.
+    pub fn preorder(&self) -> Vec<(usize, &Node)> {
+        let mut out = vec![];
+        let mut stack = vec![(0, self)];
+        while let Some((depth, node)) = stack.pop() {
+            out.push((depth, node));
+            stack.extend(node.inputs.iter().rev().map(|input| (depth + 1, input)));
+        }
+        out
     }
 
     /// Gives the output's columns their names: what a view's columns are called.
