@@ -193,13 +193,15 @@ fn number(text: &str) -> Expr {
 
 /// As double precision.
 fn fraction(expr: Expr) -> Expr {
-    Expr::Cast {
+    let mut cast = Expr::Cast {
         kind: CastKind::Cast,
         expr: boxed(expr),
         data_type: DataType::DoublePrecision,
         array: false,
         format: None,
-    }
+    };
+    super::spelling::respell(&mut cast);
+    cast
 }
 
 fn case(condition: Expr, result: Expr, otherwise: Expr) -> Expr {
