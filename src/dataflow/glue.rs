@@ -131,6 +131,12 @@ struct Queued {
     batches: VecDeque<ChangeBatch>,
 }
 
+impl Queued {
+    fn new(cap: Capability<u64>) -> Queued {
+        Queued { cap, batches: VecDeque::new() }
+    }
+}
+
 /// Stateless operators behind another one, run in its place: each operator of timely's own costs every epoch several
 /// microseconds, whatever the rows.
 #[derive(Default)]
@@ -266,7 +272,7 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
         let activator = scope.activator_for(info.address);
         let mut queue: BTreeMap<u64, Queued> = BTreeMap::new();
         if let Some(first) = first_epoch {
-            queue.insert(first, Queued { cap: cap.delayed(&first), batches: VecDeque::new() });
+            queue.insert(first, Queued::new(cap.delayed(&first)));
         }
         drop(cap);
         move |(input, frontier), output| {
@@ -277,10 +283,7 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                     output.session(&time).give_container(&mut change);
                 } else if !change.is_empty() {
                     let queued = queue.entry(*time.time());
-                    let queued = queued.or_insert_with(|| Queued {
-                        cap: time.retain(port),
-                        batches: VecDeque::new(),
-                    });
+                    let queued = queued.or_insert_with(|| Queued::new(time.retain(port)));
                     queued.batches.push_back(change);
                 }
             });

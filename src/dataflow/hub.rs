@@ -54,6 +54,16 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// The next change that is for this reader; others are passed over.
+    fn next(&mut self) -> Option<(u64, ChangeBatch)> {
+        loop {
+            let (epoch, change) = self.items.pop_front()?;
+            if self.from.is_some_and(|from| epoch >= from) {
+                return Some((epoch, change));
+            }
+        }
+    }
+
     /// Ends the import: its dataflow loses this input.
     pub fn close(&mut self) {
         self.closed = true;
@@ -503,17 +513,13 @@ pub fn import<'s>(
                     }
                     let state = hydration.get_or_insert_with(|| start_hydration(&hub, as_of));
                     for _ in 0..HYDRATION_SLICES {
-                        match state.slice(&columns) {
-                            Some(mut change) => {
-                                meter.gave_all(std::slice::from_ref(&change));
-                                output.session(&*c).give_container(&mut change)
-                            }
-                            None => {
-                                hydrated = true;
-                                drop(hold.take());
-                                break;
-                            }
-                        }
+                        let Some(mut change) = state.slice(&columns) else {
+                            hydrated = true;
+                            drop(hold.take());
+                            break;
+                        };
+                        meter.gave_all(std::slice::from_ref(&change));
+                        output.session(&*c).give_container(&mut change);
                     }
                     meter.worked(lap(&mut watch));
                     if !hydrated {
@@ -522,12 +528,10 @@ pub fn import<'s>(
                     }
                     hydration = None;
                 }
-                while let Some((epoch, change)) = queue.items.pop_front() {
-                    if queue.from.is_some_and(|from| epoch >= from) {
-                        let mut change = project(&change, &columns);
-                        meter.gave_all(std::slice::from_ref(&change));
-                        output.session(&c.delayed(&epoch)).give_container(&mut change);
-                    }
+                while let Some((epoch, change)) = queue.next() {
+                    let mut change = project(&change, &columns);
+                    meter.gave_all(std::slice::from_ref(&change));
+                    output.session(&c.delayed(&epoch)).give_container(&mut change);
                 }
                 meter.worked(lap(&mut watch));
                 if queue.frontier > *c.time() {
