@@ -35,5 +35,6 @@ pub mod serve;
 pub mod server;
 pub mod session;
 pub mod sql;
+pub mod testing;
 pub mod types;
 pub mod wire;

@@ -26,6 +26,7 @@ mod expression;
 mod follower;
 mod grammar;
 mod lateral;
+mod pours;
 mod restart;
 mod sharing;
 mod shrink;
@@ -105,7 +106,7 @@ fn view(rng: &mut StdRng, relations: &mut Vec<Relation>, number: usize) -> Optio
     let name = format!("v{number}");
     let fallible = rng.random_bool(0.06);
     let mut grammar = Grammar::new(rng, relations);
-    let query = if fallible { grammar.fallible()? } else { grammar.query(2) };
+    let query = if fallible { grammar.fallible()? } else { grammar.whole() };
     if !fallible && rng.random_bool(0.6) {
         let columns = query.types.iter().enumerate().map(|(i, t)| (format!("c{i}"), *t)).collect();
         // Twice, so that later views find it.

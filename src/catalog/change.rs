@@ -1,5 +1,6 @@
 //! The one way to change the catalog: a change says what is to be, so that a log can carry it and a replay ends the same.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidewater_connectors::contract::SplitStart;
@@ -113,6 +114,7 @@ impl CatalogSnapshot {
             return Err(Error::internal(format!("object {} exists twice", object.id)));
         }
         self.check_dependencies(&object)?;
+        self.check_no_loop(&object)?;
         for id in &object.depends_on {
             self.dependents.entry(*id).or_default().insert(object.id);
         }
@@ -120,6 +122,35 @@ impl CatalogSnapshot {
         self.by_oid.insert(object.oid, object.id);
         self.objects.insert(object.id, object);
         Ok(())
+    }
+
+    /// A sink into a table that its query depends on would wait for itself: 42P17. Among what it depends on is the table
+    /// that it writes to.
+    fn check_no_loop(&self, sink: &Object) -> Result<()> {
+        let ObjectKind::Sink { into: Some(table), .. } = sink.kind else { return Ok(()) };
+        let mut stack: Vec<ObjectId> =
+            sink.depends_on.iter().copied().filter(|id| *id != table).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(id) = stack.pop() {
+            if id == table {
+                return Err(self.loop_into(table));
+            }
+            if !seen.insert(id) {
+                continue;
+            }
+            let read = self.objects.get(&id).into_iter().flat_map(|object| &object.depends_on);
+            let written = self.sinks_into(id).flat_map(|sink| &sink.depends_on);
+            stack.extend(read.chain(written));
+        }
+        Ok(())
+    }
+
+    /// 42P17 for a sink that reads what it writes.
+    pub fn loop_into(&self, table: ObjectId) -> Error {
+        let name = self.objects.get(&table).map(|object| object.name.clone()).unwrap_or_default();
+        let message = format!("infinite recursion detected in sink into table \"{name}\"");
+        Error::new(SqlState::INVALID_OBJECT_DEFINITION, message)
+            .with_detail("What the sink reads depends on the table.")
     }
 
     fn check_dependencies(&self, object: &Object) -> Result<()> {

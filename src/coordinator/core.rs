@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod jobs;
+mod pours;
 mod sharing;
 mod sinks;
 mod subscriptions;
@@ -21,12 +22,13 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub use self::checkpoints::Image;
 use self::checkpoints::{Checkpoints, Saved};
+use self::pours::Pours;
 use self::sharing::Sharing;
 use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
 use super::sequencer::Sequencer;
 use super::sources::{Backfill, SharedSource, Step};
-use super::{Create, Reply, Request, Runtime, Shared, Stream, Writes};
+use super::{Create, Feed, Reply, Request, Runtime, Shared, Stream, Writes};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::checkpoint::Position;
@@ -78,6 +80,7 @@ pub struct Core {
     /// Views without a name, each there for one subscription.
     queries: BTreeSet<ObjectId>,
     sinks: HashMap<ObjectId, Egress>,
+    pours: Pours,
     failures_seen: usize,
     checkpoints: Checkpoints,
     stopping: bool,
@@ -114,6 +117,7 @@ impl Core {
             sharing: Sharing::default(),
             queries: BTreeSet::new(),
             sinks: HashMap::new(),
+            pours: Pours::default(),
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
             stopping: false,
@@ -190,6 +194,10 @@ impl Core {
             Request::Cancel(id, reply) => self.cancel(id, reply),
             Request::Subscribe(subscribe, reply) => self.subscribe(*subscribe, reply),
             Request::Unsubscribe(query) => self.unsubscribe(query),
+            Request::EndPour(object, reply) => {
+                self.end_pour(object);
+                self.answer(Ok(()), reply);
+            }
             Request::Define(change, reply) => {
                 let outcome = self.shared.catalog.apply(change);
                 self.dirty |= outcome.is_ok();
@@ -411,6 +419,9 @@ impl Core {
             self.check_inputs(&inputs)?;
             self.shared.memory.admit(Purpose::Write, &create.name, 0)?;
         }
+        if let Runtime::Pour { object, table } = create.runtime {
+            self.check_inputs(&[object, table])?;
+        }
         if let Some(change) = &create.change {
             self.shared.catalog.apply(change.clone())?;
         }
@@ -433,14 +444,17 @@ impl Core {
             // A subscription's query is begun with its feed.
             Runtime::None | Runtime::Query { .. } => {}
             Runtime::Index { .. } => drop(self.share(create)),
-            Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
-            Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
+            Runtime::Table { key, feed } => self.create_base(create, key, true, feed, saved),
+            Runtime::Source(stream) => {
+                self.create_base(create, None, false, Feed::Connector(stream), saved)
+            }
             Runtime::View { plan, fail_on_error } => {
                 self.create_view(create, plan, fail_on_error, saved)
             }
             Runtime::Sink { plan, sink, fail_on_error } => {
                 self.create_sink(create, plan, sink, fail_on_error, saved)
             }
+            Runtime::Pour { object, table } => self.pour(create.id, object, table, false),
             Runtime::Arrangement { object, key } => {
                 self.create_arrangement(create, object, key, saved)
             }
@@ -490,11 +504,12 @@ impl Core {
         create: &Create,
         key: Option<Vec<usize>>,
         stored: bool,
-        stream: Option<Stream>,
+        feed: Feed,
         saved: Option<Saved>,
     ) {
-        let live = Arc::new(self.new_live(create, key.clone(), !stored));
-        let upsert = stream.as_ref().is_some_and(|stream| stream.upsert);
+        let append_only = !stored || matches!(feed, Feed::StandIn { upsert: false });
+        let live = Arc::new(self.new_live(create, key.clone(), append_only));
+        let upsert = feed.upserts();
         let (object, schema) = (create.id, create.schema.clone());
         let (state, position) = match saved {
             Some(saved) => (Some(saved.steps), saved.position),
@@ -506,7 +521,7 @@ impl Core {
         self.workers.send(Command::Create(Arc::new(spec)));
         self.publish(object, live);
         self.bases.insert(object);
-        let Some(stream) = stream else { return };
+        let Feed::Connector(stream) = feed else { return };
         let wake = self.wake.clone();
         let source = self.add_source(create, &stream, position);
         if stored {
@@ -625,6 +640,7 @@ impl Core {
         self.sequencer.forget(id);
         self.sources.remove(&id);
         self.end_sink(id);
+        self.forget_pour(id);
         let mut map = HashMap::clone(&self.shared.live.load());
         map.remove(&id);
         self.shared.live.store(Arc::new(map));

@@ -51,6 +51,29 @@ pub struct Stream {
     pub fail_on_error: bool,
 }
 
+/// Who changes the rows of a table.
+#[derive(Clone)]
+pub enum Feed {
+    Statements,
+    Connector(Stream),
+    /// Statements in a connector's stead, for tests. Rows only ever come or, where `upsert`, replace their key's older
+    /// row as messages do.
+    StandIn {
+        upsert: bool,
+    },
+}
+
+impl Feed {
+    /// Whether a row takes the place of the older one of its key, and a deletion counts by its key alone.
+    pub fn upserts(&self) -> bool {
+        match self {
+            Feed::Statements => false,
+            Feed::Connector(stream) => stream.upsert,
+            Feed::StandIn { upsert } => *upsert,
+        }
+    }
+}
+
 /// What runs behind a catalog object.
 #[derive(Clone)]
 pub enum Runtime {
@@ -58,7 +81,7 @@ pub enum Runtime {
     None,
     Table {
         key: Option<Vec<usize>>,
-        stream: Option<Stream>,
+        feed: Feed,
     },
     Source(Stream),
     View {
@@ -82,6 +105,11 @@ pub enum Runtime {
         object: ObjectId,
         key: Vec<usize>,
     },
+    /// What `object` has flows into `table`: a sink between relations.
+    Pour {
+        object: ObjectId,
+        table: ObjectId,
+    },
     /// An object's rows by some of its columns, for all joins and queries that look them up so.
     Arrangement {
         object: ObjectId,
@@ -100,6 +128,7 @@ impl Runtime {
             Runtime::None
             | Runtime::Table { .. }
             | Runtime::Source(_)
+            | Runtime::Pour { .. }
             | Runtime::Arrangement { .. } => BTreeSet::new(),
         }
     }
@@ -146,6 +175,8 @@ pub(crate) enum Request {
     Unsubscribe(ObjectId),
     /// Ends what is still being filled, and what depends on it; gives what has gone.
     Cancel(ObjectId, Reply<DropPlan>),
+    /// What the object has flows into its table no more, from the epoch of the answer on.
+    EndPour(ObjectId, Reply<Epoch>),
     /// A change of the catalog alone.
     Define(CatalogChange, Reply<Epoch>),
     Checkpoint(Reply<Image>),
@@ -244,6 +275,11 @@ impl Coordinator {
     /// 57014. 55000 where it has been filled meanwhile.
     pub async fn cancel(&self, id: ObjectId) -> Result<DropPlan> {
         self.ask(|reply| Request::Cancel(id, reply)).await
+    }
+
+    /// Ends what a sink writes to a table, which keeps all of it up to the epoch returned. Only then is the sink dropped.
+    pub async fn end_pour(&self, object: ObjectId) -> Result<Epoch> {
+        self.ask(|reply| Request::EndPour(object, reply)).await
     }
 
     pub async fn define(&self, change: CatalogChange) -> Result<Epoch> {

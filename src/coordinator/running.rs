@@ -15,6 +15,7 @@ use crate::dataflow::Arrangements;
 use crate::epoch::Epoch;
 use crate::meter::{Counts, Meters};
 use crate::plan::Node;
+use crate::plan::shared::listed;
 
 /// A view's, sink's, subscription's or shared arrangement's dataflow.
 pub struct Running {
@@ -97,8 +98,8 @@ impl Running {
 
     /// Rows that have come from what keeps its rows.
     fn rows_read(&self) -> u64 {
-        let nodes = self.plan.preorder().into_iter().enumerate();
-        let kept = nodes.filter(|(_, (_, node))| node.imported().is_some());
-        kept.map(|(i, _)| Counts::total(&self.meters.read(i + 1)).rows_out).sum()
+        let operators = listed(&self.plan).into_iter().filter(|listed| !listed.again);
+        let kept = operators.filter(|listed| listed.node.imported().is_some());
+        kept.map(|listed| Counts::total(&self.meters.read(listed.number)).rows_out).sum()
     }
 }

@@ -331,6 +331,8 @@ pub struct Arranged {
     arrangement: Rc<RefCell<Arrangement>>,
     /// The join needs it as of this epoch and later.
     hold: Rc<Cell<u64>>,
+    /// What it is needed for by all joins of its dataflow.
+    holds: Rc<RefCell<Vec<Rc<Cell<u64>>>>>,
     /// The epoch in which the join gets all rows that there are: before it there were none for the join, though another
     /// object's arrangement has them.
     begins: Option<u64>,
@@ -343,7 +345,21 @@ impl Arranged {
         hold: Rc<Cell<u64>>,
         begins: Option<u64>,
     ) -> Arranged {
-        Arranged { arrangement, hold, begins }
+        Arranged { arrangement, hold, holds: Rc::default(), begins }
+    }
+
+    fn new(arrangement: Arrangement, hold: u64) -> Arranged {
+        let hold = Rc::new(Cell::new(hold));
+        let holds = Rc::new(RefCell::new(vec![hold.clone()]));
+        let arrangement = Rc::new(RefCell::new(arrangement));
+        Arranged { arrangement, hold, holds, begins: None }
+    }
+
+    /// The same rows for one more join, while none has run yet.
+    pub fn for_another_join(&self) -> Arranged {
+        let hold = Rc::new(Cell::new(self.hold.get()));
+        self.holds.borrow_mut().push(hold.clone());
+        Arranged { hold, ..self.clone() }
     }
 
     /// The rows in an epoch and before it.
@@ -360,7 +376,8 @@ impl Arranged {
     /// Forgets what the join has passed; returns whether work is left.
     fn compact(&self, budget_rows: usize) -> bool {
         let mut arrangement = self.arrangement.borrow_mut();
-        let oldest = Epoch(self.hold.get()).min(arrangement.epoch());
+        let needed = self.holds.borrow().iter().map(|hold| hold.get()).min();
+        let oldest = Epoch(needed.unwrap_or(u64::MAX)).min(arrangement.epoch());
         arrangement.compact(oldest, budget_rows)
     }
 }
@@ -400,11 +417,7 @@ pub fn arrange<'s>(
     as_of: u64,
 ) -> (Changes<'s>, Arranged) {
     let arrangement = Arrangement::new(schema, key.clone());
-    let arranged = Arranged {
-        arrangement: Rc::new(RefCell::new(arrangement)),
-        hold: Rc::new(Cell::new(as_of.saturating_sub(1))),
-        begins: None,
-    };
+    let arranged = Arranged::new(arrangement, as_of.saturating_sub(1));
     let stream = match context.route(Route::Key(key)) {
         Route::Local => arrange_over(stream, Pipeline, context, meter, arranged.clone()),
         Route::Key(key) => {

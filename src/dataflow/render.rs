@@ -24,6 +24,7 @@ use crate::operators::project::{Filter, Project};
 use crate::operators::top_n::TopN;
 use crate::operators::unnest::Unnest;
 use crate::operators::window::Window;
+use crate::plan::shared::Shared;
 use crate::plan::{Node, Op};
 
 pub type FeedHandle = timely::dataflow::InputHandle<u64, CapacityContainerBuilder<ChangeBatch>>;
@@ -42,7 +43,7 @@ pub struct Rendering<'a> {
     pub arrangements: &'a Arrangements,
     pub subscriptions: Vec<(ObjectId, Rc<RefCell<Subscription>>)>,
     pub feeds: Vec<ViewFeed>,
-    /// Operators so far: they are numbered as [`Node::preorder`] lists them, from 1 on.
+    /// Operators so far: they are numbered as [`crate::plan::shared::listed`] lists them, from 1 on.
     pub numbered: usize,
 }
 
@@ -55,6 +56,14 @@ pub struct ViewFeed {
     pub meter: Meter,
 }
 
+/// What of a plan is rendered already, to be used again.
+struct Once<'s> {
+    shared: Shared,
+    streams: HashMap<usize, Changes<'s>>,
+    /// By sub-plan and key.
+    arrangements: HashMap<(usize, Vec<usize>), (Changes<'s>, Arranged)>,
+}
+
 /// An operator, where its rows meet, and the epoch that it is to emit although nothing came.
 struct Keyed {
     name: &'static str,
@@ -64,8 +73,13 @@ struct Keyed {
 }
 
 impl Rendering<'_> {
-    pub fn render<'s>(&mut self, scope: Scope<'s, u64>, node: &Node) -> Result<Changes<'s>> {
-        self.render_with(scope, node, Chain::default())
+    pub fn render<'s>(&mut self, scope: Scope<'s, u64>, plan: &Node) -> Result<Changes<'s>> {
+        let mut once = Once {
+            shared: Shared::of(plan),
+            streams: HashMap::new(),
+            arrangements: HashMap::new(),
+        };
+        self.render_with(scope, plan, Chain::default(), &mut once)
     }
 
     /// The node with stateless operators behind it.
@@ -74,6 +88,28 @@ impl Rendering<'_> {
         scope: Scope<'s, u64>,
         node: &Node,
         chain: Chain,
+        once: &mut Once<'s>,
+    ) -> Result<Changes<'s>> {
+        let Some(number) = once.shared.number(node) else {
+            return self.render_here(scope, node, chain, once);
+        };
+        let stream = match once.streams.get(&number) {
+            Some(stream) => stream.clone(),
+            None => {
+                let stream = self.render_here(scope, node, Chain::default(), once)?;
+                once.streams.insert(number, stream.clone());
+                stream
+            }
+        };
+        Ok(glue::chain(stream, &self.context, chain))
+    }
+
+    fn render_here<'s>(
+        &mut self,
+        scope: Scope<'s, u64>,
+        node: &Node,
+        chain: Chain,
+        once: &mut Once<'s>,
     ) -> Result<Changes<'s>> {
         let schema = node.schema.clone();
         let context = self.context.clone();
@@ -89,21 +125,22 @@ impl Rendering<'_> {
             Op::Project { exprs } => {
                 let chain =
                     chain.after(Counted::new(Project { exprs: exprs.clone(), schema }, meter));
-                self.render_with(scope, &node.inputs[0], chain)?
+                self.render_with(scope, &node.inputs[0], chain, once)?
             }
             Op::Filter { predicate } => {
                 let chain =
                     chain.after(Counted::new(Filter { predicate: predicate.clone() }, meter));
-                self.render_with(scope, &node.inputs[0], chain)?
+                self.render_with(scope, &node.inputs[0], chain, once)?
             }
             Op::Unnest { columns, keep_empty } => {
                 let (columns, keep_empty) = (columns.clone(), *keep_empty);
                 let unnest = Unnest { columns, keep_empty, schema };
                 let chain = chain.after(Counted::new(unnest, meter));
-                self.render_with(scope, &node.inputs[0], chain)?
+                self.render_with(scope, &node.inputs[0], chain, once)?
             }
             Op::Union => {
-                let inputs = node.inputs.iter().map(|input| self.render(scope, input));
+                let mut input = |input| self.render_with(scope, input, Chain::default(), once);
+                let inputs = node.inputs.iter().map(&mut input);
                 let union = glue::union(scope, inputs.collect::<Result<_>>()?);
                 glue::chain(union, &context, chain)
             }
@@ -112,16 +149,16 @@ impl Rendering<'_> {
             | Op::TopN { .. }
             | Op::Ranked { .. }
             | Op::Window { .. } => {
-                let input = self.render(scope, &node.inputs[0])?;
+                let input = self.render_with(scope, &node.inputs[0], Chain::default(), once)?;
                 let Keyed { name, route, core, first } = self.keyed(node)?;
                 let core = Counted { core, meter };
                 glue::unary(input, route, &context, name, core, chain, first)
             }
             Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
                 let (left, l, left_columns) =
-                    self.arranged(scope, &node.inputs[0], left_keys, &meter)?;
+                    self.arranged(scope, &node.inputs[0], (left_keys, &meter), once)?;
                 let (right, r, right_columns) =
-                    self.arranged(scope, &node.inputs[1], right_keys, &meter)?;
+                    self.arranged(scope, &node.inputs[1], (right_keys, &meter), once)?;
                 let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
                 let keys = [left_keys.clone(), right_keys.clone()];
                 let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
@@ -178,13 +215,13 @@ impl Rendering<'_> {
         }
     }
 
-    /// A join's input and what is arranged of it, with the columns that the input's are in there where they are not all.
+    /// The input of a join that has this meter and what is arranged of it by a key, with the columns that the input's are in there where they are not all.
     fn arranged<'s>(
         &mut self,
         scope: Scope<'s, u64>,
         node: &Node,
-        key: &[usize],
-        join: &Meter,
+        (key, join): (&[usize], &Meter),
+        once: &mut Once<'s>,
     ) -> Result<(Changes<'s>, Arranged, Option<Vec<usize>>)> {
         let holder = node.looked_up(key).and_then(|wanted| self.arrangements.get(&wanted).copied());
         if let (Op::Import { columns, .. }, Some(holder)) = (&node.op, holder) {
@@ -199,10 +236,17 @@ impl Rendering<'_> {
             let arranged = Arranged::shared(arrangement, hold, begins);
             return Ok((changes, arranged, Some(columns.clone())));
         }
-        let rows = self.render(scope, node)?;
+        let place = once.shared.number(node).map(|number| (number, key.to_vec()));
+        if let Some((rows, own)) = place.as_ref().and_then(|place| once.arrangements.get(place)) {
+            return Ok((rows.clone(), own.for_another_join(), None));
+        }
+        let rows = self.render_with(scope, node, Chain::default(), once)?;
         let schema = node.schema.clone();
-        let (key, as_of) = (key.to_vec(), self.as_of);
-        let (rows, own) = glue::arrange(rows, schema, key, &self.context, join, as_of);
+        let (rows, own) =
+            glue::arrange(rows, schema, key.to_vec(), &self.context, join, self.as_of);
+        if let Some(place) = place {
+            once.arrangements.insert(place, (rows.clone(), own.clone()));
+        }
         Ok((rows, own, None))
     }
 

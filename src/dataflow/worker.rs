@@ -18,6 +18,7 @@ use super::command::{Command, Cut, HubSpec, ViewSpec};
 use super::container::{RouteTable, route_table};
 use super::glue::{self, Context, Route};
 use super::hub::{self, Hub, HubRef, Subscription};
+use super::inflow::{self, Inflow};
 use super::render::{FeedHandle, Rendering, ViewFeed};
 use crate::arrangement::live::ReadClock;
 use crate::catalog::ObjectId;
@@ -143,6 +144,8 @@ impl Drop for Workers {
 struct Base {
     context: Context,
     input: FeedHandle,
+    /// Where there are any, they say when the input moves on.
+    inflows: Vec<Inflow>,
 }
 
 /// An installed view.
@@ -163,6 +166,8 @@ struct Loop {
     hubs: HashMap<ObjectId, HubRef>,
     bases: HashMap<ObjectId, Base>,
     views: HashMap<ObjectId, Installed>,
+    /// Tables that other objects flow into.
+    poured: Vec<ObjectId>,
     /// The epoch that rows are fed into.
     open: u64,
 }
@@ -170,7 +175,8 @@ struct Loop {
 impl Loop {
     fn new(index: usize, peers: usize, clock: Arc<ReadClock>, open: u64) -> Loop {
         let (hubs, bases, views) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Loop { index, peers, table: route_table(peers), clock, hubs, bases, views, open }
+        let (table, poured) = (route_table(peers), vec![]);
+        Loop { index, peers, table, clock, hubs, bases, views, poured, open }
     }
 
     fn run(mut self, worker: &mut Worker, commands: &Receiver<Command>) {
@@ -186,7 +192,12 @@ impl Loop {
                     return;
                 }
             }
-            worker.step_or_park(Some(if untidy { MEASURE } else { PARK }));
+            let park = match (self.pour(), untidy) {
+                (true, _) => Duration::ZERO,
+                (false, true) => MEASURE,
+                (false, false) => PARK,
+            };
+            worker.step_or_park(Some(park));
             if measured.elapsed() >= MEASURE {
                 untidy = self.tidy();
                 self.views.values_mut().for_each(Installed::measure);
@@ -221,10 +232,19 @@ impl Loop {
                     self.ask(cut);
                 }
                 self.open = epoch.next().0;
-                self.bases.values_mut().for_each(|base| base.input.advance_to(self.open));
+                let fed = self.bases.values_mut().filter(|base| base.inflows.is_empty());
+                fed.for_each(|base| base.input.advance_to(self.open));
                 for view in self.views.values_mut() {
                     view.feeds.iter_mut().for_each(|feed| feed.handle.advance_to(self.open));
                 }
+            }
+            Command::Pour(table, object, epoch, restored) => {
+                self.begin_pour(table, object, epoch, restored);
+            }
+            Command::EndPour(table, object, until) => {
+                let inflows = self.bases.get_mut(&table).map(|base| &mut base.inflows);
+                let inflows = inflows.into_iter().flatten();
+                inflows.filter(|i| i.object == object).for_each(|inflow| inflow.end(until.0));
             }
             Command::Tap(object, feed, after) => {
                 if let Some(hub) = self.hubs.get(&object) {
@@ -293,7 +313,7 @@ impl Loop {
         input.advance_to(self.open);
         self.take_back(spec, &context);
         self.hubs.insert(spec.object, hub);
-        self.bases.insert(spec.object, Base { context, input });
+        self.bases.insert(spec.object, Base { context, input, inflows: vec![] });
     }
 
     fn install(&mut self, worker: &mut Worker, spec: &ViewSpec, as_of: Epoch) {
@@ -328,6 +348,36 @@ impl Loop {
         self.take_back(&spec.hub, &installed.context);
         self.hubs.insert(spec.hub.object, hub);
         self.views.insert(spec.hub.object, installed);
+    }
+
+    fn begin_pour(&mut self, table: ObjectId, object: ObjectId, epoch: Epoch, restored: bool) {
+        // Where either is not there it has failed, and whoever reads it with it.
+        let (Some(base), Some(hub), Some(into)) =
+            (self.bases.get_mut(&table), self.hubs.get(&object), self.hubs.get(&table))
+        else {
+            return;
+        };
+        into.borrow_mut().watch_keys();
+        base.inflows.push(Inflow::new(object, hub, epoch.0, restored));
+        if !self.poured.contains(&table) {
+            self.poured.push(table);
+        }
+    }
+
+    /// Moves what has come to the tables that it flows into; whether more is at hand.
+    fn pour(&mut self) -> bool {
+        let mut more = false;
+        let (bases, open) = (&mut self.bases, self.open);
+        self.poured.retain(|table| {
+            let Some(base) = bases.get_mut(table) else { return false };
+            let schema = base.context.live.schema.clone();
+            match inflow::pour(&mut base.inflows, &mut base.input, &schema, open) {
+                Ok(left) => more |= left,
+                Err(error) => base.context.live.fail(error),
+            }
+            !base.inflows.is_empty()
+        });
+        more
     }
 
     fn feed_view(&mut self, view: ObjectId, source: ObjectId, batches: Vec<ChangeBatch>) {

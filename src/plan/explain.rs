@@ -6,16 +6,22 @@ use std::fmt::Write;
 use arrow_schema::Schema;
 use serde_json::{Map, Value};
 
+use super::shared::{Listed, listed};
 use super::stream_plan::{Node, Op, SortKey, Ties, Unnested, WindowCall};
 use crate::operators::aggregate::{AggregateCall, AggregateFunction};
 
-/// The plan as text, a line an operator.
-pub fn explain(node: &Node) -> String {
+/// The plan as text, a line an operator; what is run once is written out where it comes first.
+pub fn explain(plan: &Node) -> String {
     let mut out = String::new();
-    for (depth, node) in node.preorder() {
-        let indent = "  ".repeat(depth);
+    for listed in listed(plan) {
+        let (indent, node) = ("  ".repeat(listed.depth), listed.node);
+        let title = listed_title(&listed);
+        if listed.again {
+            let _ = writeln!(out, "{indent}{title}");
+            continue;
+        }
         let state = state_of(node).map(|state| format!(", state: {state}")).unwrap_or_default();
-        let _ = writeln!(out, "{indent}{} [{}{state}]", title(node), nature(node));
+        let _ = writeln!(out, "{indent}{title} [{}{state}]", nature(node));
     }
     out
 }
@@ -30,37 +36,50 @@ fn nature(node: &Node) -> String {
     }
 }
 
-/// The plan as a JSON object of each operator, its inputs in `Plans`; `more` is put into the object of the operator of that number,
-/// in the order of [`Node::preorder`] and from 1 on.
-pub fn explain_json(node: &Node, more: &impl Fn(usize) -> Map<String, Value>) -> Value {
-    fn object(
-        node: &Node,
-        number: &mut usize,
-        more: &impl Fn(usize) -> Map<String, Value>,
-    ) -> Value {
-        *number += 1;
-        let title = title(node);
-        let kind = title.split([':', ' ']).next().unwrap_or_default();
-        let mut fields = Map::new();
-        fields.insert("Node Type".to_owned(), kind.into());
-        fields.insert("Operator".to_owned(), title.clone().into());
-        fields.insert("Append Only".to_owned(), node.properties.append_only.into());
-        if let Some(key) = node.key() {
-            let names = key.iter().map(|&c| node.schema.field(c).name().as_str());
-            fields.insert("Key".to_owned(), names.collect::<Vec<_>>().into());
-        }
-        if let Some(state) = state_of(node) {
-            fields.insert("State".to_owned(), state.into());
-        }
-        fields.extend(more(*number));
-        let inputs: Vec<Value> =
-            node.inputs.iter().map(|input| object(input, number, more)).collect();
-        if !inputs.is_empty() {
-            fields.insert("Plans".to_owned(), inputs.into());
-        }
-        Value::Object(fields)
+/// The plan as a JSON object of each operator, its inputs in `Plans`; `more` is put into the object of the operator of that number.
+pub fn explain_json(plan: &Node, more: &impl Fn(usize) -> Map<String, Value>) -> Value {
+    object(&listed(plan), &mut 0, more)
+}
+
+/// The operator at a place of the list, which is then behind its inputs.
+fn object(list: &[Listed], at: &mut usize, more: &impl Fn(usize) -> Map<String, Value>) -> Value {
+    let listed = &list[*at];
+    let (node, title) = (listed.node, listed_title(listed));
+    *at += 1;
+    let mut fields = Map::new();
+    let kind = if listed.again { "Shared".to_owned() } else { self::title(node) };
+    let kind = kind.split([':', ' ']).next().unwrap_or_default();
+    fields.insert("Node Type".to_owned(), kind.into());
+    fields.insert("Operator".to_owned(), title.into());
+    if listed.again {
+        return Value::Object(fields);
     }
-    object(node, &mut 0, more)
+    fields.insert("Append Only".to_owned(), node.properties.append_only.into());
+    if let Some(key) = node.key() {
+        let names = key.iter().map(|&c| node.schema.field(c).name().as_str());
+        fields.insert("Key".to_owned(), names.collect::<Vec<_>>().into());
+    }
+    if let Some(state) = state_of(node) {
+        fields.insert("State".to_owned(), state.into());
+    }
+    fields.extend(more(listed.number));
+    let mut inputs = vec![];
+    while list.get(*at).is_some_and(|input| input.depth > listed.depth) {
+        inputs.push(object(list, at, more));
+    }
+    if !inputs.is_empty() {
+        fields.insert("Plans".to_owned(), inputs.into());
+    }
+    Value::Object(fields)
+}
+
+/// What an operator does; of one that is run for several places its number, and only that where it has been told before.
+pub fn listed_title(listed: &Listed) -> String {
+    match (listed.label, listed.again) {
+        (Some(label), true) => format!("Shared #{label}"),
+        (Some(label), false) => format!("#{label} {}", title(listed.node)),
+        (None, _) => title(listed.node),
+    }
 }
 
 fn names(schema: &Schema, columns: &[usize]) -> String {
@@ -72,7 +91,7 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 }
 
 /// What the operator does, in a line.
-pub fn title(node: &Node) -> String {
+fn title(node: &Node) -> String {
     let input = node.inputs.first().map(|input| input.schema.as_ref());
     match &node.op {
         Op::Import { name, .. } => {

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::operators::aggregate::{
     AggregateCall, AggregateFunction, RecomputedFunction, UdafArgument,
 };
+use crate::query::common::Common;
 use crate::query::compile::compile_with;
 use crate::query::constant_series::ConstantSeries;
 use crate::query::errors::from_datafusion;
@@ -254,6 +255,9 @@ fn values(props: &ExecutionProps, v: &datafusion::logical_expr::Values) -> Resul
 }
 
 fn table_scan(props: &ExecutionProps, scan: &datafusion::logical_expr::TableScan) -> Result<Node> {
+    if let Some(common) = Common::scanned(scan) {
+        return common_query(props, scan, common);
+    }
     let Some(source) = scan.source.downcast_ref::<ObjectSource>() else {
         return series(props, scan);
     };
@@ -268,6 +272,24 @@ fn table_scan(props: &ExecutionProps, scan: &datafusion::logical_expr::TableScan
     let properties = Properties { append_only: object.properties.append_only, keys };
     let op = Op::Import { object: object.id, name: object.name, columns, stored: object.stored };
     filtered(props, scan, Node { op, inputs: vec![], schema, properties })
+}
+
+/// What WITH gives, at each place that reads it: equal sub-plans are run once.
+fn common_query(
+    props: &ExecutionProps,
+    scan: &datafusion::logical_expr::TableScan,
+    common: &Common,
+) -> Result<Node> {
+    let (Some(chosen), Some(columns)) =
+        (common.chosen(), common.positions(scan.projection.as_ref()))
+    else {
+        return Err(Error::internal("what is read of a common query is chosen"));
+    };
+    let query = lower(props, &chosen.plan)?;
+    let name = |at: usize| query.schema.field(at).name().clone();
+    let exprs = columns.into_iter().map(|at| column(&name(at), at)).collect();
+    let rows = project(query, exprs, arrow_schema(&scan.projected_schema));
+    filtered(props, scan, rows)
 }
 
 /// The rows of a series between constants.

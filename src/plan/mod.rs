@@ -7,6 +7,7 @@ pub mod explain;
 mod grouping_sets;
 pub mod lower;
 mod properties;
+pub mod shared;
 pub mod stream_plan;
 mod windows;
 

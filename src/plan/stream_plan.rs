@@ -34,7 +34,7 @@ pub struct Properties {
 }
 
 /// The incremental operators.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// The changes of a table, source or view, from the rows as of installation on.
     Import {
@@ -152,17 +152,6 @@ impl Node {
             input.visit(f);
         }
         f(self);
-    }
-
-    /// All nodes, each before its inputs, with how deep they are: as EXPLAIN lists them.
-    pub fn preorder(&self) -> Vec<(usize, &Node)> {
-        let mut out = vec![];
-        let mut stack = vec![(0, self)];
-        while let Some((depth, node)) = stack.pop() {
-            out.push((depth, node));
-            stack.extend(node.inputs.iter().rev().map(|input| (depth + 1, input)));
-        }
-        out
     }
 
     /// Gives the output's columns their names: what a view's columns are called.

@@ -48,10 +48,14 @@ use super::padding::ForgetPaddedSides;
 use super::panics::contained;
 use super::pushdown::PushDown;
 use super::reading::Reading;
+use super::required_order::RequiredOrder;
 use super::sql_types::PgTypes;
 use super::total_order::{TotalOrder, keep_inner_order};
+use super::unnested_keys::UnnestedKeys;
 use super::windows::{self, Runner};
-use super::{cast, fallible, functions, grouping, lateral, merged_columns, row_sets, spelling};
+use super::{
+    cast, common, fallible, functions, grouping, lateral, merged_columns, row_sets, spelling,
+};
 use crate::error::{Error, Result, SqlState};
 
 /// What a query's names stand for; the catalog implements it for one session.
@@ -166,6 +170,7 @@ impl Engine {
         merged_columns::write_out(&mut query, &|name| table_columns(tables, name))?;
         spelling::rewrite(&mut query)?;
         grouping::write_out_sets(&mut query);
+        common::mark(&mut query)?;
         let provider = Provider { state: &self.batch, tables };
         let mut context = PlannerContext::new().with_prepare_param_data_types(params.to_vec());
         let statement = Statement::Query(Box::new(query));
@@ -284,6 +289,26 @@ impl Engine {
 fn optimize(state: &SessionState, plan: LogicalPlan, runner: Runner) -> DfResult<LogicalPlan> {
     let mut state = state.clone();
     state.mark_start_execution();
+    let typed = |plan| {
+        let plan = windows::without_odd_ranges(plan)?;
+        let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {})?;
+        canonicalise(plan).map_err(to_datafusion)
+    };
+    let (plan, commons) = common::take_out(plan, typed)?;
+    let plan = optimize_alone(&state, plan, runner)?;
+    for (i, common) in commons.iter().enumerate().rev() {
+        let later = commons[i + 1..].iter().filter_map(|other| other.chosen());
+        let readers: Vec<_> = std::iter::once(&plan).chain(later.map(|c| &c.plan)).collect();
+        common.choose(&readers, |plan| optimize_alone(&state, plan, runner))?;
+    }
+    Ok(plan)
+}
+
+fn optimize_alone(
+    state: &SessionState,
+    plan: LogicalPlan,
+    runner: Runner,
+) -> DfResult<LogicalPlan> {
     let plan = windows::without_odd_ranges(plan)?;
     let plan = state.analyzer().execute_and_check(plan, &state.options(), |_, _| {})?;
     // Only now a union's columns have their types: what came canonical may have changed.
@@ -292,7 +317,7 @@ fn optimize(state: &SessionState, plan: LogicalPlan, runner: Runner) -> DfResult
     let plan = lateral::joined(plan)?;
     let plan = windows::determine(plan, runner)?;
     let plan = fallible::guard_plan(plan)?;
-    let plan = state.optimizer().optimize(plan, &state, |_, _| {})?;
+    let plan = state.optimizer().optimize(plan, state, |_, _| {})?;
     fallible::seal_plan(plan)
 }
 
@@ -339,6 +364,9 @@ fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
             "extract_equijoin_predicate" | "eliminate_cross_join" => {
                 vec![Arc::new(NullKeysApart(rule)) as Arc<dyn OptimizerRule + Send + Sync>]
             }
+            "eliminate_join" | "replace_distinct_aggregate" => {
+                vec![Arc::new(UnnestedKeys(rule)) as Arc<dyn OptimizerRule + Send + Sync>]
+            }
             "decorrelate_predicate_subquery" => vec![rule, Arc::new(PlainAntiJoins)],
             _ => vec![rule],
         })
@@ -375,15 +403,20 @@ fn streaming_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-/// Physical rules that move expressions across filters and joins without asking whether they may fail.
-const UNSAFE_PHYSICAL_RULES: &[&str] =
-    &["FilterPushdown", "FilterPushdown(Post)", "ProjectionPushdown"];
+/// Physical rules that move expressions across filters and joins without asking whether they may fail, and the check that
+/// refuses valid plans.
+const LEFT_OUT: &[&str] =
+    &["FilterPushdown", "FilterPushdown(Post)", "ProjectionPushdown", "SanityCheckPlan"];
 
 fn physical_rules()
 -> Vec<Arc<dyn datafusion::physical_optimizer::PhysicalOptimizerRule + Send + Sync>> {
     let rules = PhysicalOptimizer::new().rules.into_iter();
-    let rules = rules.filter(|rule| !UNSAFE_PHYSICAL_RULES.contains(&rule.name()));
-    std::iter::once(Arc::new(ForgetPaddedSides) as _).chain(rules).collect()
+    let rules = rules.filter(|rule| !LEFT_OUT.contains(&rule.name()));
+    let mut rules: Vec<_> =
+        std::iter::once(Arc::new(ForgetPaddedSides) as _).chain(rules).collect();
+    let check = rules.iter().position(|rule| rule.name() == "SanityCheckPlan");
+    rules.insert(check.unwrap_or(rules.len()), Arc::new(RequiredOrder));
+    rules
 }
 
 /// The columns of a table, source or view; `None` where there is none of that name.

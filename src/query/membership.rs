@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
+use super::common::Common;
 use super::errors::to_datafusion;
 use crate::error::Error;
 
@@ -167,6 +168,9 @@ fn gives_one_row(plan: &LogicalPlan) -> bool {
         LogicalPlan::SubqueryAlias(node) => gives_one_row(&node.input),
         LogicalPlan::Sort(node) => node.fetch.is_none() && gives_one_row(&node.input),
         LogicalPlan::Aggregate(node) => node.group_expr.is_empty(),
+        LogicalPlan::TableScan(scan) => {
+            Common::scanned(scan).is_some_and(|common| gives_one_row(common.query()))
+        }
         _ => false,
     }
 }
@@ -181,6 +185,9 @@ fn aggregates_all(plan: &LogicalPlan) -> bool {
         | LogicalPlan::Sort(_)
         | LogicalPlan::Limit(_)
         | LogicalPlan::Distinct(_) => plan.inputs().into_iter().any(aggregates_all),
+        LogicalPlan::TableScan(scan) => {
+            Common::scanned(scan).is_some_and(|common| aggregates_all(common.query()))
+        }
         _ => false,
     }
 }

@@ -16,6 +16,7 @@ mod bags;
 pub mod cast;
 mod coercion;
 mod collecting;
+pub mod common;
 mod common_type;
 pub mod compile;
 pub mod constant_series;
@@ -48,6 +49,7 @@ pub mod params;
 mod pushdown;
 mod quantified;
 mod reading;
+mod required_order;
 mod row_comparison;
 mod row_sets;
 mod scopes;
@@ -57,6 +59,7 @@ mod subscripts;
 mod text;
 mod top_k;
 mod total_order;
+mod unnested_keys;
 pub mod windows;
 
 #[cfg(test)]

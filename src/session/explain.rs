@@ -15,6 +15,7 @@ use crate::catalog::{Object, ObjectKind};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::Node;
 use crate::plan::explain::{explain, explain_json};
+use crate::query::common::display;
 use crate::query::errors::canceled;
 use crate::query::output::canonicalise;
 use crate::sql::{
@@ -76,7 +77,7 @@ impl Session {
                 let plan = self.engine.optimize_batch(canonicalise(planned.plan)?)?;
                 Ok(match json {
                     true => plan.display_pg_json().to_string(),
-                    false => plan.display_indent().to_string(),
+                    false => display(&plan),
                 })
             }
             Statement::Insert(_, _) | Statement::Update(_) | Statement::Delete(_) if json => {

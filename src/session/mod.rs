@@ -19,6 +19,7 @@ mod rules;
 mod select;
 mod settings;
 mod show;
+mod sink_into;
 mod sinks;
 mod statements;
 mod subscribe;

@@ -154,15 +154,20 @@ impl Session {
 
     fn sink_row(&self, object: &Object) -> Row {
         let connector = match &object.kind {
-            ObjectKind::Sink { connector } => connector.options.get("connector").map(str::to_owned),
+            ObjectKind::Sink { into: Some(_), .. } => Some("table".to_owned()),
+            ObjectKind::Sink { connector, .. } => {
+                connector.options.get("connector").map(str::to_owned)
+            }
             _ => None,
         };
         let mut row = vec![Some(object.name.clone()), connector];
         let coordinator = &self.server.coordinator;
         let Some(status) = coordinator.sink_status(object.id) else {
-            // It had failed before the start.
-            let failure = coordinator.live(object.id).and_then(|live| live.failure().cloned());
-            row.push(failure.as_ref().map(|_| "failed".to_owned()));
+            // It had failed before the start, or has no outside.
+            let live = coordinator.live(object.id);
+            let failure = live.as_ref().and_then(|live| live.failure().cloned());
+            let state = if failure.is_some() { "failed" } else { "running" };
+            row.push(live.map(|_| state.to_owned()));
             row.resize(8, None);
             row.push(failure.map(|error| error.message));
             return row;

@@ -245,6 +245,10 @@ impl Cursor {
         let emit_on_window_close = self.take_emit_on_window_close();
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
+        let into = match self.eat(&["INTO"]) {
+            true => Some((self.name()?, self.column_names()?)),
+            false => None,
+        };
         let input = match self.eat(&["FROM"]) {
             true => SinkInput::Relation(self.name()?),
             false => {
@@ -257,11 +261,16 @@ impl Cursor {
             *self = tail;
         }
         let clauses = self.clauses()?;
-        let Some(options) = clauses.options else { return self.expected("WITH") };
+        let options = match clauses.options {
+            Some(options) => options,
+            None if into.is_some() => Options::default(),
+            None => return self.expected("WITH"),
+        };
         let format = clauses.format;
         Ok(Statement::CreateSink(Box::new(CreateSink {
             name,
             if_not_exists,
+            into,
             input,
             options,
             format,

@@ -16,6 +16,7 @@ mod expressions;
 mod index;
 mod lexer;
 mod names;
+mod order_names;
 mod position;
 mod relations;
 mod rename;

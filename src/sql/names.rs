@@ -219,6 +219,7 @@ fn with_zone(zone: &ast::TimezoneInfo) -> bool {
 /// behind it), so that a reference to it fails instead of finding one of them. At the top level only what DataFusion would refuse as a duplicate is
 /// renamed: take [`output_names`] before this.
 pub fn name_derived_columns(query: &mut ast::Query) {
+    super::order_names::set_apart(query);
     let ControlFlow::Continue(()) = VisitMut::visit(query, &mut Namer { depth: 0 });
 }
 

@@ -390,6 +390,8 @@ pub struct CreateIndex {
 pub struct CreateSink {
     pub name: ObjectName,
     pub if_not_exists: bool,
+    /// INTO table (column, ...)
+    pub into: Option<(ObjectName, Vec<String>)>,
     pub input: SinkInput,
     pub options: Options,
     pub format: Option<FormatEncode>,

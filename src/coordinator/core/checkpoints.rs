@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::super::sources::SharedSource;
-use super::super::{Create, Reply, Runtime};
+use super::super::{Create, Feed, Reply, Runtime};
 use super::Core;
 use crate::catalog::{CatalogSnapshot, ObjectId};
 use crate::checkpoint::{self, Checkpoint, ObjectState, Position, StepState};
@@ -222,6 +222,10 @@ impl Core {
         let mut restored = vec![];
         for create in objects {
             self.definitions.insert(create.id, create.clone());
+            if let Runtime::Pour { object, table } = create.runtime {
+                self.pour(create.id, object, table, true);
+                continue;
+            }
             if !create.runtime.is_running() {
                 self.start(&create, None);
                 continue;
@@ -267,10 +271,11 @@ impl Core {
             | Runtime::Query { .. }
             | Runtime::Sink { .. }
             | Runtime::Index { .. }
+            | Runtime::Pour { .. }
             | Runtime::Arrangement { .. } => None,
         };
         let live = Arc::new(self.new_live(create, key, false));
-        if let Runtime::Table { stream: Some(stream), .. } | Runtime::Source(stream) =
+        if let Runtime::Table { feed: Feed::Connector(stream), .. } | Runtime::Source(stream) =
             &create.runtime
         {
             let source = self.add_source(create, stream, position);
@@ -289,7 +294,10 @@ fn dropped(name: &str) -> Error {
 impl Runtime {
     fn is_running(&self) -> bool {
         match self {
-            Runtime::None | Runtime::Index { .. } | Runtime::Query { .. } => false,
+            Runtime::None
+            | Runtime::Index { .. }
+            | Runtime::Query { .. }
+            | Runtime::Pour { .. } => false,
             Runtime::Table { .. }
             | Runtime::Source(_)
             | Runtime::View { .. }

@@ -11,6 +11,7 @@ use crate::catalog::{CatalogChange, DropPlan, ObjectId};
 use crate::dataflow::ViewSpec;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::Node;
+use crate::plan::shared::listed;
 
 impl Core {
     /// Makes a dataflow known that is about to be installed.
@@ -36,12 +37,9 @@ impl Core {
     /// The rows that there are now of the tables and views that a plan reads, each as often as it is read.
     fn rows_to_read(&self, plan: &Node) -> u64 {
         let live = self.shared.live.load();
-        let mut rows = 0;
-        plan.visit(&mut |node| {
-            let table = node.imported().and_then(|object| live.get(&object));
-            rows += table.map_or(0, |table| table.rows());
-        });
-        rows
+        let operators = listed(plan).into_iter().filter(|listed| !listed.again);
+        let read = operators.filter_map(|listed| live.get(&listed.node.imported()?));
+        read.map(|table| table.rows()).sum()
     }
 
     /// A view has read more of a source.

@@ -121,7 +121,9 @@ impl Core {
             }
             Runtime::Arrangement { object, .. } => vec![*object],
             Runtime::Index { object, .. } => vec![*object],
-            Runtime::None | Runtime::Table { .. } | Runtime::Source(_) => vec![],
+            Runtime::None | Runtime::Table { .. } | Runtime::Source(_) | Runtime::Pour { .. } => {
+                vec![]
+            }
         }
     }
 

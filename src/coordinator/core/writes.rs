@@ -8,7 +8,7 @@ use super::{Core, Pending};
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
 use crate::coordinator::sequencer::Write;
-use crate::coordinator::{Snapshot, Writes};
+use crate::coordinator::{Runtime, Snapshot, Writes};
 use crate::dataflow::Command;
 use crate::error::{Error, Result, SqlState};
 use crate::memory::Purpose;
@@ -122,6 +122,7 @@ impl Core {
         if let Some(error) = live.failure() {
             return Err(error.clone());
         }
+        self.refuse_poured(table, &live)?;
         if write.deletes.iter().all(|rows| rows.num_rows() == 0) {
             let bytes = write.inserts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
             self.shared.memory.admit(Purpose::Write, &live.names().object, bytes as u64)?;
@@ -130,6 +131,11 @@ impl Core {
             Some(Some(CatalogChange::Create(object))) => object.primary_key_name(),
             _ => format!("{}_pkey", live.names().object),
         };
-        self.sequencer.accept(table, &live, write, self.open, &key_name)
+        // Where rows replace those of their key, none is refused.
+        let upserts = self.definitions.get(&table).is_some_and(
+            |create| matches!(&create.runtime, Runtime::Table { feed, .. } if feed.upserts()),
+        );
+        let key_name = (!upserts).then_some(&key_name as &dyn Fn() -> String);
+        self.sequencer.accept(table, &live, write, self.open, key_name)
     }
 }

@@ -25,7 +25,7 @@ pub use self::recompute::{RecomputedFunction, UdafArgument};
 use crate::error::{Error, Result, SqlState};
 
 /// Which aggregate, with what its call fixes beyond argument columns.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum AggregateFunction {
     CountStar,
     /// Rows in which no argument is NULL.
@@ -43,7 +43,7 @@ pub enum AggregateFunction {
 }
 
 /// One aggregate call over plain columns of the input.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AggregateCall {
     pub function: AggregateFunction,
     /// Argument columns of the input; for `Udaf` as its `arguments` and `order` refer to them.

@@ -26,7 +26,7 @@ use crate::operators::row_order::{RowOrder, SortKey};
 const FEED_ROWS_MAX: usize = 8192;
 
 /// A DataFusion aggregate with what a call fixes.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct RecomputedFunction {
     pub function: Arc<AggregateUDF>,
     /// The function's arguments in order.
@@ -42,7 +42,7 @@ impl fmt::Debug for RecomputedFunction {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum UdafArgument {
     /// A position in the call's `args`.
     Column(usize),

@@ -27,7 +27,7 @@ use super::slices::{Slice, Slices};
 use crate::error::{Error, Result};
 
 /// Which function.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum WindowFunction {
     RowNumber,
     Rank,
@@ -51,7 +51,7 @@ pub enum WindowFunction {
 }
 
 /// One call over plain columns of the input.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WindowCall {
     pub function: WindowFunction,
     pub args: Vec<usize>,

@@ -23,7 +23,7 @@ pub enum Bound {
 }
 
 /// A frame. RANGE without offsets is the same as GROUPS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Frame {
     Rows(Bound, Bound),
     Groups(Bound, Bound),

@@ -33,6 +33,7 @@ mod patterns;
 pub(super) mod records;
 pub(super) mod regexp;
 mod regular;
+pub mod required;
 pub(super) mod row_sets;
 mod series;
 pub(super) mod similar;

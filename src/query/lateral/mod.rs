@@ -28,6 +28,7 @@ use datafusion::logical_expr::{
 
 use self::domain::Domain;
 use self::references::{Outer, outer_references};
+use super::common::Common;
 use super::row_sets::FIELD;
 
 /// Joins what is lateral in a typed plan. What cannot be joined is 0A000.
@@ -318,6 +319,9 @@ pub(super) fn gives_one_row(plan: &LogicalPlan) -> bool {
         }
         LogicalPlan::Aggregate(node) => node.group_expr.is_empty(),
         LogicalPlan::EmptyRelation(_) => true,
+        LogicalPlan::TableScan(scan) => {
+            Common::scanned(scan).is_some_and(|common| gives_one_row(common.query()))
+        }
         _ => false,
     }
 }

@@ -12,7 +12,8 @@ use super::table::{Table, count, cut, size, time};
 use crate::catalog::{Object, ObjectId};
 use crate::coordinator::running::Running;
 use crate::meter::{Counts, END, skew};
-use crate::plan::explain::{explain_json, title};
+use crate::plan::explain::{explain_json, listed_title};
+use crate::plan::shared::{Listed, listed};
 use crate::plan::{Node, Op};
 
 /// Characters of an operator's description that fit beside the numbers.
@@ -57,10 +58,14 @@ impl Observed {
         let mut table = Table::new(&head, "operator");
         let end = format!("{} {}", object.kind.words(), object.name);
         self.push(END, end, verbose, &mut table);
-        for (i, (depth, node)) in self.running.plan.preorder().into_iter().enumerate() {
-            let title = title(node);
+        for listed in listed(&self.running.plan) {
+            let title = listed_title(&listed);
             let title = if verbose { title } else { cut(&title, TITLE_MAX) };
-            self.push(i + 1, format!("{}{title}", "  ".repeat(depth + 1)), verbose, &mut table);
+            let title = format!("{}{title}", "  ".repeat(listed.depth + 1));
+            match listed.again {
+                true => table.push(vec![String::new(); head.len()], title),
+                false => self.push(listed.number, title, verbose, &mut table),
+            }
         }
         let seconds = self.lasted.as_secs_f64();
         let plural = if workers == 1 { "" } else { "s" };
@@ -122,27 +127,40 @@ impl Observed {
 fn read(running: &Running) -> Vec<Vec<Counts>> {
     let meters = &running.meters;
     let mut counts: Vec<Vec<Counts>> = (0..meters.operators()).map(|o| meters.read(o)).collect();
-    let nodes = running.plan.preorder();
-    for (i, (depth, node)) in nodes.iter().enumerate().rev() {
-        if !matches!(node.op, Op::Union) {
-            continue;
-        }
-        let below = nodes[i + 1..].iter().take_while(|(d, _)| d > depth).enumerate();
-        let inputs = below.filter(|(_, (d, _))| *d == depth + 1).map(|(j, _)| i + 2 + j);
-        let inputs: Vec<usize> = inputs.collect();
-        for worker in 0..counts[END].len() {
-            let put_out: Vec<Counts> = inputs.iter().map(|&input| counts[input][worker]).collect();
-            let Counts { rows_out, batches_out, .. } = Counts::total(&put_out);
-            counts[i + 1][worker] = Counts {
-                rows_in: rows_out,
-                batches_in: batches_out,
-                rows_out,
-                batches_out,
-                ..Counts::default()
-            };
-        }
+    let list = listed(&running.plan);
+    let unions =
+        list.iter().enumerate().filter(|(_, l)| !l.again && matches!(l.node.op, Op::Union));
+    let through: Vec<_> = unions
+        .map(|(at, union)| {
+            let worker = |worker| put_out(&list, at, &|number| counts[number][worker]);
+            (union.number, (0..counts[END].len()).map(worker).collect::<Vec<Counts>>())
+        })
+        .collect();
+    for (number, put_out) in through {
+        let taken = put_out.into_iter().map(|counts| Counts {
+            rows_in: counts.rows_out,
+            batches_in: counts.batches_out,
+            rows_out: counts.rows_out,
+            batches_out: counts.batches_out,
+            ..Counts::default()
+        });
+        counts[number] = taken.collect();
     }
     counts
+}
+
+/// What the operator at a place puts out; of a union what its inputs do.
+fn put_out(list: &[Listed], at: usize, counts: &impl Fn(usize) -> Counts) -> Counts {
+    let listed = &list[at];
+    let first = list.iter().position(|l| l.number == listed.number).unwrap_or(at);
+    if !matches!(listed.node.op, Op::Union) {
+        return counts(listed.number);
+    }
+    let depth = list[first].depth;
+    let below = list.iter().enumerate().skip(first + 1).take_while(|(_, l)| l.depth > depth);
+    let inputs = below.filter(|(_, l)| l.depth == depth + 1);
+    let inputs: Vec<Counts> = inputs.map(|(input, _)| put_out(list, input, counts)).collect();
+    Counts::total(&inputs)
 }
 
 fn cells(counts: &Counts, skew: String) -> Vec<String> {
@@ -178,8 +196,8 @@ fn fields_of_worker(worker: usize) -> Map<String, Value> {
 /// A line for each arrangement that the dataflow looks up and does not keep itself: whose it is, its size, who else uses it.
 fn shared(running: &Running, others: &HashMap<ObjectId, Arc<Running>>) -> Vec<String> {
     let mut names: BTreeMap<ObjectId, String> = BTreeMap::new();
-    for (_, node) in running.plan.preorder() {
-        if let Op::Import { object, name, .. } = &node.op {
+    for listed in listed(&running.plan) {
+        if let Op::Import { object, name, .. } = &listed.node.op {
             names.insert(*object, name.clone());
         }
     }
@@ -213,8 +231,8 @@ fn shared(running: &Running, others: &HashMap<ObjectId, Arc<Running>>) -> Vec<St
 }
 
 fn find_import(plan: &Node, wanted: ObjectId) -> Option<&Node> {
-    let nodes = plan.preorder().into_iter().map(|(_, node)| node);
-    nodes.into_iter().find(|node| node.imported() == Some(wanted))
+    let mut nodes = listed(plan).into_iter().map(|listed| listed.node);
+    nodes.find(|node| node.imported() == Some(wanted))
 }
 
 /// The names of an object's columns that a plan imports.
