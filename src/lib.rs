@@ -25,6 +25,7 @@ pub mod http;
 pub mod ingest;
 pub mod log;
 pub mod memory;
+pub mod meter;
 pub mod metrics;
 pub mod operators;
 pub mod plan;

@@ -287,8 +287,12 @@ impl<'a> Grammar<'a> {
         let from = self.from(depth);
         let mut types: Vec<Type> = self.some_types(&from.scope);
         types.truncate(2);
-        let keys: Vec<String> =
+        let mut keys: Vec<String> =
             types.iter().map(|t| self.expressions(&from.scope).key(*t)).collect();
+        if depth == 0 && self.rng.random_bool(0.08) {
+            keys.push(self.expressions(&from.scope).document());
+            types.push(Type::Other);
+        }
         let mut items = keys.clone();
         for _ in 0..self.rng.random_range(1..=3) {
             let (call, t) = self.expressions(&from.scope).aggregate(depth == 0);

@@ -123,6 +123,11 @@ impl LiveTable {
         self.names.store(Arc::new(Names { object: object.to_owned(), columns }));
     }
 
+    /// How many rows there are, roughly: each worker tells its own from time to time.
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.counters.rows.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     /// Rows are looked up by these columns, of which several may have the same values.
     pub fn with_lookup_key(self, key: Vec<usize>) -> LiveTable {
         LiveTable { key, key_is_unique: false, ..self }

@@ -6,6 +6,7 @@
 
 mod altering;
 mod checkpoints;
+mod jobs;
 mod pours;
 mod sharing;
 mod sinks;
@@ -208,6 +209,7 @@ impl Core {
                 self.answer(outcome, reply);
             }
             Request::Release(id) => self.release(id),
+            Request::Cancel(id, reply) => self.cancel(id, reply),
             Request::Subscribe(subscribe, reply) => self.subscribe(*subscribe, reply),
             Request::Unsubscribe(query) => self.unsubscribe(query),
             Request::EndPour(object, reply) => {
@@ -369,7 +371,10 @@ impl Core {
             return true;
         }
         let Some(shared) = self.sources.get_mut(&source) else { return false };
-        match backfill.step(shared, &self.wake) {
+        let step = backfill.step(shared, &self.wake);
+        self.note_progress(backfill);
+        let Some(shared) = self.sources.get_mut(&source) else { return false };
+        match step {
             Step::Waiting => true,
             Step::Rows(rows) => {
                 self.fed(&rows);
@@ -585,7 +590,8 @@ impl Core {
         let backfill = self.read_inputs(object, &plan, saved.is_none());
         live.set_attached(backfill.is_empty());
         let hub = HubSpec { state: saved.map(|saved| saved.steps), ..hub };
-        self.install(ViewSpec { hub, plan, arrangements, backfill });
+        let spec = ViewSpec::new(hub, plan, self.workers.count());
+        self.install(ViewSpec { arrangements, backfill, ..spec });
     }
 
     /// Notes what a dataflow reads, and has sources read for it; gives those whose `earlier` rows, where it wants them, it
@@ -613,6 +619,7 @@ impl Core {
         if spec.hub.state.is_none() {
             self.note_filling(object);
         }
+        self.note_running(&spec);
         self.workers.send(Command::Install(Arc::new(spec), self.open));
         self.publish(object, live);
     }
@@ -655,6 +662,7 @@ impl Core {
             live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
         }
         self.stop_object(id);
+        self.set_running(|running| drop(running.remove(&id)));
         self.bases.remove(&id);
         self.formers.remove(&id);
         self.altered.remove(&id);

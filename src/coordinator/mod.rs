@@ -1,12 +1,13 @@
 //! The single owner of order: one thread that gives every write, every source batch and every DDL its epoch.
 //!
 //! [`Coordinator`] is the handle that sessions use; [`core`] the thread behind it, checkpoints included; [`sequencer`] what decides about
-//! writes; [`sources`] the shared readers and backfills; [`subscriptions`] what a subscription is; [`flight`] how many epochs are on their way; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
+//! writes; [`sources`] the shared readers and backfills; [`running`] dataflows as others see them; [`subscriptions`] what a subscription is; [`flight`] how many epochs are on their way; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
 
 mod core;
 mod flight;
 pub mod locks;
 mod memory_watch;
+pub mod running;
 pub mod sequencer;
 mod sources;
 pub mod subscriptions;
@@ -26,7 +27,7 @@ pub use self::core::Image;
 pub use self::flight::Flight;
 use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::{Index, LiveTable, Pin, Progress, ReadClock};
-use crate::catalog::{Alteration, Catalog, CatalogChange, ObjectId};
+use crate::catalog::{Alteration, Catalog, CatalogChange, DropPlan, ObjectId};
 use crate::dataflow::Workers;
 use crate::egress::{Sink, SinkStatus};
 use crate::epoch::Epoch;
@@ -36,6 +37,7 @@ use crate::log::EpochLog;
 use crate::memory::MemoryAccount;
 use crate::plan::Node;
 use locks::TableLocks;
+use running::Running;
 pub use sequencer::Write;
 use subscriptions::{Subscribe, Subscribed};
 
@@ -227,6 +229,8 @@ pub(crate) enum Request {
     Subscribe(Box<Subscribe>, Reply<Subscribed>),
     /// A subscription's query has nobody to read it any more.
     Unsubscribe(ObjectId),
+    /// Ends what is still being filled, and what depends on it; gives what has gone.
+    Cancel(ObjectId, Reply<DropPlan>),
     /// What the object has flows into its table no more, from the epoch of the answer on.
     EndPour(ObjectId, Reply<Epoch>),
     Alter(Box<Alter>, Reply<Epoch>),
@@ -247,6 +251,7 @@ pub struct Shared {
     pub live: ArcSwap<HashMap<ObjectId, Arc<LiveTable>>>,
     pub sources: ArcSwap<HashMap<ObjectId, (Stream, Arc<SourceStatus>)>>,
     pub sinks: ArcSwap<HashMap<ObjectId, Arc<SinkStatus>>>,
+    pub running: ArcSwap<HashMap<ObjectId, Arc<Running>>>,
     /// By the object whose rows they have.
     pub indexes: ArcSwap<HashMap<ObjectId, Vec<Index>>>,
     pub memory: Arc<MemoryAccount>,
@@ -284,6 +289,7 @@ impl Coordinator {
             live: ArcSwap::default(),
             sources: ArcSwap::default(),
             sinks: ArcSwap::default(),
+            running: ArcSwap::default(),
             indexes: ArcSwap::default(),
             memory,
             feeds: Arc::default(),
@@ -323,6 +329,12 @@ impl Coordinator {
 
     pub async fn drop_objects(&self, change: CatalogChange, ids: Vec<ObjectId>) -> Result<Epoch> {
         self.ask(|reply| Request::Drop(change, ids, reply)).await
+    }
+
+    /// Ends an object that is still being filled, and all that depend on it: they have never been. Whoever waits for one of them gets
+    /// 57014. 55000 where it has been filled meanwhile.
+    pub async fn cancel(&self, id: ObjectId) -> Result<DropPlan> {
+        self.ask(|reply| Request::Cancel(id, reply)).await
     }
 
     /// Ends what a sink writes to a table, which keeps all of it up to the epoch returned. Only then is the sink dropped.
@@ -375,6 +387,11 @@ impl Coordinator {
     /// The arrangements of an object by other columns than its key.
     pub fn indexes(&self, id: ObjectId) -> Vec<Index> {
         self.shared.indexes.load().get(&id).cloned().unwrap_or_default()
+    }
+
+    /// The dataflow of a view, sink or arrangement.
+    pub fn running(&self, id: ObjectId) -> Option<Arc<Running>> {
+        self.shared.running.load().get(&id).cloned()
     }
 
     /// What feeds a source or connector table.

@@ -401,6 +401,15 @@ impl Backfill {
         if rows.is_empty() { Step::Waiting } else { Step::Rows(rows) }
     }
 
+    /// Messages read, and all up to where the shared reader is.
+    pub fn progress(&self, shared: &SharedSource) -> (u64, u64) {
+        let distance = |to: &Offsets| {
+            let from = |split: &SplitId| shared.starts.get(split).map_or(0, |start| start.0);
+            to.iter().map(|(split, offset)| offset.0.saturating_sub(from(split))).sum()
+        };
+        (distance(&self.offsets), distance(&shared.offsets))
+    }
+
     /// Ends the holding back of the shared reader, however the backfill came to its end.
     pub fn let_go(&mut self, shared: &mut SharedSource) {
         if std::mem::take(&mut self.last) {

@@ -15,7 +15,9 @@ use crate::change::ChangeBatch;
 use crate::checkpoint::StepState;
 use crate::egress::Outbox;
 use crate::epoch::Epoch;
+use crate::meter::Meters;
 use crate::plan::Node;
+use crate::plan::shared::operators;
 
 /// An object whose changes others read.
 #[derive(Clone)]
@@ -95,6 +97,16 @@ pub struct ViewSpec {
     pub arrangements: Arrangements,
     /// Sources whose earlier rows the view gets by `FeedView` until `Attach` tells it to follow the shared reader.
     pub backfill: Vec<ObjectId>,
+    /// What its operators do is counted by, in the plan's order.
+    pub meters: Arc<Meters>,
+}
+
+impl ViewSpec {
+    /// A view that reads what has its rows at hand, and shares nothing.
+    pub fn new(hub: HubSpec, plan: Arc<Node>, workers: usize) -> ViewSpec {
+        let meters = Meters::new(operators(&plan), workers);
+        ViewSpec { hub, plan, arrangements: Arrangements::new(), backfill: vec![], meters }
+    }
 }
 
 /// A step of the command log.

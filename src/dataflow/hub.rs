@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch};
@@ -31,6 +32,7 @@ use crate::egress::Outbox;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::hash::hash_columns;
+use crate::meter::{Meter, lap};
 use crate::operators::StateChange;
 use crate::operators::consolidate::consolidate;
 use crate::types::row_values;
@@ -56,6 +58,16 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// The next change that is for this reader; others are passed over.
+    fn next(&mut self) -> Option<(u64, ChangeBatch)> {
+        loop {
+            let (epoch, change) = self.items.pop_front()?;
+            if self.from.is_some_and(|from| epoch >= from) {
+                return Some((epoch, change));
+            }
+        }
+    }
+
     /// Ends the import: its dataflow loses this input.
     pub fn close(&mut self) {
         self.closed = true;
@@ -145,8 +157,8 @@ impl Hub {
         Rc::new(RefCell::new(hub))
     }
 
-    /// Applies one complete epoch and queues it for subscribers.
-    fn apply_epoch(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()> {
+    /// Applies one complete epoch and queues it for subscribers; gives the number of changed rows.
+    fn apply_epoch(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<usize> {
         let (errors, rows): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(ChangeBatch::is_errors);
         let counters = &self.live.counters;
@@ -186,7 +198,7 @@ impl Hub {
             }
         }
         self.feed_taps(Epoch(epoch), &rows);
-        Ok(())
+        Ok(changed)
     }
 
     /// From now on no two rows may have the same key, whoever writes them.
@@ -430,7 +442,7 @@ fn consolidated(parts: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
 }
 
 impl Sink for Hub {
-    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()> {
+    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<usize> {
         self.apply_epoch(epoch, changes)
     }
 
@@ -483,6 +495,14 @@ impl Stateful for Hub {
         0
     }
 
+    fn rows(&self) -> usize {
+        usize::try_from(self.told.0).unwrap_or(0)
+    }
+
+    fn held_bytes(&self) -> usize {
+        usize::try_from(self.told.1).unwrap_or(0)
+    }
+
     fn tidy(&mut self) -> bool {
         if !self.untidy || self.live.failure().is_some() {
             return false;
@@ -525,6 +545,7 @@ pub fn import<'s>(
     as_of: u64,
     columns: Vec<usize>,
     begin: Begin,
+    meter: Meter,
 ) -> (Changes<'s>, Rc<RefCell<Subscription>>) {
     let restored = begin == Begin::Restored;
     // An arrangement brings the rows of `as_of` itself; of a source they come through the queue.
@@ -548,33 +569,34 @@ pub fn import<'s>(
                     cap = None;
                 }
                 let Some(c) = cap.as_mut() else { return };
+                let mut watch = Instant::now();
                 if !hydrated {
                     if queue.frontier <= as_of {
                         return;
                     }
                     let state = hydration.get_or_insert_with(|| start_hydration(&hub, as_of));
                     for _ in 0..HYDRATION_SLICES {
-                        match state.slice(&columns) {
-                            Some(mut change) => output.session(&*c).give_container(&mut change),
-                            None => {
-                                hydrated = true;
-                                drop(hold.take());
-                                break;
-                            }
-                        }
+                        let Some(mut change) = state.slice(&columns) else {
+                            hydrated = true;
+                            drop(hold.take());
+                            break;
+                        };
+                        meter.gave_all(std::slice::from_ref(&change));
+                        output.session(&*c).give_container(&mut change);
                     }
+                    meter.worked(lap(&mut watch));
                     if !hydrated {
                         queue.activator.as_ref().expect("set above").activate();
                         return;
                     }
                     hydration = None;
                 }
-                while let Some((epoch, change)) = queue.items.pop_front() {
-                    if queue.from.is_some_and(|from| epoch >= from) {
-                        let mut change = project(&change, &columns);
-                        output.session(&c.delayed(&epoch)).give_container(&mut change);
-                    }
+                while let Some((epoch, change)) = queue.next() {
+                    let mut change = project(&change, &columns);
+                    meter.gave_all(std::slice::from_ref(&change));
+                    output.session(&c.delayed(&epoch)).give_container(&mut change);
                 }
+                meter.worked(lap(&mut watch));
                 if queue.frontier > *c.time() {
                     if queue.frontier == u64::MAX {
                         cap = None;

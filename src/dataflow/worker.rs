@@ -19,12 +19,13 @@ use super::container::{RouteTable, route_table};
 use super::glue::{self, Context, Route};
 use super::hub::{self, Hub, HubRef, Subscription};
 use super::inflow::{self, Inflow};
-use super::render::{FeedHandle, Rendering};
+use super::render::{FeedHandle, Rendering, ViewFeed};
 use crate::arrangement::live::ReadClock;
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
+use crate::meter::{END, Meters};
 
 /// How often operators are asked for their bytes, and what they keep of earlier epochs is given back.
 const MEASURE: Duration = Duration::from_millis(20);
@@ -153,7 +154,7 @@ struct Installed {
     /// Operators' bytes as last added to the view's counter.
     told: i64,
     subscriptions: Vec<(ObjectId, Rc<RefCell<Subscription>>)>,
-    feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
+    feeds: Vec<ViewFeed>,
 }
 
 /// One worker's state.
@@ -234,7 +235,7 @@ impl Loop {
                 let fed = self.bases.values_mut().filter(|base| base.inflows.is_empty());
                 fed.for_each(|base| base.input.advance_to(self.open));
                 for view in self.views.values_mut() {
-                    view.feeds.iter_mut().for_each(|(_, _, feed)| feed.advance_to(self.open));
+                    view.feeds.iter_mut().for_each(|feed| feed.handle.advance_to(self.open));
                 }
             }
             Command::Pour(table, object, epoch, restored) => {
@@ -264,9 +265,11 @@ impl Loop {
         true
     }
 
-    fn context(&self, spec: &HubSpec) -> Context {
+    fn context(&self, spec: &HubSpec, meters: Arc<Meters>) -> Context {
         Context {
             live: spec.live.clone(),
+            worker: self.index,
+            meters,
             table: self.table.clone(),
             steps: Rc::default(),
             alone: self.peers == 1,
@@ -301,7 +304,7 @@ impl Loop {
 
     fn create(&mut self, worker: &mut Worker, spec: &HubSpec) {
         let hub = Hub::new(spec, self.index, self.clock.clone(), Epoch(self.open).prev(), true);
-        let context = self.context(spec);
+        let context = self.context(spec, Meters::new(0, self.peers));
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, stream) = scope.new_input::<ChangeBatch>();
             glue::sink(stream, Self::route(spec), &context, hub.clone());
@@ -316,7 +319,7 @@ impl Loop {
     fn install(&mut self, worker: &mut Worker, spec: &ViewSpec, as_of: Epoch) {
         let hub = Hub::new(&spec.hub, self.index, self.clock.clone(), as_of.prev(), false);
         let mut rendering = Rendering {
-            context: self.context(&spec.hub),
+            context: self.context(&spec.hub, spec.meters.clone()),
             hubs: &self.hubs,
             as_of: as_of.0,
             restored: spec.hub.state.is_some(),
@@ -325,6 +328,7 @@ impl Loop {
             arrangements: &spec.arrangements,
             subscriptions: vec![],
             feeds: vec![],
+            numbered: END,
         };
         let rendered = worker.dataflow::<u64, _, _>(|scope| {
             let stream = rendering.render(scope, &spec.plan)?;
@@ -378,16 +382,17 @@ impl Loop {
 
     fn feed_view(&mut self, view: ObjectId, source: ObjectId, batches: Vec<ChangeBatch>) {
         let Some(view) = self.views.get_mut(&view) else { return };
-        for (_, columns, feed) in view.feeds.iter_mut().filter(|feed| feed.0 == source) {
+        for feed in view.feeds.iter_mut().filter(|feed| feed.source == source) {
             for batch in &batches {
-                feed.send_batch(&mut hub::project(batch, columns));
+                feed.meter.gave_all(std::slice::from_ref(batch));
+                feed.handle.send_batch(&mut hub::project(batch, &feed.columns));
             }
         }
     }
 
     fn attach(&mut self, view: ObjectId, source: ObjectId, epoch: Epoch) {
         let Some(view) = self.views.get_mut(&view) else { return };
-        view.feeds.retain(|feed| feed.0 != source);
+        view.feeds.retain(|feed| feed.source != source);
         for (_, subscription) in view.subscriptions.iter().filter(|s| s.0 == source) {
             subscription.borrow_mut().from = Some(epoch.0);
         }
@@ -401,6 +406,7 @@ impl Installed {
         let counter = &self.context.live.counters.operator_bytes;
         counter.fetch_add(now - self.told, Ordering::Relaxed);
         self.told = now;
+        self.context.measure();
     }
 
     fn close(&self) {

@@ -292,7 +292,7 @@ impl Session {
         })?;
         altered.other_key |= object.kind.primary_key().contains(&at);
         altered.values[at] = match altered.values[at].clone() {
-            Value::Old(from) => Value::Cast { from, using: using.cloned() },
+            Value::Old(from) => Value::Cast { from, using: using.cloned().map(Box::new) },
             Value::Cast { .. } | Value::New => {
                 return Err(Error::unsupported("a column can be given one type in a statement"));
             }

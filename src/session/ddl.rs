@@ -465,6 +465,7 @@ impl Session {
                 self.server.coordinator.drop_objects(CatalogChange::Drop(vec![id]), vec![id]).await;
             return Err(error);
         }
+        self.still_there(id)?;
         command(TAG)
     }
 

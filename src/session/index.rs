@@ -63,6 +63,7 @@ impl Session {
             let _ = coordinator.drop_objects(CatalogChange::Drop(vec![id]), vec![id]).await;
             return Err(error);
         }
+        self.still_there(id)?;
         command(TAG)
     }
 

@@ -11,8 +11,10 @@ mod cursor_rows;
 mod cursors;
 mod ddl;
 mod dml;
+mod explain;
 mod functions;
 mod index;
+mod jobs;
 mod reshape;
 mod resolver;
 mod rules;
@@ -372,6 +374,7 @@ impl Session {
             Statement::Declare(declare) => self.declare(declare, prepared, params, cancel).await,
             Statement::Fetch(fetch) => self.fetch(fetch, prepared, cancel).await,
             Statement::Close { name } => self.close(name.as_deref()),
+            Statement::CancelJobs(ids) => self.cancel_jobs(ids).await,
             Statement::Refresh { name } => self.refresh(name, cancel).await,
             Statement::Nothing { tag, tables } => self.nothing(tag, tables),
             Statement::Execute { .. } => Err(unsupported(&prepared.parsed.sql)),

@@ -31,7 +31,7 @@ pub(super) enum Value {
     /// What a column holds now.
     Old(usize),
     /// A column's values as another type: by an expression over the row, or as an assignment casts.
-    Cast { from: usize, using: Option<ast::Expr> },
+    Cast { from: usize, using: Option<Box<ast::Expr>> },
     /// What the column's definition gives rows without a value.
     New,
 }
@@ -153,7 +153,7 @@ impl Session {
         cancel: &CancellationToken,
     ) -> Result<Rows> {
         let width = before.columns.fields().len();
-        let casts: Vec<(usize, &Option<ast::Expr>, &FieldRef)> = altered
+        let casts: Vec<(usize, &Option<Box<ast::Expr>>, &FieldRef)> = altered
             .values
             .iter()
             .zip(after.columns.fields())

@@ -238,6 +238,7 @@ impl<'a> Names<'a> {
             context.prepared = self.session.map_or_else(Vec::new, |s| s.statements.rows());
             context.backend_pid = self.backend_pid;
             context.sessions = self.server.backends.all().iter().map(|b| activity(b)).collect();
+            context.jobs = super::jobs::jobs(self.server, &self.catalog);
             context.settings = self.settings.all().into_iter().map(setting).collect();
             Arc::new(context)
         };

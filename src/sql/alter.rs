@@ -79,7 +79,10 @@ impl Cursor {
         let mut constraints: Vec<NewConstraint> = body
             .checks
             .into_iter()
-            .map(|check| NewConstraint::Check { check, not_valid: constraint && not_valid })
+            .map(|check| NewConstraint::Check {
+                check: Box::new(check),
+                not_valid: constraint && not_valid,
+            })
             .collect();
         if !body.primary_key.is_empty() {
             let (name, columns) = (body.primary_key_name, body.primary_key);

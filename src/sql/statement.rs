@@ -83,6 +83,8 @@ pub enum Statement {
     },
     Copy(Box<Copy>),
     /// REFRESH MATERIALIZED VIEW: views are maintained, so it only waits until one has everything written before.
+    /// CANCEL JOB or JOBS: by the numbers that SHOW JOBS tells.
+    CancelJobs(Vec<u64>),
     Refresh {
         name: ObjectName,
     },
@@ -162,7 +164,7 @@ pub enum NewConstraint {
     },
     /// `not_valid`: the rows there are may violate it.
     Check {
-        check: CheckConstraint,
+        check: Box<CheckConstraint>,
         not_valid: bool,
     },
 }
@@ -536,10 +538,20 @@ pub enum IsolationLevel {
 
 #[derive(Clone, Debug)]
 pub struct Explain {
+    pub options: ExplainOptions,
+    pub target: ExplainTarget,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ExplainOptions {
     pub analyze: bool,
     pub verbose: bool,
+    /// As they are without being named: on where a statement is run.
+    pub timing: Option<bool>,
+    pub summary: Option<bool>,
     pub format: ExplainFormat,
-    pub target: ExplainTarget,
+    /// Of what is running: how long to look at it, as text; else all since it was created.
+    pub duration: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -552,7 +564,11 @@ pub enum ExplainFormat {
 #[derive(Clone, Debug)]
 pub enum ExplainTarget {
     Statement(Box<Statement>),
-    MaterializedView(ObjectName),
+    /// What is running: a materialized view, sink or index.
+    Running {
+        kind: DropKind,
+        name: ObjectName,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

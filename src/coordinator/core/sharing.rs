@@ -27,6 +27,19 @@ pub struct Sharing {
     kept: BTreeMap<(ObjectId, Vec<usize>), Kept>,
 }
 
+impl Sharing {
+    /// Who keeps rows for an object.
+    pub(super) fn holders(&self, user: ObjectId) -> impl Iterator<Item = ObjectId> {
+        self.kept.values().filter(move |kept| kept.users.contains(&user)).map(|kept| kept.holder)
+    }
+
+    /// Who keeps rows for an object and for nobody else.
+    pub(super) fn kept_for_alone(&self, user: ObjectId) -> impl Iterator<Item = ObjectId> {
+        let alone = move |kept: &&Kept| kept.users.len() == 1 && kept.users.contains(&user);
+        self.kept.values().filter(alone).map(|kept| kept.holder)
+    }
+}
+
 impl Core {
     /// Who keeps what an object looks up; begins what nobody keeps yet.
     pub(super) fn share(&mut self, create: &Create) -> Arrangements {
@@ -145,7 +158,6 @@ impl Core {
         let state = saved.map(|saved| saved.steps);
         let hub = HubSpec::new(create.id, schema, Some(key), live);
         let hub = HubSpec { copy: true, state, ..hub };
-        let (plan, arrangements) = (Arc::new(plan), Arrangements::new());
-        self.install(ViewSpec { hub, plan, arrangements, backfill: vec![] });
+        self.install(ViewSpec::new(hub, Arc::new(plan), self.workers.count()));
     }
 }

@@ -75,7 +75,8 @@ impl Core {
         let hub = HubSpec { stored: *stored, fail_on_error: true, ..hub };
         self.queries.insert(object, plan.clone());
         self.dirty = true;
-        self.install(ViewSpec { hub, plan: plan.clone(), arrangements, backfill: vec![] });
+        let spec = ViewSpec::new(hub, plan.clone(), self.workers.count());
+        self.install(ViewSpec { arrangements, ..spec });
         Ok(())
     }
 

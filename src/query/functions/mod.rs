@@ -28,6 +28,7 @@ mod moment_reader;
 pub(super) mod native;
 mod number_pattern;
 pub(super) mod numbers;
+mod ordered_sets;
 mod patterns;
 pub(super) mod records;
 pub(super) mod regexp;
@@ -57,6 +58,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     functions.extend(json::all());
     functions.extend(math::all());
     functions.extend(numbers::all());
+    functions.extend(ordered_sets::all());
     functions.extend(patterns::all());
     functions.extend(row_sets::all());
     functions.extend(regexp::all());
