@@ -1,10 +1,6 @@
-//! Runs every `sql-tests/**/*.slt` over the wire against the built server, each file against a fresh one.
+//! Runs every `sql-tests/**/*.slt` and the examples of the documentation with `tidewater test`, as users run theirs.
 //!
 //! Behind them run the tests of [`clients`], which need more than one statement at a time.
-//!
-//! Statements go by the simple protocol, so that values are compared as psql shows them. The letters behind `query` give the
-//! number of columns, not their types. An error is compared as `SQLSTATE: message`, followed by DETAIL and HINT in lines of
-//! their own, so `statement error 22012: division by zero` fixes both.
 //!
 //! What a file expects is PostgreSQL's answer wherever PostgreSQL has the statement. With TIDEWATER_SLT_POSTGRES set to the
 //! URL of a PostgreSQL 15 (a superuser's), the files run against that instead, each in a database of its own: views stand in
@@ -16,68 +12,84 @@
 #![allow(clippy::print_stdout)]
 
 mod clients;
+#[path = "../src/testing/server.rs"]
 mod server;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
-use server::Server;
-use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
-
-/// More than one, so that rows are exchanged between workers in every test.
-const DEFAULT_WORKERS: &str = "2";
 /// Two files at a time: each has a server of two workers beside it.
-const FILES_AT_ONCE: usize = 2;
-/// A statement that takes longer hangs.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const FILES_AT_ONCE: &str = "2";
+/// Of a debug build on a busy machine.
+const FILE_TIMEOUT_SECONDS: &str = "600";
+/// Files in which statements stand in for connectors.
+const TEST_MODE: &str = "sql-tests/test-mode";
+/// Pipelines of the documentation with their tests.
+const EXAMPLES: &str = "docs/examples";
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql-tests");
     let filters = filters();
-    let mut files = Vec::new();
-    collect(&root, &mut files);
+    let mut files = vec![];
+    collect(Path::new("sql-tests"), &mut files);
     files.sort();
-    files.retain(|file| {
-        let name = name(&root, file);
-        filters.is_empty() || filters.iter().any(|filter| name.contains(filter))
-    });
-    assert!(!files.is_empty() || !filters.is_empty(), "sql-tests holds .slt files");
-    println!("running {} files of sql-tests", files.len());
-
-    let next = AtomicUsize::new(0);
-    let failed = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..FILES_AT_ONCE {
-            scope.spawn(|| {
-                while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    failed.fetch_add(usize::from(!run_and_tell(&root, file)), Ordering::Relaxed);
-                }
-            });
+    let (with_stand_ins, mut plain): (Vec<PathBuf>, Vec<PathBuf>) =
+        files.into_iter().partition(|file| file.starts_with(TEST_MODE));
+    assert!(!plain.is_empty(), "sql-tests holds .slt files");
+    let postgres = std::env::var("TIDEWATER_SLT_POSTGRES").ok();
+    let real: &[&str] = match &postgres {
+        Some(url) => &["--postgres", url],
+        None => &["--real-connectors"],
+    };
+    plain.retain(|file| wanted(&filters, &file.to_string_lossy()));
+    let mut passed = run(&plain, real);
+    if postgres.is_none() {
+        let mut files = with_stand_ins;
+        files.retain(|file| wanted(&filters, &file.to_string_lossy()));
+        passed &= run(&files, &[]);
+        for pipeline in directories(Path::new(EXAMPLES)) {
+            let mut tests = vec![];
+            collect(&pipeline, &mut tests);
+            tests.retain(|file| wanted(&filters, &file.to_string_lossy()));
+            let setup = pipeline.join("pipeline.sql").display().to_string();
+            passed &= run(&tests, &["--setup", &setup]);
         }
-    });
-    let (tests, tests_failed) = run_clients(&filters);
-    let failed = failed.into_inner() + tests_failed;
-    println!("sql-tests: {} passed, {failed} failed", files.len() + tests - failed);
-    std::process::exit(i32::from(failed > 0));
+        passed &= run_clients(&filters);
+    }
+    std::process::exit(i32::from(!passed));
 }
 
-/// The client tests one by one: they measure time and memory. Returns how many ran and how many failed.
-fn run_clients(filters: &[String]) -> (usize, usize) {
-    if std::env::var("TIDEWATER_SLT_POSTGRES").is_ok() {
-        return (0, 0);
+/// Whether all files passed.
+fn run(files: &[PathBuf], options: &[&str]) -> bool {
+    if files.is_empty() {
+        return true;
     }
-    let wanted =
-        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
-    let tests: Vec<_> = clients::TESTS.iter().filter(|test| wanted(test.name)).collect();
-    let failed = tests.iter().filter(|test| {
+    let mut test = Command::new(env!("CARGO_BIN_EXE_tidewater"));
+    test.args(["test", "--jobs", FILES_AT_ONCE, "--timeout", FILE_TIMEOUT_SECONDS]).args(options);
+    if let Ok(workers) = std::env::var("TIDEWATER_SLT_WORKERS") {
+        test.args(["--workers", &workers]);
+    }
+    test.args(files).status().expect("the built program can be run").success()
+}
+
+/// The client tests one by one: they measure time and memory. Whether all of them passed.
+fn run_clients(filters: &[String]) -> bool {
+    let mut passed = true;
+    for test in clients::TESTS.iter().filter(|test| wanted(filters, test.name)) {
         let started = Instant::now();
         let result = test.run();
-        tell(test.name, started.elapsed(), &result);
-        result.is_err()
-    });
-    (tests.len(), failed.count())
+        let seconds = started.elapsed().as_secs_f64();
+        match &result {
+            Ok(()) => println!("ok      {} ({seconds:.1} s)", test.name),
+            Err(why) => println!("FAILED  {} ({seconds:.1} s)\n{why}\n", test.name),
+        }
+        passed &= result.is_ok();
+    }
+    passed
+}
+
+fn wanted(filters: &[String], name: &str) -> bool {
+    filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
 }
 
 /// From the command line (options of libtest are ignored, so that `cargo test -- --nocapture` works) and environment.
@@ -86,9 +98,9 @@ fn filters() -> Vec<String> {
     words.chain(std::env::var("TIDEWATER_SLT")).filter(|filter| !filter.is_empty()).collect()
 }
 
+/// Tests run in the package's directory, so paths in messages are as one writes them.
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(dir).expect("sql-tests can be read") {
-        let path = entry.expect("sql-tests can be read").path();
+    for path in entries(dir) {
         if path.is_dir() {
             collect(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "slt") {
@@ -97,180 +109,14 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-fn name(root: &Path, file: &Path) -> String {
-    file.strip_prefix(root).unwrap_or(file).display().to_string()
+fn directories(dir: &Path) -> Vec<PathBuf> {
+    entries(dir).into_iter().filter(|path| path.is_dir()).collect()
 }
 
-/// Whether the file passed. One print a file, so that two files' failures do not mix.
-fn run_and_tell(root: &Path, file: &Path) -> bool {
-    let started = Instant::now();
-    let result = run(file);
-    tell(&name(root, file), started.elapsed(), &result);
-    result.is_ok()
-}
-
-fn tell(name: &str, took: Duration, result: &Result<(), String>) {
-    let seconds = took.as_secs_f64();
-    match result {
-        Ok(()) => println!("ok     {name} ({seconds:.1} s)"),
-        Err(why) => println!("FAILED {name} ({seconds:.1} s)\n{why}\n"),
-    }
-}
-
-fn run(file: &Path) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| e.to_string())?;
-    if let Ok(url) = std::env::var("TIDEWATER_SLT_POSTGRES") {
-        return runtime.block_on(async {
-            let config = fresh_database(&url).await.map_err(|e| e.to_string())?;
-            run_against(file, Engine::Postgres, config).await
-        });
-    }
-    let workers = std::env::var("TIDEWATER_SLT_WORKERS").unwrap_or(DEFAULT_WORKERS.to_owned());
-    let server = Server::start(&["--workers", &workers])?;
-    let config: Config = server.url.parse().map_err(|e| format!("{}: {e}", server.url))?;
-    match runtime.block_on(run_against(file, Engine::Tidewater, config)) {
-        Ok(()) => server.stop(),
-        Err(why) => Err(format!("{why}\n{}", server.log())),
-    }
-}
-
-async fn run_against(file: &Path, engine: Engine, config: Config) -> Result<(), String> {
-    let mut runner = Runner::new(|| Connection::open(engine, config.clone()));
-    runner.with_column_validator(|actual, expected| actual.len() == expected.len());
-    let result = runner.run_file_async(file).await;
-    runner.shutdown_async().await;
-    result.map_err(|error| error.display(false).to_string())
-}
-
-async fn fresh_database(url: &str) -> Result<Config, SqlError> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let mut config: Config = url.parse()?;
-    let name = format!("tidewater_slt_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let mut admin = Connection::open(Engine::Postgres, config.clone()).await?;
-    admin.run(&format!("drop database if exists {name}")).await?;
-    admin.run(&format!("create database {name}")).await?;
-    config.dbname(name);
-    Ok(config)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Engine {
-    Tidewater,
-    Postgres,
-}
-
-/// One session of a test file; `connection NAME` in the file opens another.
-struct Connection {
-    engine: Engine,
-    client: Client,
-}
-
-/// An error as the files name it.
-#[derive(Debug, thiserror::Error)]
-enum SqlError {
-    #[error("{}", told(.0))]
-    Database(Box<tokio_postgres::error::DbError>),
-    #[error("connection: {0}")]
-    Connection(tokio_postgres::Error),
-    #[error("no answer within {} s", STATEMENT_TIMEOUT.as_secs())]
-    Timeout,
-}
-
-fn told(error: &tokio_postgres::error::DbError) -> String {
-    let mut text = format!("{}: {}", error.code().code(), error.message());
-    for (field, value) in [("DETAIL", error.detail()), ("HINT", error.hint())] {
-        if let Some(value) = value {
-            text += &format!("\n{field}: {value}");
-        }
-    }
-    text
-}
-
-impl From<tokio_postgres::Error> for SqlError {
-    fn from(error: tokio_postgres::Error) -> SqlError {
-        match error.as_db_error() {
-            Some(db) => SqlError::Database(Box::new(db.clone())),
-            None => SqlError::Connection(error),
-        }
-    }
-}
-
-impl Connection {
-    async fn open(engine: Engine, config: Config) -> Result<Connection, SqlError> {
-        let (client, connection) = config.connect(NoTls).await?;
-        // The task ends with the client; an error of the connection reaches the statement that waits for it.
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        Ok(Connection { engine, client })
-    }
-}
-
-#[async_trait::async_trait]
-impl AsyncDB for Connection {
-    type Error = SqlError;
-    type ColumnType = DefaultColumnType;
-
-    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, SqlError> {
-        let sql = match self.engine {
-            Engine::Tidewater => sql.to_owned(),
-            // A view is what a materialized view must always equal.
-            Engine::Postgres => {
-                sql.replace("materialized view", "view").replace("MATERIALIZED VIEW", "VIEW")
-            }
-        };
-        let answer = tokio::time::timeout(STATEMENT_TIMEOUT, self.client.simple_query(&sql));
-        let messages = answer.await.map_err(|_| SqlError::Timeout)??;
-        let mut columns = None;
-        let mut rows = Vec::new();
-        let mut changed = 0;
-        for message in messages {
-            match message {
-                SimpleQueryMessage::RowDescription(description) => {
-                    columns = Some(description.len())
-                }
-                SimpleQueryMessage::Row(row) => {
-                    rows.push((0..row.len()).map(|i| shown(row.get(i))).collect())
-                }
-                SimpleQueryMessage::CommandComplete(count) => changed = count,
-                _ => {}
-            }
-        }
-        Ok(match columns {
-            Some(count) => DBOutput::Rows { types: vec![DefaultColumnType::Any; count], rows },
-            None => DBOutput::StatementComplete(changed),
-        })
-    }
-
-    async fn shutdown(&mut self) {}
-
-    fn engine_name(&self) -> &str {
-        match self.engine {
-            Engine::Tidewater => "tidewater",
-            Engine::Postgres => "postgres",
-        }
-    }
-
-    async fn sleep(duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-
-    fn error_sql_state(error: &SqlError) -> Option<String> {
-        match error {
-            SqlError::Database(error) => Some(error.code().code().to_owned()),
-            SqlError::Connection(_) | SqlError::Timeout => None,
-        }
-    }
-}
-
-/// A null and an empty text are visible.
-fn shown(value: Option<&str>) -> String {
-    match value {
-        None => "NULL".to_owned(),
-        Some("") => "(empty)".to_owned(),
-        Some(text) => text.to_owned(),
-    }
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    let mut paths: Vec<PathBuf> =
+        listed.map(|entry| entry.expect("it can be read").path()).collect();
+    paths.sort();
+    paths
 }

@@ -24,6 +24,11 @@ pub const DEFAULT_DEMO_EVENTS_PER_SECOND: u64 = 10_000;
 /// Enough for a stable figure, few enough that a whole run of all queries takes minutes.
 pub const DEFAULT_BENCH_EVENTS: u64 = 10_000_000;
 
+/// More than one, so that rows are exchanged between workers in every test.
+pub const DEFAULT_TEST_WORKERS: usize = 2;
+/// A file of tests that takes longer hangs.
+pub const DEFAULT_TEST_TIMEOUT_SECONDS: u64 = 120;
+
 /// The share of the machine's memory that a server takes by default; the rest is the kernel's, the page cache's and what
 /// the account cannot see (allocator slack, stacks, code).
 const MEMORY_SHARE_PERCENT: u64 = 80;
@@ -50,6 +55,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure throughput in process and print one JSON line per case
     Bench(BenchArgs),
+    /// Run .slt files, each against a fresh server, and compare answers with what they expect
+    Test(TestArgs),
 }
 
 #[derive(Debug, Default, Args)]
@@ -60,6 +67,9 @@ pub struct ServerArgs {
     /// TOML file with the same options, as data_dir = "..."
     #[arg(long, value_name = "FILE", env = "TIDEWATER_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Let statements stand in for what is outside: sources take INSERT, sinks are read with SELECT
+    #[arg(long)]
+    pub test_mode: bool,
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -98,6 +108,41 @@ pub struct CommonArgs {
     /// How logs are written to standard error [default: text]
     #[arg(long, value_name = "FORMAT", env = "TIDEWATER_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Files, or directories that are searched for .slt files
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Run only files whose path contains this; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Vec<String>,
+    /// SQL to run before each file, such as the pipeline under test; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub setup: Vec<PathBuf>,
+    /// Files at a time, each with a server of its own [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Dataflow worker threads of each server
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_TEST_WORKERS)]
+    pub workers: usize,
+    /// Seconds that a file may take
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TEST_TIMEOUT_SECONDS,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+    /// Rewrite what the files expect to what was answered
+    #[arg(long)]
+    pub update: bool,
+    /// Write a report in JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Read real sources and write real sinks instead of standing in for them
+    #[arg(long)]
+    pub real_connectors: bool,
+    /// Run the files against a PostgreSQL instead, given by a superuser's URL: views stand in for materialized views
+    #[arg(long, value_name = "URL", conflicts_with_all = ["update", "real_connectors"])]
+    pub postgres: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -167,6 +212,8 @@ pub struct ServerConfig {
     pub memory_limit_bytes: u64,
     pub insecure: bool,
     pub log_format: LogFormat,
+    /// Statements stand in for what is outside. Only a flag says so, lest it be left on by accident.
+    pub test_mode: bool,
 }
 
 /// An address to bind: what was typed, and what it resolved to (never empty). Port 0 means any free port.
@@ -225,7 +272,8 @@ impl ServerArgs {
             None => FileOptions::default(),
         };
         let data_dir = self.data_dir.or(file.data_dir.clone());
-        resolve(data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into()), self.common, file)
+        let data_dir = data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+        Ok(ServerConfig { test_mode: self.test_mode, ..resolve(data_dir, self.common, file)? })
     }
 }
 
@@ -265,6 +313,7 @@ fn resolve(
         memory_limit_bytes: memory_limit.0,
         insecure,
         log_format: args.log_format.or(file.log_format).unwrap_or_default(),
+        test_mode: false,
     })
 }
 

@@ -128,7 +128,7 @@ pub struct Error {
     pub code: SqlState,
     pub message: String,
     pub detail: Option<String>,
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// 1-based character position in the statement's text.
     pub position: Option<usize>,
     /// Where in the data it happened, as PostgreSQL's CONTEXT lines have it.
@@ -180,7 +180,7 @@ impl Error {
     }
 
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into_boxed_str());
         self
     }
 

@@ -1,4 +1,4 @@
-//! The command line: `server`, `demo` and `bench`. Decides nothing but which of them runs.
+//! The command line: `server`, `demo`, `bench` and `test`. Decides nothing but which of them runs.
 
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         }
         Command::Demo(args) => tidewater::demo::run(args),
         Command::Bench(args) => tidewater::bench::run(args),
+        Command::Test(args) => return tidewater::testing::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -75,8 +75,8 @@ impl Running {
         std::fs::create_dir_all(&config.data_dir).map_err(|e| {
             format!("could not create the data directory {}: {e}", config.data_dir.display())
         })?;
-        let server =
-            Server::start(config.workers, config.memory_limit_bytes).map_err(|e| e.to_string())?;
+        let start = if config.test_mode { Server::start_for_test } else { Server::start };
+        let server = start(config.workers, config.memory_limit_bytes).map_err(|e| e.to_string())?;
         let metrics = Metrics::new(server.memory.clone());
         let readiness = Readiness::default();
         let stop = CancellationToken::new();

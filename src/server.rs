@@ -19,6 +19,8 @@ pub struct Server {
     pub coordinator: Coordinator,
     pub memory: Arc<MemoryAccount>,
     pub backends: Arc<Backends>,
+    /// Statements stand in for what is outside: sources take INSERT, sinks are read.
+    pub test_mode: bool,
     /// Ad-hoc queries run on threads of their own, so that a heavy one delays no connection.
     queries: Option<Runtime>,
 }
@@ -26,15 +28,25 @@ pub struct Server {
 impl Server {
     /// `workers` dataflow threads and as many query threads; `memory_limit` in bytes.
     pub fn start(workers: usize, memory_limit: u64) -> Result<Arc<Server>> {
-        Server::start_from(None, workers, memory_limit)
+        Server::start_from(None, workers, memory_limit, false)
+    }
+
+    /// As [`Server::start`], for a test of SQL: nothing outside is read or written.
+    pub fn start_for_test(workers: usize, memory_limit: u64) -> Result<Arc<Server>> {
+        Server::start_from(None, workers, memory_limit, true)
     }
 
     /// As [`Server::start`], with the objects of an image and their state as of its epoch. XX001 when it does not fit.
     pub fn restore(image: Image, workers: usize, memory_limit: u64) -> Result<Arc<Server>> {
-        Server::start_from(Some(image), workers, memory_limit)
+        Server::start_from(Some(image), workers, memory_limit, false)
     }
 
-    fn start_from(image: Option<Image>, workers: usize, memory_limit: u64) -> Result<Arc<Server>> {
+    fn start_from(
+        image: Option<Image>,
+        workers: usize,
+        memory_limit: u64,
+        test_mode: bool,
+    ) -> Result<Arc<Server>> {
         let memory = MemoryAccount::new(memory_limit);
         let options = EngineOptions {
             target_partitions: 1,
@@ -59,6 +71,7 @@ impl Server {
             coordinator,
             memory,
             backends,
+            test_mode,
             queries: Some(queries),
         }))
     }

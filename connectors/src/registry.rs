@@ -119,20 +119,37 @@ pub struct SourceSpec {
 
 type Open = fn(&SourceSpec) -> Result<Arc<dyn Source>, ConnectorError>;
 
+/// A connector that reads.
+struct Connector {
+    name: &'static str,
+    open: Open,
+    /// Makes its rows itself: there is nothing outside to read from.
+    generates: bool,
+}
+
 /// Every connector that reads. A new one is a file in `source/` and a line here.
-const SOURCES: &[(&str, Open)] =
-    &[("kafka", kafka::open), ("nexmark", nexmark::open), ("datagen", datagen::open)];
+const SOURCES: &[Connector] = &[
+    Connector { name: "kafka", open: kafka::open, generates: false },
+    Connector { name: "nexmark", open: nexmark::open, generates: true },
+    Connector { name: "datagen", open: datagen::open, generates: true },
+];
 
 /// The names of the connectors that read.
 pub fn source_connectors() -> impl Iterator<Item = &'static str> {
-    SOURCES.iter().map(|(name, _)| *name)
+    SOURCES.iter().map(|connector| connector.name)
+}
+
+/// Whether a declared source makes its rows itself, so that it needs nothing outside.
+pub fn generates(spec: &SourceSpec) -> bool {
+    let name = spec.options.get("connector").unwrap_or_default().to_ascii_lowercase();
+    SOURCES.iter().any(|connector| connector.name == name && connector.generates)
 }
 
 /// Makes the source that `spec` declares. No I/O is done.
 pub fn open(spec: &SourceSpec) -> Result<Arc<dyn Source>, ConnectorError> {
     let name = spec.options.required("connector")?.to_ascii_lowercase();
-    match SOURCES.iter().find(|(known, _)| *known == name) {
-        Some((_, open)) => open(spec),
+    match SOURCES.iter().find(|connector| connector.name == name) {
+        Some(connector) => (connector.open)(spec),
         None => {
             let known: Vec<&str> = source_connectors().collect();
             let error = ConnectorError::fix(format!("connector \"{name}\" does not exist"));

@@ -68,3 +68,54 @@ fn readers_never_see_a_total_other_than_zero_nor_a_false_null() {
     assert!(written.load(Ordering::Relaxed) > 20, "the writers were not stuck");
     server.stop().unwrap();
 }
+
+/// Two writers insert, update and delete while a column comes and goes, and the views over the table are looked at.
+#[test]
+fn columns_come_and_go_under_writers_and_no_row_is_lost_or_seen_by_half() {
+    let server = Server::start(&["--workers", "2"]).unwrap();
+    Client::connect(&server.url).query(VIEWS);
+    let stop = Arc::new(AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (1..=2)
+            .map(|writer| {
+                let (url, stop) = (&server.url, stop.clone());
+                scope.spawn(move || write(url, writer, &stop))
+            })
+            .collect();
+        let (url, stopped) = (&server.url, stop.clone());
+        let altering = scope.spawn(move || {
+            let client = Client::connect(url);
+            let mut altered = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                client.query("alter table t add column extra int not null default 5");
+                assert_eq!(client.value("select count(*) from t where extra <> 5"), "0");
+                client.query("alter table t add constraint c check (extra > 0), drop column extra");
+                altered += 1;
+            }
+            altered
+        });
+        let client = Client::connect(&server.url);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(8) {
+            assert_eq!(client.value("select coalesce(max(v), 0) from total"), "0");
+            assert_eq!(client.value("select count(*) from self_join where other is null"), "0");
+            // The table and the views over it are read at one moment.
+            let difference = "select (select count(*) from t) - (select count(*) from self_join) \
+                + coalesce((select sum(n) from t) - (select sum(v) from credits), 0)";
+            assert_eq!(client.value(difference), "0");
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(altering.join().unwrap() > 2, "columns came and went");
+        for (writer, written) in (1..).zip(writers) {
+            let written = written.join().unwrap();
+            assert!(written > 20, "the writers were not stuck");
+            // The newest rows of each were never deleted.
+            let (first, kept) = (writer * 1_000_000, written.min(40) as i32);
+            let newest = format!(
+                "select count(*) from t where id between {first} + {written} - {kept} and {first} + {written}"
+            );
+            assert_eq!(client.value(&newest), kept.to_string());
+        }
+    });
+    server.stop().unwrap();
+}

@@ -168,6 +168,43 @@ fn an_upsert_source_is_read_as_what_its_messages_come_to() {
 }
 
 #[test]
+fn a_column_of_a_topic_is_read_from_when_it_is_added() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let topic = kafka.create_topic("widening", 1);
+    let set = |key: u32, price: u32, size: u32| {
+        let json = format!("{{\"id\":{key},\"price\":{price},\"size\":{size}}}");
+        TestMessage::keyed(format!("{key}"), Some(&json))
+    };
+    kafka.produce(&topic, [set(1, 10, 100), set(2, 20, 200)]);
+    let server = Server::start(&["--workers", "2"]).unwrap();
+    let client = Client::connect(&server.url);
+    let with = with_topic(&kafka, &topic);
+    client.query(&format!(
+        "create table item (id int primary key, price int) {with} format upsert encode json; \
+         create source log (id int, price int) {with} format plain encode json; \
+         create materialized view total as select sum(price) v from item; \
+         create materialized view messages as select count(*) n, sum(price) v from log"
+    ));
+    client.wait_for("select v from total", "30", PATIENCE);
+    client.wait_for("select n || ' ' || v from messages", "2 30", PATIENCE);
+    client.query("alter table item add column size int");
+    client.query("alter source log add column size int");
+    assert_eq!(client.query("select * from item order by id"), ["1|10|~", "2|20|~"]);
+    client.query("create materialized view sizes as select sum(size) v from log");
+    kafka.produce(&topic, [set(1, 11, 101), set(3, 30, 300), TestMessage::keyed("2", None)]);
+    client.wait_for("select v from total", "41", PATIENCE);
+    assert_eq!(client.query("select * from item order by id"), ["1|11|101", "3|30|300"]);
+    client.wait_for("select n || ' ' || v from messages", "4 71", PATIENCE);
+    client.wait_for("select v from sizes", "701", PATIENCE);
+    // What nobody reads any more goes; the views do not notice.
+    client.query("alter table item drop column size");
+    kafka.produce(&topic, [set(3, 31, 0)]);
+    client.wait_for("select v from total", "42", PATIENCE);
+    assert_eq!(client.query("select * from item order by id"), ["1|11", "3|31"]);
+    server.stop().unwrap();
+}
+
+#[test]
 fn the_last_message_of_a_key_wins_however_many_workers_there_are() {
     let Some(kafka) = Kafka::shared() else { return };
     let topic = kafka.create_topic("last", 1);

@@ -7,6 +7,7 @@
 //! view v0 select ...          compared with its query after every epoch from here on
 //! fallible view v1 select ... the same, but rows may fail: they are absent and stand in dead_letters
 //! index t0 (a, k)             by which rows are looked up and joined from here on
+//! alter t0                    the table gets a column that no view knows, or loses it again
 //! epoch                       the changes below are one epoch
 //! + t0 ('1', null)
 //! - t0 ('1', null)
@@ -114,6 +115,8 @@ pub enum Item {
     View(View),
     /// A table and its columns in parentheses.
     Index(String),
+    /// This table gets a column beside those of the case, or loses the one that it got.
+    Alter(String),
     Epoch(Vec<Change>),
     Checkpoint,
     /// With this many workers.
@@ -160,6 +163,7 @@ impl fmt::Display for Case {
                     writeln!(f, "{kind} {} {}", view.name, view.sql)?;
                 }
                 Item::Index(on) => writeln!(f, "index {on}")?,
+                Item::Alter(table) => writeln!(f, "alter {table}")?,
                 Item::Epoch(changes) => {
                     writeln!(f, "epoch")?;
                     changes.iter().try_for_each(|change| writeln!(f, "{change}"))?;
@@ -196,6 +200,7 @@ impl Case {
                 self.items.push(Item::View(view(rest, true).ok_or("no view")?));
             }
             "index" => self.items.push(Item::Index(rest.to_owned())),
+            "alter" => self.items.push(Item::Alter(rest.to_owned())),
             "epoch" => self.items.push(Item::Epoch(vec![])),
             "checkpoint" => self.items.push(Item::Checkpoint),
             "restart" => {
@@ -274,6 +279,6 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 
 #[test]
 fn a_case_reads_back_as_it_was_printed() {
-    let text = "table t0 (k integer primary key, n numeric(10,2))\nview v0 select 1\nindex t0 (n)\nepoch\n+ t0 ('it''s', null)\n- t0 (null, '')\ncheckpoint\nrestart 3\n";
+    let text = "table t0 (k integer primary key, n numeric(10,2))\nview v0 select 1\nindex t0 (n)\nalter t0\nepoch\n+ t0 ('it''s', null)\n- t0 (null, '')\ncheckpoint\nrestart 3\n";
     assert_eq!(Case::parse(text).map(|case| case.to_string()), Ok(text.to_owned()));
 }

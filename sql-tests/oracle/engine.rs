@@ -183,9 +183,7 @@ impl Bench {
         self.replace(server, workers)?;
         for event in &history.since {
             match event {
-                Event::Write(writes) => {
-                    self.server.coordinator.write(writes.clone()).await?;
-                }
+                Event::Write(writes) => self.write(writes.clone()).await?,
                 Event::Create(sql) => drop(execute(&mut self.session, sql).await?),
             }
         }
@@ -195,6 +193,15 @@ impl Bench {
             watched.follower = None;
         }
         Ok(())
+    }
+
+    /// Tables are found by name: ALTER gives them other numbers.
+    async fn write(&self, writes: Vec<(String, Write)>) -> Result<()> {
+        let found = writes.into_iter().map(|(name, write)| {
+            let there = self.live(&name).map(|(id, _)| (id, write));
+            there.ok_or_else(|| Error::internal(format!("table {name} is not there")))
+        });
+        self.server.coordinator.write(found.collect::<Result<_>>()?).await.map(drop)
     }
 
     fn live(&self, name: &str) -> Option<(ObjectId, Arc<LiveTable>)> {
@@ -239,11 +246,16 @@ impl Bench {
                     execute(&mut self.session, &sql).await.map_err(|e| failed("", e))?;
                     history.since.push(Event::Create(sql));
                 }
+                Item::Alter(table) => {
+                    let Some(altered) = kept.tables.get_mut(table) else { continue };
+                    let sql = self.alter(table, altered).await.map_err(|e| failed(table, e))?;
+                    history.since.extend(sql.map(Event::Create));
+                }
                 Item::Epoch(changes) => {
                     epoch += 1;
                     at.1 = format!("writing epoch {epoch}");
                     let writes = kept.apply(changes).await;
-                    let written = self.server.coordinator.write(writes.clone()).await;
+                    let written = self.write(writes.clone()).await;
                     written.map_err(|e| failed("", format!("a write was refused: {e}")))?;
                     history.since.push(Event::Write(writes));
                 }
@@ -266,6 +278,22 @@ impl Bench {
             }
         }
         Ok(tally)
+    }
+
+    /// The statement that has altered the table; `None` where a view that breaks ties by whole rows keeps the column.
+    async fn alter(&mut self, name: &str, table: &mut KeptTable) -> Result<Option<String>> {
+        let sql = table.alter(name);
+        match execute(&mut self.session, &sql).await {
+            Ok(_) => {}
+            Err(error) if error.code == SqlState::DEPENDENT_OBJECTS_STILL_EXIST => {
+                table.alters -= 1;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+        let live = self.live(name).ok_or_else(|| Error::internal("the table is not there"))?.1;
+        table.written = live.schema.clone();
+        Ok(Some(sql))
     }
 
     async fn tables(&mut self, case: &Case) -> std::result::Result<Kept, Failure> {
@@ -381,7 +409,7 @@ impl Bench {
 
 /// What a case has done since the last checkpoint that was asked for.
 enum Event {
-    Write(Vec<(ObjectId, Write)>),
+    Write(Vec<(String, Write)>),
     Create(String),
 }
 
@@ -457,8 +485,11 @@ fn differ(of: &str, expected: &Bag, found: &Bag) -> std::result::Result<(), Stri
 
 /// One table as the test keeps it.
 struct KeptTable {
-    id: ObjectId,
     schema: SchemaRef,
+    /// The columns of the server's table: those of the case and, sometimes, one more.
+    written: SchemaRef,
+    /// How often the table was altered; after an odd number it has one column more, which holds that number.
+    alters: usize,
     keyed: bool,
     rows: Vec<Row>,
     mem: Arc<MemTable>,
@@ -471,16 +502,39 @@ struct Kept {
     views: RefCell<BTreeMap<String, LogicalPlan>>,
 }
 
+impl KeptTable {
+    /// The statement that is the next ALTER.
+    fn alter(&mut self, name: &str) -> String {
+        self.alters += 1;
+        match self.alters % 2 {
+            1 => format!("alter table {name} add column x{name} integer default {}", self.alters),
+            _ => format!("alter table {name} drop column x{name}"),
+        }
+    }
+
+    /// Rows as the server's table has them.
+    fn batch(&self, rows: &[&Row]) -> Vec<RecordBatch> {
+        if rows.is_empty() {
+            return vec![];
+        }
+        let more = (self.alters % 2 == 1).then(|| Some(self.alters.to_string()));
+        let whole = |row: &&Row| row.iter().cloned().chain(more.clone()).collect();
+        let rows: Vec<Row> = rows.iter().map(whole).collect();
+        vec![batch_of(&self.written, &rows.iter().collect::<Vec<_>>())]
+    }
+}
+
 impl Kept {
-    fn add(&mut self, table: &Table, (id, live): (ObjectId, Arc<LiveTable>)) {
+    fn add(&mut self, table: &Table, (_, live): (ObjectId, Arc<LiveTable>)) {
         let schema = live.schema.clone();
         let mem = Arc::new(MemTable::try_new(schema.clone(), vec![vec![]]).expect("no batches"));
-        let kept = KeptTable { id, schema, keyed: table.keyed, rows: vec![], mem };
+        let (written, keyed) = (schema.clone(), table.keyed);
+        let kept = KeptTable { schema, written, alters: 0, keyed, rows: vec![], mem };
         self.tables.insert(table.name.clone(), kept);
     }
 
     /// Applies an epoch's changes; what makes no sense any more after shrinking is left out.
-    async fn apply(&mut self, changes: &[Change]) -> Vec<(ObjectId, Write)> {
+    async fn apply(&mut self, changes: &[Change]) -> Vec<(String, Write)> {
         let mut writes = vec![];
         for (name, kept) in &mut self.tables {
             let of_table = |insert: bool| {
@@ -499,16 +553,12 @@ impl Kept {
                     inserts.push(&change.row);
                 }
             }
-            let batch = |rows: &[&Row]| match rows {
-                [] => vec![],
-                rows => vec![batch_of(&kept.schema, rows)],
-            };
-            let write =
-                Write { deletes: batch(&deletes), inserts: batch(&inserts), ..Write::default() };
+            let (deletes, inserts) = (kept.batch(&deletes), kept.batch(&inserts));
+            let write = Write { deletes, inserts, ..Write::default() };
             if !write.deletes.is_empty() || !write.inserts.is_empty() {
                 let all: Vec<&Row> = kept.rows.iter().collect();
                 *kept.mem.batches[0].write().await = vec![batch_of(&kept.schema, &all)];
-                writes.push((kept.id, write));
+                writes.push((name.clone(), write));
             }
         }
         writes

@@ -164,7 +164,7 @@ impl Expressions<'_> {
         let value = self.value(t, 1);
         let distinct = if self.rng.random_bool(0.2) { "distinct " } else { "" };
         let number = matches!(t, Type::Int | Type::Big | Type::Float | Type::Real | Type::Num);
-        let (call, result) = match self.rng.random_range(0..14) {
+        let (call, result) = match self.rng.random_range(0..16) {
             0 | 1 => ("count(*)".to_owned(), Type::Big),
             2 => (format!("count({distinct}{value})"), Type::Big),
             3..=5 if number => (format!("sum({distinct}{value})"), sum_of(t)),
@@ -182,6 +182,8 @@ impl Expressions<'_> {
                 let function = if self.rng.random_bool(0.5) { "bool_and" } else { "bool_or" };
                 (format!("{function}({})", self.predicate(1)), Type::Bool)
             }
+            12 | 13 => self.ordered_set(t, &value),
+            14 if any => (format!("count(distinct {})", self.document()), Type::Big),
             n if !matches!(t, Type::Bool | Type::Uuid | Type::Bytea) => {
                 let function = if n % 2 == 0 { "min" } else { "max" };
                 (format!("{function}({value})"), t)
@@ -196,6 +198,30 @@ impl Expressions<'_> {
 }
 
 impl Expressions<'_> {
+    /// A jsonb of few values, of which some are equal and written differently.
+    pub fn document(&mut self) -> String {
+        let (first, second) = (self.predicate(1), self.predicate(1));
+        format!(
+            "(case when {first} then '1.0' when {second} then '[{{\"a\": 2.50}}]' when {first} is null then '[{{\"a\": 2.5}}]' else '1' end)::jsonb"
+        )
+    }
+
+    /// An aggregate WITHIN GROUP.
+    fn ordered_set(&mut self, t: Type, value: &str) -> (String, Type) {
+        let order = ["", " desc"].choose(self.rng).copied().unwrap_or("");
+        let within = format!("within group (order by {value}{order})");
+        let fraction = ["0", "0.3", "0.5", "1"].choose(self.rng).copied().unwrap_or("1");
+        match self.rng.random_range(0..5) {
+            0 if matches!(t, Type::Int | Type::Num) => {
+                (format!("percentile_cont({fraction}) {within}"), Type::Float)
+            }
+            0 | 1 => (format!("percentile_disc({fraction}) {within}"), t),
+            2 => (format!("rank({}) {within}", self.literal(t)), Type::Big),
+            3 => (format!("dense_rank({}) {within}", self.literal(t)), Type::Big),
+            _ => (format!("mode() {within}"), t),
+        }
+    }
+
     /// An aggregate that keeps every value.
     fn collected(&mut self, value: &str) -> String {
         match self.rng.random_range(0..4) {

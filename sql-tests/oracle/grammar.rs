@@ -45,6 +45,24 @@ impl<'a> Grammar<'a> {
         Grammar { rng, relations, aliases: 0 }
     }
 
+    /// A view's query, now and then over one that WITH gives and that it refers to any number of times.
+    pub fn whole(&mut self) -> Query {
+        if self.rng.random_bool(0.85) {
+            return self.query(2);
+        }
+        let common = self.query(1);
+        let columns = common.types.iter().enumerate().map(|(i, t)| (format!("c{i}"), *t));
+        let common_relation = Relation { name: "w".to_owned(), columns: columns.collect() };
+        // Drawn as often as all others together.
+        let mut relations = self.relations.to_vec();
+        relations.extend(vec![common_relation; self.relations.len()]);
+        let mut over = Grammar { rng: self.rng, relations: &relations, aliases: self.aliases };
+        let query = over.query(1);
+        let kept = ["", "", "", "materialized ", "not materialized "];
+        let kept = kept.choose(self.rng).expect("there are some");
+        Query { sql: format!("with w as {kept}({}) {}", common.sql, query.sql), types: query.types }
+    }
+
     /// A query; `depth` is how many levels of subqueries it may have in FROM.
     pub fn query(&mut self, depth: usize) -> Query {
         match self.rng.random_range(0..100) {
@@ -269,8 +287,12 @@ impl<'a> Grammar<'a> {
         let from = self.from(depth);
         let mut types: Vec<Type> = self.some_types(&from.scope);
         types.truncate(2);
-        let keys: Vec<String> =
+        let mut keys: Vec<String> =
             types.iter().map(|t| self.expressions(&from.scope).key(*t)).collect();
+        if depth == 0 && self.rng.random_bool(0.08) {
+            keys.push(self.expressions(&from.scope).document());
+            types.push(Type::Other);
+        }
         let mut items = keys.clone();
         for _ in 0..self.rng.random_range(1..=3) {
             let (call, t) = self.expressions(&from.scope).aggregate(depth == 0);

@@ -26,6 +26,7 @@ mod expression;
 mod follower;
 mod grammar;
 mod lateral;
+mod pours;
 mod restart;
 mod sharing;
 mod shrink;
@@ -48,6 +49,8 @@ const OPEN_FAULTS: &[&str] = &[
 
 /// Streams in which checkpoints are taken and the engine is restarted.
 const CHECKPOINTED: f64 = 0.4;
+/// Share of cases in which tables get and lose columns.
+const ALTERED: f64 = 0.3;
 /// Queries over one stream.
 const QUERIES: usize = 3;
 /// Workers are 1, 2 and 3 in turn.
@@ -72,6 +75,7 @@ fn draw(seed: u64) -> Case {
     let epochs = rng.random_range(10..=14);
     let late = rng.random_range(0..epochs);
     let checkpointed = rng.random_bool(CHECKPOINTED);
+    let altered = rng.random_bool(ALTERED);
     let mut contents: Vec<Vec<Row>> = vec![vec![]; tables.len()];
     let mut items = vec![];
     let mut number = 0;
@@ -85,6 +89,9 @@ fn draw(seed: u64) -> Case {
             if epoch != late {
                 break;
             }
+        }
+        if altered && rng.random_bool(0.3) {
+            items.extend(tables.choose(rng).map(|table| Item::Alter(table.name.clone())));
         }
         items.push(Item::Epoch(draw::epoch(rng, &tables, &mut contents)));
         if epoch == late && rng.random_bool(0.4) {
@@ -105,7 +112,7 @@ fn view(rng: &mut StdRng, relations: &mut Vec<Relation>, number: usize) -> Optio
     let name = format!("v{number}");
     let fallible = rng.random_bool(0.06);
     let mut grammar = Grammar::new(rng, relations);
-    let query = if fallible { grammar.fallible()? } else { grammar.query(2) };
+    let query = if fallible { grammar.fallible()? } else { grammar.whole() };
     if !fallible && rng.random_bool(0.6) {
         let columns = query.types.iter().enumerate().map(|(i, t)| (format!("c{i}"), *t)).collect();
         // Twice, so that later views find it.
@@ -127,7 +134,9 @@ fn index(rng: &mut StdRng, tables: &[Table]) -> Option<String> {
 fn twin(rng: &mut StdRng, items: &[Item]) -> Option<View> {
     let views = items.iter().filter_map(|item| match item {
         Item::View(view) => Some(view),
-        Item::Index(_) | Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => None,
+        Item::Index(_) | Item::Alter(_) | Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => {
+            None
+        }
     });
     let view = views.collect::<Vec<_>>().choose(rng).copied()?.clone();
     Some(View { name: format!("{}twin", view.name), ..view })

@@ -59,12 +59,16 @@ const QUESTIONS: [&str; 11] = [
 ];
 
 /// What a server that never restarted would answer, too: each statement alone, in order.
-const STATEMENTS: [&str; 8] = [
+const STATEMENTS: [&str; 12] = [
     "insert into kind values ('a', 2), ('zero', 0)",
     "insert into item values (1, 'a', 10), (2, 'a', 30), (3, 'b', 20), (4, 'zero', 5), (5, null, 7)",
     "update item set price = price + 1 where id < 3",
+    "alter table item add column size integer not null default 3, add check (size > 0)",
     "insert into kind values ('b', 5)",
+    "alter table kind add column said text default 'so', add column number bigserial",
     "delete from item where id = 4",
+    "alter table item drop column size",
+    "alter table kind drop column number",
     "insert into item values (6, 'zero', 1), (7, 'a', 100), (8, 'c', 100)",
     "delete from kind",
     "delete from item",

@@ -71,6 +71,7 @@ impl Shrinking<'_> {
                 Item::View(view) if view.name == self.failure.view => continue,
                 Item::View(_)
                 | Item::Index(_)
+                | Item::Alter(_)
                 | Item::Epoch(_)
                 | Item::Checkpoint
                 | Item::Restart(_) => drop(candidate.items.remove(at)),
@@ -104,6 +105,7 @@ impl Shrinking<'_> {
             let read = |item: &Item| match item {
                 Item::View(view) => view.sql.contains(&table.name),
                 Item::Index(on) => on.starts_with(&format!("{} ", table.name)),
+                Item::Alter(altered) => *altered == table.name,
                 Item::Epoch(_) | Item::Checkpoint | Item::Restart(_) => false,
             };
             if !candidate.items.iter().any(read) {

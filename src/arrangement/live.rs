@@ -78,6 +78,10 @@ pub struct LiveTable {
     pub counters: Counters,
     shards: Vec<Shard>,
     failed: OnceLock<Error>,
+    /// It has rows from this epoch on; before, another object had them.
+    begins: AtomicU64,
+    /// Another object has taken its place in this epoch: nobody but dataflows reads it as of this or a later one.
+    ends: AtomicU64,
     /// While a view is fed its sources' earlier rows it answers nothing.
     attached: AtomicBool,
     /// For those who wait for this object alone.
@@ -103,6 +107,8 @@ impl LiveTable {
             counters: Counters::default(),
             shards: (0..workers).map(|_| Shard::default()).collect(),
             failed: OnceLock::new(),
+            begins: AtomicU64::new(0),
+            ends: AtomicU64::new(u64::MAX),
             attached: AtomicBool::new(true),
             changed: Notify::new(),
             progress,
@@ -117,9 +123,34 @@ impl LiveTable {
         self.names.store(Arc::new(Names { object: object.to_owned(), columns }));
     }
 
+    /// How many rows there are, roughly: each worker tells its own from time to time.
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.counters.rows.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     /// Rows are looked up by these columns, of which several may have the same values.
     pub fn with_lookup_key(self, key: Vec<usize>) -> LiveTable {
         LiveTable { key, key_is_unique: false, ..self }
+    }
+
+    /// The first epoch as of which it can be read.
+    pub fn begins(&self) -> Epoch {
+        Epoch(self.begins.load(Ordering::Acquire))
+    }
+
+    /// It takes another object's place in this epoch. To be said before anybody finds it.
+    pub fn begin_at(&self, epoch: Epoch) {
+        self.begins.store(epoch.0, Ordering::Release);
+    }
+
+    /// Another object has taken its place in this epoch.
+    pub fn end_at(&self, epoch: Epoch) {
+        self.ends.store(epoch.0, Ordering::Release);
+    }
+
+    /// Whether it is what there was as of an epoch.
+    pub fn is_as_of(&self, epoch: Epoch) -> bool {
+        self.begins() <= epoch && epoch.0 < self.ends.load(Ordering::Acquire)
     }
 
     /// The last epoch that every worker has applied.

@@ -17,7 +17,7 @@ use crate::arrangement::live::{LiveTable, Progress, ReadClock};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::coordinator::Flight;
-use crate::dataflow::{Arrangements, Command, HubSpec, ViewSpec, Workers};
+use crate::dataflow::{Command, HubSpec, ViewSpec, Workers};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::lower::{ObjectFacts, ObjectSource};
@@ -114,8 +114,7 @@ impl Flow {
         let hub = spec(id, "view", &plan.schema, plan.key(), outcome == Outcome::Kept);
         let view = hub.live.clone();
         let open = Epoch::ZERO.next();
-        let (arrangements, backfill) = (Arrangements::new(), vec![]);
-        let spec = ViewSpec { hub, plan, arrangements, backfill };
+        let spec = ViewSpec::new(hub, plan, workers);
         pool.send(Command::Install(Arc::new(spec), open));
         let (flight, view_lag) = (Flight::default(), None);
         Ok(Flow { workers: pool, inputs: fed, view, progress, clock, open, flight, view_lag })

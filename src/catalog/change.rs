@@ -1,5 +1,6 @@
 //! The one way to change the catalog: a change says what is to be, so that a log can carry it and a replay ends the same.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidewater_connectors::contract::SplitStart;
@@ -25,12 +26,7 @@ pub enum CatalogChange {
     Create(Arc<Object>),
     /// Gives a plain view, under the number it has, another query.
     Replace(Arc<Object>),
-    /// Other definitions for objects under the numbers they have, worked out from the catalog of version `as_of`: 40001 when
-    /// it has changed since.
-    Alter {
-        as_of: u64,
-        objects: Vec<Arc<Object>>,
-    },
+    Alter(Alteration),
     /// In the order given; nothing that remains may depend on any of them.
     Drop(Vec<ObjectId>),
     /// Splits of a source or connector table that were not known before.
@@ -46,15 +42,29 @@ pub enum CatalogChange {
     },
 }
 
+/// Other definitions for objects, worked out from the catalog of version `as_of`: 40001 when it has changed since.
+#[derive(Clone, Debug, Default)]
+pub struct Alteration {
+    pub as_of: u64,
+    pub objects: Vec<Arc<Object>>,
+    /// Those that get other rows, and with them another number: by the number they have, the one they are to have, which is
+    /// that of their new definition.
+    pub renumbered: BTreeMap<ObjectId, ObjectId>,
+    /// What goes with what it was about; dependents come before what they depend on.
+    pub dropped: Vec<ObjectId>,
+    /// A schema's name, and the one it is to have; the definitions of what is in it are among the objects.
+    pub schema: Option<(String, String)>,
+}
+
 impl CatalogChange {
-    /// The number that the change brings into use.
+    /// The number that the change brings into use; the greatest of several.
     pub(super) fn created_id(&self) -> Option<ObjectId> {
         match self {
             CatalogChange::CreateSchema { id, .. } => Some(*id),
             CatalogChange::Create(object) => Some(object.id),
+            CatalogChange::Alter(alteration) => alteration.renumbered.values().max().copied(),
             CatalogChange::DropSchema { .. }
             | CatalogChange::Replace(_)
-            | CatalogChange::Alter { .. }
             | CatalogChange::Drop(_)
             | CatalogChange::AddSplits { .. }
             | CatalogChange::Comment { .. } => None,
@@ -71,7 +81,7 @@ impl CatalogSnapshot {
             CatalogChange::DropSchema { name } => self.drop_schema(&name),
             CatalogChange::Create(object) => self.create(object),
             CatalogChange::Replace(view) => self.replace(view),
-            CatalogChange::Alter { as_of, objects } => self.alter(as_of, objects),
+            CatalogChange::Alter(alteration) => self.alter(alteration),
             CatalogChange::Drop(ids) => ids.into_iter().try_for_each(|id| self.drop_object(id)),
             CatalogChange::AddSplits { id, splits } => self.add_splits(id, splits),
             CatalogChange::Comment { id, column, text } => self.comment(id, column, text),
@@ -80,15 +90,10 @@ impl CatalogSnapshot {
 
     fn create_schema(&mut self, id: ObjectId, name: String, owner: String) -> Result<()> {
         if name.starts_with("pg_") && !crate::sql::is_temporary_schema(&name) {
-            return Err(Error::new(
-                SqlState::RESERVED_NAME,
-                format!("unacceptable schema name \"{name}\""),
-            )
-            .with_detail("The prefix \"pg_\" is reserved for system schemas."));
+            return Err(reserved_schema_name(&name));
         }
         if self.schemas.contains_key(&name) {
-            let message = format!("schema \"{name}\" already exists");
-            return Err(Error::new(SqlState::DUPLICATE_SCHEMA, message));
+            return Err(duplicate_schema(&name));
         }
         self.schemas.insert(name, SchemaEntry { oid: Oid::of(id), owner, built_in: false });
         Ok(())
@@ -113,6 +118,7 @@ impl CatalogSnapshot {
             return Err(Error::internal(format!("object {} exists twice", object.id)));
         }
         self.check_dependencies(&object)?;
+        self.check_no_loop(&object)?;
         for id in &object.depends_on {
             self.dependents.entry(*id).or_default().insert(object.id);
         }
@@ -120,6 +126,35 @@ impl CatalogSnapshot {
         self.by_oid.insert(object.oid, object.id);
         self.objects.insert(object.id, object);
         Ok(())
+    }
+
+    /// A sink into a table that its query depends on would wait for itself: 42P17. Among what it depends on is the table
+    /// that it writes to.
+    fn check_no_loop(&self, sink: &Object) -> Result<()> {
+        let ObjectKind::Sink { into: Some(table), .. } = sink.kind else { return Ok(()) };
+        let mut stack: Vec<ObjectId> =
+            sink.depends_on.iter().copied().filter(|id| *id != table).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(id) = stack.pop() {
+            if id == table {
+                return Err(self.loop_into(table));
+            }
+            if !seen.insert(id) {
+                continue;
+            }
+            let read = self.objects.get(&id).into_iter().flat_map(|object| &object.depends_on);
+            let written = self.sinks_into(id).flat_map(|sink| &sink.depends_on);
+            stack.extend(read.chain(written));
+        }
+        Ok(())
+    }
+
+    /// 42P17 for a sink that reads what it writes.
+    pub fn loop_into(&self, table: ObjectId) -> Error {
+        let name = self.objects.get(&table).map(|object| object.name.clone()).unwrap_or_default();
+        let message = format!("infinite recursion detected in sink into table \"{name}\"");
+        Error::new(SqlState::INVALID_OBJECT_DEFINITION, message)
+            .with_detail("What the sink reads depends on the table.")
     }
 
     fn check_dependencies(&self, object: &Object) -> Result<()> {
@@ -158,23 +193,72 @@ impl CatalogSnapshot {
         Ok(())
     }
 
-    fn alter(&mut self, as_of: u64, objects: Vec<Arc<Object>>) -> Result<()> {
+    fn alter(&mut self, alteration: Alteration) -> Result<()> {
         // Version `as_of` and this change.
-        if self.version != as_of + 1 {
+        if self.version != alteration.as_of + 1 {
             let message = "another statement has changed the catalog meanwhile";
             return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
         }
-        for object in &objects {
-            let Some(old) = self.objects.get(&object.id) else {
-                return Err(Error::internal(format!("object {} does not exist", object.id)));
-            };
-            self.by_name.remove(&(old.schema.clone(), old.name.clone()));
+        if let Some((from, to)) = &alteration.schema {
+            self.rename_schema(from, to)?;
         }
-        for object in objects {
+        let old: BTreeMap<ObjectId, ObjectId> =
+            alteration.renumbered.iter().map(|(old, new)| (*new, *old)).collect();
+        for id in &alteration.dropped {
+            self.take_out(*id)?;
+        }
+        for object in &alteration.objects {
+            self.take_out(*old.get(&object.id).unwrap_or(&object.id))?;
+        }
+        for object in alteration.objects {
             self.check_creatable(&object.schema, &object.name)?;
+            for id in &object.depends_on {
+                self.dependents.entry(*id).or_default().insert(object.id);
+            }
             self.by_name.insert((object.schema.clone(), object.name.clone()), object.id);
+            self.by_oid.insert(object.oid, object.id);
             self.objects.insert(object.id, object);
         }
+        // Whatever read what is there no more has another definition now, or is not there either.
+        let gone = alteration.dropped.iter().chain(alteration.renumbered.keys());
+        for id in gone {
+            if self.dependents.remove(id).is_some_and(|dependents| !dependents.is_empty()) {
+                return Err(Error::internal(format!("something still depends on object {id}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes an object without asking who depends on it.
+    fn take_out(&mut self, id: ObjectId) -> Result<()> {
+        let Some(object) = self.objects.remove(&id) else {
+            return Err(Error::internal(format!("object {id} does not exist")));
+        };
+        for used in &object.depends_on {
+            if let Some(dependents) = self.dependents.get_mut(used) {
+                dependents.remove(&id);
+            }
+        }
+        self.by_oid.remove(&object.oid);
+        self.by_name.remove(&(object.schema.clone(), object.name.clone()));
+        Ok(())
+    }
+
+    fn rename_schema(&mut self, from: &str, to: &str) -> Result<()> {
+        if to.starts_with("pg_") {
+            return Err(reserved_schema_name(to));
+        }
+        let Some(entry) = self.schemas.get(from).cloned() else {
+            return Err(schema_does_not_exist(from));
+        };
+        if entry.built_in {
+            return Err(reserved_schema(from));
+        }
+        if self.schemas.contains_key(to) {
+            return Err(duplicate_schema(to));
+        }
+        self.schemas.remove(from);
+        self.schemas.insert(to.to_owned(), entry);
         Ok(())
     }
 
@@ -276,6 +360,15 @@ impl CatalogSnapshot {
         };
         edit(Arc::make_mut(object))
     }
+}
+
+fn reserved_schema_name(name: &str) -> Error {
+    Error::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
+        .with_detail("The prefix \"pg_\" is reserved for system schemas.")
+}
+
+fn duplicate_schema(name: &str) -> Error {
+    Error::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{name}\" already exists"))
 }
 
 /// A view that is replaced keeps its columns, and may get more behind them.

@@ -50,6 +50,29 @@ impl CatalogSnapshot {
         self.plan(objects, &HashSet::new(), true, "")
     }
 
+    /// Plans to drop what depends on a column of a table: these objects, and all that depend on them.
+    pub fn plan_drop_column(
+        &self,
+        table: &Object,
+        column: &str,
+        dependents: &[ObjectId],
+        cascade: bool,
+    ) -> Result<DropPlan> {
+        let mut walk = Walk { catalog: self, seen: HashSet::new(), order: vec![], lines: vec![] };
+        let what = format!("column {column} of {}", table.label());
+        let direct: Vec<_> = dependents.iter().filter_map(|id| self.get(*id)).collect();
+        let line = |d: &&Arc<Object>| (d.id, format!("{} depends on {what}", d.label()));
+        walk.lines.extend(direct.iter().map(line));
+        // The notice names them from the last to the first.
+        direct.into_iter().rev().for_each(|object| walk.visit(object));
+        let is_index = |o: &Object| matches!(o.kind, ObjectKind::Index { .. });
+        let told: Vec<_> = walk.order.iter().filter(|o| !is_index(o)).cloned().collect();
+        if !cascade && !told.is_empty() {
+            return Err(restricted(&what, walk.lines.into_iter().map(|(_, line)| line).collect()));
+        }
+        Ok(DropPlan { objects: walk.order, notice: cascade_notice(&told) })
+    }
+
     fn plan(
         &self,
         roots: Vec<Arc<Object>>,

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 
-pub use change::CatalogChange;
+pub use change::{Alteration, CatalogChange};
 pub use drop::DropPlan;
 pub use errors::{already_exists, already_exists_notice, does_not_exist};
 pub use object::{ConnectorSpec, CreationContext, NEXT_NUMBER, Object, ObjectId, ObjectKind, Oid};

@@ -73,7 +73,7 @@ pub struct Object {
     pub oid: Oid,
     pub schema: String,
     pub name: String,
-    /// The columns as others see them, in order; none for sinks.
+    /// The columns as others see them, in order; of sinks only where something is kept.
     pub columns: SchemaRef,
     pub kind: ObjectKind,
     /// The objects that this one reads, each once.
@@ -162,6 +162,8 @@ pub enum ObjectKind {
     },
     Sink {
         connector: ConnectorSpec,
+        /// The table that it writes to, instead of something outside.
+        into: Option<ObjectId>,
     },
     /// The rows of a table or view by some of its columns.
     Index {
@@ -202,6 +204,18 @@ impl ObjectKind {
         }
     }
 
+    /// Whether INSERT, and where rows have a key UPDATE and DELETE, change it.
+    pub fn takes_statements(&self) -> bool {
+        match self {
+            ObjectKind::Table { connector, .. } => connector.as_ref().is_none_or(|c| c.stand_in),
+            ObjectKind::Source { connector, .. } => connector.stand_in,
+            ObjectKind::View { .. }
+            | ObjectKind::MaterializedView { .. }
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. } => false,
+        }
+    }
+
     /// The declared primary key's column indices; empty without one.
     pub fn primary_key(&self) -> &[usize] {
         match self {
@@ -224,4 +238,6 @@ pub struct ConnectorSpec {
     pub include: Vec<IncludeColumn>,
     /// Where reading of each split begins, resolved once at CREATE; splits found later are added. Empty for sinks.
     pub start: Vec<SplitStart>,
+    /// In a test, statements stand in for the connector: nothing outside is asked for.
+    pub stand_in: bool,
 }

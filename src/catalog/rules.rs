@@ -22,6 +22,8 @@ pub struct Check {
     pub name: String,
     /// A boolean expression over the table's columns, as SQL.
     pub sql: String,
+    /// Whether all rows satisfy it; those there were at ADD CONSTRAINT ... NOT VALID may not.
+    pub validated: bool,
 }
 
 /// Where the values of a column come from.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::errors::{does_not_exist, not_a, schema_does_not_exist};
-use super::object::{Object, ObjectId, Oid};
+use super::object::{Object, ObjectId, ObjectKind, Oid};
 use super::system;
 use super::{DATABASE, OWNER, TIDEWATER_SCHEMA};
 use crate::error::{Error, Result};
@@ -104,6 +104,13 @@ impl CatalogSnapshot {
     }
 
     /// The objects that read this one directly, oldest first.
+    /// The sinks that write to a table.
+    pub fn sinks_into(&self, table: ObjectId) -> impl Iterator<Item = &Arc<Object>> {
+        self.dependents(table).filter(
+            move |o| matches!(o.kind, ObjectKind::Sink { into: Some(id), .. } if id == table),
+        )
+    }
+
     pub fn dependents(&self, id: ObjectId) -> impl Iterator<Item = &Arc<Object>> {
         self.dependents.get(&id).into_iter().flatten().filter_map(|id| self.objects.get(id))
     }

@@ -4,13 +4,16 @@
 //! ([`Flight`]), so epochs shrink to single rows when idle and grow by themselves under load. A source adds nothing
 //! while a dataflow that reads it is behind; epochs go on for the others.
 
+mod altering;
 mod checkpoints;
+mod jobs;
+mod pours;
 mod sharing;
 mod sinks;
 mod subscriptions;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Thread;
@@ -20,12 +23,13 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub use self::checkpoints::Image;
 use self::checkpoints::{Checkpoints, Saved};
+use self::pours::Pours;
 use self::sharing::Sharing;
 use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
 use super::sequencer::Sequencer;
 use super::sources::{Backfill, SharedSource, Step};
-use super::{Create, Reply, Request, Runtime, Shared, Stream, Writes};
+use super::{Alter, Create, Feed, Former, Reply, Request, Runtime, Shared, Stream, Writes};
 use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::checkpoint::Position;
@@ -74,9 +78,15 @@ pub struct Core {
     /// Who reads whom, directly.
     readers: HashMap<ObjectId, Vec<ObjectId>>,
     sharing: Sharing,
+    /// Tables that ALTER has given other columns, as long as something reads them as they were.
+    formers: BTreeMap<ObjectId, Former>,
+    alters: VecDeque<(Alter, Reply<Epoch>)>,
+    /// What ALTER has changed, and in which epoch.
+    altered: HashMap<ObjectId, Epoch>,
     /// Views without a name, each there for one subscription.
-    queries: BTreeSet<ObjectId>,
+    queries: BTreeMap<ObjectId, Arc<Node>>,
     sinks: HashMap<ObjectId, Egress>,
+    pours: Pours,
     failures_seen: usize,
     checkpoints: Checkpoints,
     stopping: bool,
@@ -111,8 +121,12 @@ impl Core {
             bases: BTreeSet::new(),
             readers: HashMap::new(),
             sharing: Sharing::default(),
-            queries: BTreeSet::new(),
+            formers: BTreeMap::new(),
+            alters: VecDeque::new(),
+            altered: HashMap::new(),
+            queries: BTreeMap::new(),
             sinks: HashMap::new(),
+            pours: Pours::default(),
             failures_seen: 0,
             checkpoints: Checkpoints::default(),
             stopping: false,
@@ -159,6 +173,7 @@ impl Core {
         while let Ok(request) = self.requests.try_recv() {
             self.accept(request);
         }
+        self.take_alters();
         if self.flight.is_full(self.complete()) {
             return false;
         }
@@ -186,8 +201,21 @@ impl Core {
                 let outcome = self.drop_objects(change, &ids);
                 self.answer(outcome, reply);
             }
+            Request::Alter(alter, reply) => {
+                self.alters.push_back((*alter, reply));
+            }
+            Request::Hold(id, reply) => {
+                let outcome = self.hold(id);
+                self.answer(outcome, reply);
+            }
+            Request::Release(id) => self.release(id),
+            Request::Cancel(id, reply) => self.cancel(id, reply),
             Request::Subscribe(subscribe, reply) => self.subscribe(*subscribe, reply),
             Request::Unsubscribe(query) => self.unsubscribe(query),
+            Request::EndPour(object, reply) => {
+                self.end_pour(object);
+                self.answer(Ok(()), reply);
+            }
             Request::Define(change, reply) => {
                 let outcome = self.shared.catalog.apply(change);
                 self.dirty |= outcome.is_ok();
@@ -299,9 +327,7 @@ impl Core {
                     source.offsets.iter().map(|(split, offset)| (id, split.clone(), *offset));
                 self.record.offsets.extend(offsets);
                 self.dirty = true;
-                let changes = [taken.changes, taken.errors].concat();
-                self.fed(&changes);
-                self.workers.send(Command::Feed(id, changes));
+                self.feed(id, [taken.changes, taken.errors].concat());
             }
             if let Some(reason) = taken.failure {
                 self.fail_source(id, reason);
@@ -345,7 +371,10 @@ impl Core {
             return true;
         }
         let Some(shared) = self.sources.get_mut(&source) else { return false };
-        match backfill.step(shared, &self.wake) {
+        let step = backfill.step(shared, &self.wake);
+        self.note_progress(backfill);
+        let Some(shared) = self.sources.get_mut(&source) else { return false };
+        match step {
             Step::Waiting => true,
             Step::Rows(rows) => {
                 self.fed(&rows);
@@ -406,6 +435,9 @@ impl Core {
             self.check_inputs(&inputs)?;
             self.shared.memory.admit(Purpose::Write, &create.name, 0)?;
         }
+        if let Runtime::Pour { object, table } = create.runtime {
+            self.check_inputs(&[object, table])?;
+        }
         if let Some(change) = &create.change {
             self.shared.catalog.apply(change.clone())?;
         }
@@ -428,14 +460,22 @@ impl Core {
             // A subscription's query is begun with its feed.
             Runtime::None | Runtime::Query { .. } => {}
             Runtime::Index { .. } => drop(self.share(create)),
-            Runtime::Table { key, stream } => self.create_base(create, key, true, stream, saved),
-            Runtime::Source(stream) => self.create_base(create, None, false, Some(stream), saved),
+            Runtime::Table { key, feed } => self.create_base(create, key, true, feed, saved),
+            Runtime::Source(stream) => {
+                self.create_base(create, None, false, Feed::Connector(stream), saved)
+            }
+            Runtime::Former { key, stored, upsert, former } => {
+                let live = Arc::new(self.new_live(create, key.clone(), !stored));
+                let hub = HubSpec::new(create.id, create.schema.clone(), key, live);
+                self.create_former(create, &former, HubSpec { stored, upsert, ..hub }, saved);
+            }
             Runtime::View { plan, fail_on_error } => {
                 self.create_view(create, plan, fail_on_error, saved)
             }
             Runtime::Sink { plan, sink, fail_on_error } => {
                 self.create_sink(create, plan, sink, fail_on_error, saved)
             }
+            Runtime::Pour { object, table } => self.pour(create.id, object, table, false),
             Runtime::Arrangement { object, key } => {
                 self.create_arrangement(create, object, key, saved)
             }
@@ -445,6 +485,10 @@ impl Core {
     /// A view or index is created only on inputs that answer.
     fn check_inputs(&self, inputs: &[ObjectId]) -> Result<()> {
         for &id in inputs {
+            if self.formers.contains_key(&id) {
+                let message = "a relation that is read has been altered meanwhile";
+                return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
+            }
             let live = self.live(id).ok_or_else(|| {
                 Error::new(
                     SqlState::UNDEFINED_TABLE,
@@ -485,11 +529,12 @@ impl Core {
         create: &Create,
         key: Option<Vec<usize>>,
         stored: bool,
-        stream: Option<Stream>,
+        feed: Feed,
         saved: Option<Saved>,
     ) {
-        let live = Arc::new(self.new_live(create, key.clone(), !stored));
-        let upsert = stream.as_ref().is_some_and(|stream| stream.upsert);
+        let append_only = !stored || matches!(feed, Feed::StandIn { upsert: false });
+        let live = Arc::new(self.new_live(create, key.clone(), append_only));
+        let upsert = feed.upserts();
         let (object, schema) = (create.id, create.schema.clone());
         let (state, position) = match saved {
             Some(saved) => (Some(saved.steps), saved.position),
@@ -501,7 +546,7 @@ impl Core {
         self.workers.send(Command::Create(Arc::new(spec)));
         self.publish(object, live);
         self.bases.insert(object);
-        let Some(stream) = stream else { return };
+        let Feed::Connector(stream) = feed else { return };
         let wake = self.wake.clone();
         let source = self.add_source(create, &stream, position);
         if stored {
@@ -545,7 +590,8 @@ impl Core {
         let backfill = self.read_inputs(object, &plan, saved.is_none());
         live.set_attached(backfill.is_empty());
         let hub = HubSpec { state: saved.map(|saved| saved.steps), ..hub };
-        self.install(ViewSpec { hub, plan, arrangements, backfill });
+        let spec = ViewSpec::new(hub, plan, self.workers.count());
+        self.install(ViewSpec { arrangements, backfill, ..spec });
     }
 
     /// Notes what a dataflow reads, and has sources read for it; gives those whose `earlier` rows, where it wants them, it
@@ -573,6 +619,7 @@ impl Core {
         if spec.hub.state.is_none() {
             self.note_filling(object);
         }
+        self.note_running(&spec);
         self.workers.send(Command::Install(Arc::new(spec), self.open));
         self.publish(object, live);
     }
@@ -588,11 +635,15 @@ impl Core {
     fn drop_objects(&mut self, change: CatalogChange, ids: &[ObjectId]) -> Result<()> {
         self.shared.catalog.apply(change)?;
         self.dirty = true;
-        self.end_queries_over(ids);
-        for &id in ids {
+        let formers = self.formers.iter().filter(|(_, former)| ids.contains(&former.of));
+        let formers = formers.map(|(id, _)| *id);
+        let ids: Vec<ObjectId> = ids.iter().copied().chain(formers).collect();
+        self.end_queries_over(&ids);
+        for id in ids {
             self.forget(id);
             self.unshare(id);
         }
+        self.end_unread();
         Ok(())
     }
 
@@ -611,12 +662,16 @@ impl Core {
             live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
         }
         self.stop_object(id);
+        self.set_running(|running| drop(running.remove(&id)));
         self.bases.remove(&id);
+        self.formers.remove(&id);
+        self.altered.remove(&id);
         self.readers.remove(&id);
         self.definitions.remove(&id);
         self.sequencer.forget(id);
         self.sources.remove(&id);
         self.end_sink(id);
+        self.forget_pour(id);
         let mut map = HashMap::clone(&self.shared.live.load());
         map.remove(&id);
         self.shared.live.store(Arc::new(map));

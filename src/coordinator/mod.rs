@@ -1,12 +1,13 @@
 //! The single owner of order: one thread that gives every write, every source batch and every DDL its epoch.
 //!
 //! [`Coordinator`] is the handle that sessions use; [`core`] the thread behind it, checkpoints included; [`sequencer`] what decides about
-//! writes; [`sources`] the shared readers and backfills; [`subscriptions`] what a subscription is; [`flight`] how many epochs are on their way; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
+//! writes; [`sources`] the shared readers and backfills; [`running`] dataflows as others see them; [`subscriptions`] what a subscription is; [`flight`] how many epochs are on their way; [`memory_watch`] what is told to the memory account; [`locks`] who may change a table while a statement reads it.
 
 mod core;
 mod flight;
 pub mod locks;
 mod memory_watch;
+pub mod running;
 pub mod sequencer;
 mod sources;
 pub mod subscriptions;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, Thread};
 
 use arc_swap::ArcSwap;
+use arrow_array::RecordBatch;
 use crossbeam_channel::{Sender, bounded, unbounded};
 use parking_lot::Mutex;
 use tidewater_connectors::contract::{Source, SplitStart};
@@ -25,7 +27,7 @@ pub use self::core::Image;
 pub use self::flight::Flight;
 use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::{Index, LiveTable, Pin, Progress, ReadClock};
-use crate::catalog::{Catalog, CatalogChange, ObjectId};
+use crate::catalog::{Alteration, Catalog, CatalogChange, DropPlan, ObjectId};
 use crate::dataflow::Workers;
 use crate::egress::{Sink, SinkStatus};
 use crate::epoch::Epoch;
@@ -35,6 +37,7 @@ use crate::log::EpochLog;
 use crate::memory::MemoryAccount;
 use crate::plan::Node;
 use locks::TableLocks;
+use running::Running;
 pub use sequencer::Write;
 use subscriptions::{Subscribe, Subscribed};
 
@@ -49,6 +52,29 @@ pub struct Stream {
     pub fail_on_error: bool,
 }
 
+/// Who changes the rows of a table.
+#[derive(Clone)]
+pub enum Feed {
+    Statements,
+    Connector(Stream),
+    /// Statements in a connector's stead, for tests. Rows only ever come or, where `upsert`, replace their key's older
+    /// row as messages do.
+    StandIn {
+        upsert: bool,
+    },
+}
+
+impl Feed {
+    /// Whether a row takes the place of the older one of its key, and a deletion counts by its key alone.
+    pub fn upserts(&self) -> bool {
+        match self {
+            Feed::Statements => false,
+            Feed::Connector(stream) => stream.upsert,
+            Feed::StandIn { upsert } => *upsert,
+        }
+    }
+}
+
 /// What runs behind a catalog object.
 #[derive(Clone)]
 pub enum Runtime {
@@ -56,9 +82,16 @@ pub enum Runtime {
     None,
     Table {
         key: Option<Vec<usize>>,
-        stream: Option<Stream>,
+        feed: Feed,
     },
     Source(Stream),
+    /// What a table or source was before ALTER gave it other columns, for those that read it as it was.
+    Former {
+        key: Option<Vec<usize>>,
+        stored: bool,
+        upsert: bool,
+        former: Former,
+    },
     View {
         plan: Arc<Node>,
         /// on_error = 'fail': the first row that cannot be evaluated stops the view.
@@ -80,6 +113,11 @@ pub enum Runtime {
         object: ObjectId,
         key: Vec<usize>,
     },
+    /// What `object` has flows into `table`: a sink between relations.
+    Pour {
+        object: ObjectId,
+        table: ObjectId,
+    },
     /// An object's rows by some of its columns, for all joins and queries that look them up so.
     Arrangement {
         object: ObjectId,
@@ -98,12 +136,61 @@ impl Runtime {
             Runtime::None
             | Runtime::Table { .. }
             | Runtime::Source(_)
+            | Runtime::Pour { .. }
+            | Runtime::Former { .. }
             | Runtime::Arrangement { .. } => BTreeSet::new(),
         }
     }
 }
 
+/// What a former table takes from the one that it follows.
+#[derive(Clone)]
+pub struct Former {
+    /// The table of which it has been the definition.
+    pub of: ObjectId,
+    /// Where each of its columns is in that table; `None`: nowhere any more.
+    pub columns: Vec<Option<usize>>,
+}
+
+/// Other definitions, and a table's other rows where it gets some.
+pub struct Alter {
+    pub change: Alteration,
+    pub reshape: Option<Reshape>,
+}
+
+/// A table that takes another's place. Whoever asks for it keeps the old one from changing.
+pub struct Reshape {
+    pub old: ObjectId,
+    /// Where each of the old one's columns is in the new one; `None`: nowhere any more.
+    pub columns: Vec<Option<usize>>,
+    /// The old one was declared to have rows added only.
+    pub append_only: bool,
+    pub table: Create,
+    /// All rows of the new one.
+    pub rows: Vec<RecordBatch>,
+    /// All rows of the old one, where a column of it is nowhere any more.
+    pub old_rows: Vec<RecordBatch>,
+    /// The numbers of the old one's indexes, and what is to be there instead.
+    pub indexes: Vec<(ObjectId, Create)>,
+}
+
+/// A source that is held back.
+pub struct HeldBack {
+    id: ObjectId,
+    requests: Sender<Request>,
+    thread: Thread,
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        if self.requests.send(Request::Release(self.id)).is_ok() {
+            self.thread.unpark();
+        }
+    }
+}
+
 /// An object to create: its catalog entry, where users know of it, and what runs behind it.
+#[derive(Clone)]
 pub struct Create {
     pub change: Option<CatalogChange>,
     pub id: ObjectId,
@@ -142,6 +229,14 @@ pub(crate) enum Request {
     Subscribe(Box<Subscribe>, Reply<Subscribed>),
     /// A subscription's query has nobody to read it any more.
     Unsubscribe(ObjectId),
+    /// Ends what is still being filled, and what depends on it; gives what has gone.
+    Cancel(ObjectId, Reply<DropPlan>),
+    /// What the object has flows into its table no more, from the epoch of the answer on.
+    EndPour(ObjectId, Reply<Epoch>),
+    Alter(Box<Alter>, Reply<Epoch>),
+    /// A source gives nothing more, until it is released as often as it was held.
+    Hold(ObjectId, Reply<Epoch>),
+    Release(ObjectId),
     /// A change of the catalog alone.
     Define(CatalogChange, Reply<Epoch>),
     Checkpoint(Reply<Image>),
@@ -156,6 +251,7 @@ pub struct Shared {
     pub live: ArcSwap<HashMap<ObjectId, Arc<LiveTable>>>,
     pub sources: ArcSwap<HashMap<ObjectId, (Stream, Arc<SourceStatus>)>>,
     pub sinks: ArcSwap<HashMap<ObjectId, Arc<SinkStatus>>>,
+    pub running: ArcSwap<HashMap<ObjectId, Arc<Running>>>,
     /// By the object whose rows they have.
     pub indexes: ArcSwap<HashMap<ObjectId, Vec<Index>>>,
     pub memory: Arc<MemoryAccount>,
@@ -193,6 +289,7 @@ impl Coordinator {
             live: ArcSwap::default(),
             sources: ArcSwap::default(),
             sinks: ArcSwap::default(),
+            running: ArcSwap::default(),
             indexes: ArcSwap::default(),
             memory,
             feeds: Arc::default(),
@@ -234,6 +331,29 @@ impl Coordinator {
         self.ask(|reply| Request::Drop(change, ids, reply)).await
     }
 
+    /// Ends an object that is still being filled, and all that depend on it: they have never been. Whoever waits for one of them gets
+    /// 57014. 55000 where it has been filled meanwhile.
+    pub async fn cancel(&self, id: ObjectId) -> Result<DropPlan> {
+        self.ask(|reply| Request::Cancel(id, reply)).await
+    }
+
+    /// Ends what a sink writes to a table, which keeps all of it up to the epoch returned. Only then is the sink dropped.
+    pub async fn end_pour(&self, object: ObjectId) -> Result<Epoch> {
+        self.ask(|reply| Request::EndPour(object, reply)).await
+    }
+
+    /// 40001 when the catalog has changed since this was worked out.
+    pub async fn alter(&self, alter: Alter) -> Result<Epoch> {
+        self.ask(|reply| Request::Alter(Box::new(alter), reply)).await
+    }
+
+    /// Holds a source back while the guard lives; all that it has given before is there as of the epoch.
+    pub async fn hold_back(&self, id: ObjectId) -> Result<(HeldBack, Epoch)> {
+        let (requests, thread) = (self.requests.clone(), self.thread.clone());
+        let epoch = self.ask(|reply| Request::Hold(id, reply)).await?;
+        Ok((HeldBack { id, requests, thread }, epoch))
+    }
+
     pub async fn define(&self, change: CatalogChange) -> Result<Epoch> {
         self.ask(|reply| Request::Define(change, reply)).await
     }
@@ -269,6 +389,11 @@ impl Coordinator {
         self.shared.indexes.load().get(&id).cloned().unwrap_or_default()
     }
 
+    /// The dataflow of a view, sink or arrangement.
+    pub fn running(&self, id: ObjectId) -> Option<Arc<Running>> {
+        self.shared.running.load().get(&id).cloned()
+    }
+
     /// What feeds a source or connector table.
     pub fn source(&self, id: ObjectId) -> Option<Stream> {
         self.shared.sources.load().get(&id).map(|(stream, _)| stream.clone())
@@ -295,7 +420,9 @@ impl Coordinator {
             object.wait_attached().await?;
         }
         let complete = objects.iter().map(|o| o.complete()).min().unwrap_or(Epoch::FINISHED);
-        let pin = self.shared.clock.pin(complete);
+        // What has taken another's place is not read as of an epoch before it did.
+        let begun = objects.iter().map(|o| o.begins()).max().unwrap_or(Epoch::ZERO);
+        let pin = self.shared.clock.pin(complete.max(begun));
         for object in objects {
             object.wait_for(pin.epoch).await?;
         }

@@ -161,19 +161,22 @@ pub struct Sequencer {
 
 impl Sequencer {
     /// Checks a write that is to be part of `epoch`; returns the change and the number of rows inserted, or deleted
-    /// where none are. `key_name` tells what the key's constraint is called.
+    /// where none are. `key_name` tells what the key's constraint is called; without it rows replace those of their key.
     pub fn accept(
         &mut self,
         table: ObjectId,
         live: &LiveTable,
         mut write: Write,
         epoch: Epoch,
-        key_name: &dyn Fn() -> String,
+        key_name: Option<&dyn Fn() -> String>,
     ) -> Result<(Vec<ChangeBatch>, usize)> {
         let names = live.names();
         let checked = |rows| check_not_null(&names.object, &names.columns, rows);
         write.inserts.iter().try_for_each(checked)?;
-        if live.key_is_unique && !live.key.is_empty() {
+        if live.key_is_unique
+            && !live.key.is_empty()
+            && let Some(key_name) = key_name
+        {
             self.check_keys(table, live, &mut write, epoch, key_name)?;
         }
         let rows = write.rows();

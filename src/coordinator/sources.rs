@@ -121,6 +121,14 @@ impl SharedSource {
         Position { starts: self.starts.clone(), offsets: self.offsets.clone() }
     }
 
+    /// Reading goes on from where another reader of the same stream was.
+    pub fn go_on_at(&mut self, position: Position, wake: &Thread) {
+        (self.starts, self.offsets) = (position.starts, position.offsets);
+        if self.reader.is_some() {
+            self.restart(wake);
+        }
+    }
+
     /// Whether anything was read: a view created now needs the earlier rows.
     pub fn has_progressed(&self) -> bool {
         self.offsets != self.starts
@@ -391,6 +399,15 @@ impl Backfill {
             wake.unpark();
         }
         if rows.is_empty() { Step::Waiting } else { Step::Rows(rows) }
+    }
+
+    /// Messages read, and all up to where the shared reader is.
+    pub fn progress(&self, shared: &SharedSource) -> (u64, u64) {
+        let distance = |to: &Offsets| {
+            let from = |split: &SplitId| shared.starts.get(split).map_or(0, |start| start.0);
+            to.iter().map(|(split, offset)| offset.0.saturating_sub(from(split))).sum()
+        };
+        (distance(&self.offsets), distance(&shared.offsets))
     }
 
     /// Ends the holding back of the shared reader, however the backfill came to its end.

@@ -15,7 +15,9 @@ use crate::change::ChangeBatch;
 use crate::checkpoint::StepState;
 use crate::egress::Outbox;
 use crate::epoch::Epoch;
+use crate::meter::Meters;
 use crate::plan::Node;
+use crate::plan::shared::operators;
 
 /// An object whose changes others read.
 #[derive(Clone)]
@@ -95,6 +97,16 @@ pub struct ViewSpec {
     pub arrangements: Arrangements,
     /// Sources whose earlier rows the view gets by `FeedView` until `Attach` tells it to follow the shared reader.
     pub backfill: Vec<ObjectId>,
+    /// What its operators do is counted by, in the plan's order.
+    pub meters: Arc<Meters>,
+}
+
+impl ViewSpec {
+    /// A view that reads what has its rows at hand, and shares nothing.
+    pub fn new(hub: HubSpec, plan: Arc<Node>, workers: usize) -> ViewSpec {
+        let meters = Meters::new(operators(&plan), workers);
+        ViewSpec { hub, plan, arrangements: Arrangements::new(), backfill: vec![], meters }
+    }
 }
 
 /// A step of the command log.
@@ -113,6 +125,11 @@ pub enum Command {
     /// The open epoch has all its rows; the next one opens. A checkpoint as of it is asked for in the same breath, before
     /// anything of the next epoch can be applied anywhere.
     Close(Epoch, Option<Arc<Cut>>),
+    /// What object `.1` has flows into table `.0`: its rows as of the open epoch and every later change or, restored, the changes
+    /// from the open epoch on.
+    Pour(ObjectId, ObjectId, Epoch, bool),
+    /// Object `.1` flows into table `.0` up to this epoch, which is not part of it.
+    EndPour(ObjectId, ObjectId, Epoch),
     /// The feed gets what the object's hubs apply after this epoch. Earlier epochs may still be on their way.
     Tap(ObjectId, Arc<Feed>, Epoch),
     Drop(ObjectId),

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
@@ -26,6 +27,7 @@ use crate::arrangement::live::LiveTable;
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
+use crate::meter::{END, Meter, Meters, lap};
 use crate::operators::join::{Join, JoinEpoch, Versions, poisoned};
 use crate::operators::{Operator, Output, StateChange};
 
@@ -57,6 +59,10 @@ pub struct Context {
     pub steps: Rc<Steps>,
     /// There is one worker, to which all rows belong.
     pub alone: bool,
+    /// This worker's number.
+    pub worker: usize,
+    /// What its operators do is counted by.
+    pub meters: Arc<Meters>,
     /// Bytes of results that wait until their epoch is complete.
     pub waiting_bytes: Rc<Cell<usize>>,
 }
@@ -95,6 +101,11 @@ impl Context {
         false
     }
 
+    /// What an operator is counted by here.
+    pub fn meter(&self, operator: usize) -> Meter {
+        self.meters.of(operator, self.worker)
+    }
+
     /// Where rows have to go: nowhere when there is one worker.
     fn route(&self, route: Route) -> Route {
         if self.alone { Route::Local } else { route }
@@ -120,15 +131,33 @@ struct Queued {
     batches: VecDeque<ChangeBatch>,
 }
 
+impl Queued {
+    fn new(cap: Capability<u64>) -> Queued {
+        Queued { cap, batches: VecDeque::new() }
+    }
+}
+
 /// Stateless operators behind another one, run in its place: each operator of timely's own costs every epoch several
 /// microseconds, whatever the rows.
 #[derive(Default)]
-pub struct Chain(Vec<Box<dyn Operator>>);
+pub struct Chain(Vec<Counted>);
+
+/// An operator and what it is counted by.
+pub struct Counted {
+    pub core: Box<dyn Operator>,
+    pub meter: Meter,
+}
+
+impl Counted {
+    pub fn new(core: impl Operator + 'static, meter: Meter) -> Counted {
+        Counted { core: Box::new(core), meter }
+    }
+}
 
 impl Chain {
     /// These behind `first`.
-    pub fn after(mut self, first: impl Operator + 'static) -> Chain {
-        self.0.insert(0, Box::new(first));
+    pub fn after(mut self, first: Counted) -> Chain {
+        self.0.insert(0, first);
         self
     }
 
@@ -136,28 +165,50 @@ impl Chain {
     fn apply(
         &mut self,
         first: &mut dyn Operator,
+        meter: &Meter,
         change: ChangeBatch,
         out: &mut Output,
     ) -> Result<()> {
+        let mut watch = Instant::now();
+        meter.took(change.len());
         first.apply(0, change, out)?;
-        self.run(out)
+        meter.gave_all(&out.batches);
+        meter.worked(lap(&mut watch));
+        self.run(out, watch)
     }
 
     /// The end of an epoch for `first`, and what it puts out through all of them.
-    fn emit(&mut self, first: &mut dyn Operator, epoch: u64, out: &mut Output) -> Result<()> {
+    fn emit(
+        &mut self,
+        first: &mut dyn Operator,
+        meter: &Meter,
+        epoch: u64,
+        out: &mut Output,
+    ) -> Result<()> {
+        let mut watch = Instant::now();
         first.emit(Epoch(epoch), out)?;
-        self.run(out)
+        meter.gave_all(&out.batches);
+        meter.worked(lap(&mut watch));
+        self.run(out, watch)
     }
 
-    /// Takes what an operator has put out through all of them; errors pass.
-    fn run(&mut self, out: &mut Output) -> Result<()> {
-        for link in &mut self.0 {
+    /// Takes what an operator has put out, at the moment `watch`, through all of them; errors pass.
+    fn run(&mut self, out: &mut Output, mut watch: Instant) -> Result<()> {
+        for Counted { core, meter } in &mut self.0 {
+            if out.batches.is_empty() {
+                break;
+            }
             for change in std::mem::take(&mut out.batches) {
                 match change.is_errors() {
                     true => out.push(change),
-                    false => link.apply(0, change, out)?,
+                    false => {
+                        meter.took(change.len());
+                        core.apply(0, change, out)?
+                    }
                 }
             }
+            meter.gave_all(&out.batches);
+            meter.worked(lap(&mut watch));
         }
         Ok(())
     }
@@ -175,7 +226,7 @@ pub fn chain<'s>(stream: Changes<'s>, context: &Context, mut chain: Chain) -> Ch
         move |input, output| {
             input.for_each(|time, data| {
                 out.push(std::mem::take(data));
-                if !context.guard("chain", || chain.run(&mut out)) {
+                if !context.guard("chain", || chain.run(&mut out, Instant::now())) {
                     out.batches.clear();
                 }
                 for mut change in out.batches.drain(..) {
@@ -193,7 +244,7 @@ pub fn unary<'s>(
     route: Route,
     context: &Context,
     name: &'static str,
-    core: Box<dyn Operator>,
+    core: Counted,
     chain: Chain,
     first_epoch: Option<u64>,
 ) -> Changes<'s> {
@@ -209,18 +260,19 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
     pact: P,
     context: &Context,
     name: &'static str,
-    (core, mut chain): (Box<dyn Operator>, Chain),
+    (core, mut chain): (Counted, Chain),
     first_epoch: Option<u64>,
 ) -> Changes<'s> {
     let scope = stream.scope();
     let context = context.clone();
+    let Counted { core, meter } = core;
     let core = Rc::new(RefCell::new(core));
-    let seat = context.seat(name, core.clone());
+    let seat = context.seat(name, meter.operator(), core.clone());
     stream.unary_frontier::<Builder, _, _, _>(pact, name, move |cap, info| {
         let activator = scope.activator_for(info.address);
         let mut queue: BTreeMap<u64, Queued> = BTreeMap::new();
         if let Some(first) = first_epoch {
-            queue.insert(first, Queued { cap: cap.delayed(&first), batches: VecDeque::new() });
+            queue.insert(first, Queued::new(cap.delayed(&first)));
         }
         drop(cap);
         move |(input, frontier), output| {
@@ -231,10 +283,7 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                     output.session(&time).give_container(&mut change);
                 } else if !change.is_empty() {
                     let queued = queue.entry(*time.time());
-                    let queued = queued.or_insert_with(|| Queued {
-                        cap: time.retain(port),
-                        batches: VecDeque::new(),
-                    });
+                    let queued = queued.or_insert_with(|| Queued::new(time.retain(port)));
                     queued.batches.push_back(change);
                 }
             });
@@ -249,7 +298,9 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 seat.reached(epoch);
                 let queued = entry.get_mut();
                 while let Some(change) = queued.batches.pop_front() {
-                    context.guard(name, || chain.apply(&mut **core.borrow_mut(), change, &mut out));
+                    context.guard(name, || {
+                        chain.apply(&mut **core.borrow_mut(), &meter, change, &mut out)
+                    });
                     for mut change in out.batches.drain(..) {
                         output.session(&queued.cap).give_container(&mut change);
                     }
@@ -262,7 +313,8 @@ fn unary_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 if epoch == below {
                     break;
                 }
-                context.guard(name, || chain.emit(&mut **core.borrow_mut(), epoch, &mut out));
+                context
+                    .guard(name, || chain.emit(&mut **core.borrow_mut(), &meter, epoch, &mut out));
                 for mut change in out.batches.drain(..) {
                     output.session(&queued.cap).give_container(&mut change);
                 }
@@ -346,24 +398,31 @@ impl Stateful for Arranged {
         self.arrangement.borrow().bytes()
     }
 
+    fn rows(&self) -> usize {
+        self.arrangement.borrow().rows()
+    }
+
     fn tidy(&mut self) -> bool {
         self.compact(IDLE_COMPACTION_ROWS)
     }
 }
 
-/// Keeps a stream by `key`; passes its changes on once they are applied.
+/// Keeps a stream by `key`; passes its changes on once they are applied. Its work is that of the join it is for.
 pub fn arrange<'s>(
     stream: Changes<'s>,
     schema: arrow_schema::SchemaRef,
     key: Vec<usize>,
     context: &Context,
+    meter: &Meter,
     as_of: u64,
 ) -> (Changes<'s>, Arranged) {
     let arrangement = Arrangement::new(schema, key.clone());
     let arranged = Arranged::new(arrangement, as_of.saturating_sub(1));
     let stream = match context.route(Route::Key(key)) {
-        Route::Local => arrange_over(stream, Pipeline, context, arranged.clone()),
-        Route::Key(key) => arrange_over(stream, context.pact(key), context, arranged.clone()),
+        Route::Local => arrange_over(stream, Pipeline, context, meter, arranged.clone()),
+        Route::Key(key) => {
+            arrange_over(stream, context.pact(key), context, meter, arranged.clone())
+        }
     };
     (stream, arranged)
 }
@@ -372,10 +431,11 @@ fn arrange_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
     stream: Changes<'s>,
     pact: P,
     context: &Context,
+    meter: &Meter,
     mine: Arranged,
 ) -> Changes<'s> {
-    let context = context.clone();
-    let seat = context.seat("arrange", Rc::new(RefCell::new(mine.clone())));
+    let (context, meter) = (context.clone(), meter.clone());
+    let seat = context.seat("arrange", meter.operator(), Rc::new(RefCell::new(mine.clone())));
     stream.unary_frontier::<Builder, _, _, _>(pact, "arrange", move |cap, _info| {
         drop(cap);
         let mut queue: BTreeMap<u64, (Capability<u64>, Vec<ChangeBatch>)> = BTreeMap::new();
@@ -400,11 +460,13 @@ fn arrange_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
                 }
                 let (epoch, (cap, mut changes)) = entry.remove_entry();
                 seat.reached(epoch);
+                let mut watch = Instant::now();
                 let applied = context.guard("arrange", || {
                     mine.arrangement.borrow_mut().apply(Epoch(epoch), &changes)?;
                     mine.compact(COMPACTION_ROWS);
                     Ok(())
                 });
+                meter.worked(lap(&mut watch));
                 if applied {
                     for change in &mut changes {
                         output.session(&cap).give_container(change);
@@ -424,7 +486,7 @@ fn arrange_over<'s, P: ParallelizationContract<u64, ChangeBatch>>(
 pub fn join<'s>(
     left: (Changes<'s>, Arranged),
     right: (Changes<'s>, Arranged),
-    core: Join,
+    (core, meter): (Join, Meter),
     chain: Chain,
     context: &Context,
 ) -> Changes<'s> {
@@ -441,7 +503,7 @@ pub fn join<'s>(
             drop(cap);
             let activator = scope.activator_for(info.address);
             let (sides, queue) = ([l, r], BTreeMap::new());
-            let mut work = JoinWork { core, chain, sides, queue, open: None };
+            let mut work = JoinWork { core, meter, chain, sides, queue, open: None };
             move |(left, left_frontier), (right, right_frontier), output| {
                 let port = output.output_index();
                 let mut take = |side: usize,
@@ -454,6 +516,7 @@ pub fn join<'s>(
                         }
                         output.session(&time).give_container(&mut change);
                     } else {
+                        work.meter.took(change.len());
                         let pending = work
                             .queue
                             .entry(*time.time())
@@ -494,6 +557,7 @@ pub fn join<'s>(
 /// The epochs of a join that have arrived.
 struct JoinWork {
     core: Join,
+    meter: Meter,
     chain: Chain,
     sides: [Arranged; 2],
     queue: BTreeMap<u64, (Capability<u64>, [Vec<ChangeBatch>; 2])>,
@@ -504,6 +568,7 @@ struct JoinWork {
 impl JoinWork {
     /// Goes on with the epoch under way, which is the next one unless there is one; whether it is done.
     fn step(&mut self, fuel: &mut usize, out: &mut Output) -> Result<bool> {
+        let mut watch = Instant::now();
         if self.open.is_none()
             && let Some((epoch, (cap, [left, right]))) = self.queue.pop_first()
         {
@@ -513,7 +578,9 @@ impl JoinWork {
         }
         let Some((_, _, epoch)) = &mut self.open else { return Ok(true) };
         let done = self.core.step(epoch, fuel, out)?;
-        self.chain.run(out)?;
+        self.meter.gave_all(&out.batches);
+        self.meter.worked(lap(&mut watch));
+        self.chain.run(out, watch)?;
         Ok(done)
     }
 
@@ -551,8 +618,8 @@ pub fn sink<'s, S: Sink>(
 
 /// What stands at the end of an object's dataflow.
 pub trait Sink: Stateful + 'static {
-    /// One complete epoch that has changes.
-    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()>;
+    /// One complete epoch that has changes; gives the number of rows in which it differs from the one before.
+    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<usize>;
 
     /// All epochs below `below` are applied.
     fn advance(&mut self, below: u64);
@@ -564,14 +631,17 @@ fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>, S: Sink>(
     context: &Context,
     sink: Rc<RefCell<S>>,
 ) {
-    let context = context.clone();
-    let seat = context.seat("hub", sink.clone());
+    let (context, meter) = (context.clone(), context.meter(END));
+    let seat = context.seat("hub", END, sink.clone());
     let mut queue: BTreeMap<u64, Vec<ChangeBatch>> = BTreeMap::new();
     let mut done = 0;
     stream.sink(pact, "hub", move |(input, frontier)| {
         let waiting = &context.waiting_bytes;
         input.for_each(|time, data| {
             let change = std::mem::take(data);
+            if !change.is_errors() {
+                meter.took(change.len());
+            }
             waiting.set(waiting.get() + change.memory_bytes());
             queue.entry(*time.time()).or_default().push(change)
         });
@@ -580,17 +650,22 @@ fn sink_over<'s, P: ParallelizationContract<u64, ChangeBatch>, S: Sink>(
             return;
         }
         done = below;
+        let mut watch = Instant::now();
         let later = queue.split_off(&below);
         for (epoch, changes) in std::mem::replace(&mut queue, later) {
             seat.reached(epoch);
             let bytes: usize = changes.iter().map(ChangeBatch::memory_bytes).sum();
             waiting.set(waiting.get().saturating_sub(bytes));
-            context.guard("hub", || sink.borrow_mut().apply(epoch, changes));
+            context.guard("hub", || {
+                meter.gave(sink.borrow_mut().apply(epoch, changes)?);
+                Ok(())
+            });
         }
         context.guard("hub", || {
             sink.borrow_mut().advance(below);
             Ok(())
         });
+        meter.worked(lap(&mut watch));
         seat.reached(below);
     });
 }

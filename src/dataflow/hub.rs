@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, RecordBatch};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::operator::source;
@@ -24,16 +25,20 @@ use super::steps::{IDLE_COMPACTION_ROWS, ROWS, Stateful, hand_over_rows, take_ba
 use crate::arrangement::feed::Feed;
 use crate::arrangement::live::{LiveTable, ReadClock, Version};
 use crate::arrangement::{Arrangement, Snapshot};
+use crate::canonical::canonical;
 use crate::change::{ChangeBatch, Kind, error_schema};
 use crate::checkpoint::mismatch;
 use crate::egress::Outbox;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
+use crate::hash::hash_columns;
+use crate::meter::{Meter, lap};
 use crate::operators::StateChange;
 use crate::operators::consolidate::consolidate;
+use crate::types::row_values;
 
 /// Slices of a snapshot handed to a new subscriber in one activation: bounds how long it holds the worker.
-const HYDRATION_SLICES: usize = 2;
+pub const HYDRATION_SLICES: usize = 2;
 /// Rows that compaction may move per epoch, so that no epoch waits long for it.
 const COMPACTION_ROWS: usize = 16_384;
 /// The part of a hub's state that its errors are.
@@ -43,8 +48,9 @@ const OWED: &str = "owed";
 
 /// A reader of the hub in another dataflow of this worker.
 pub struct Subscription {
-    items: VecDeque<(u64, ChangeBatch)>,
-    frontier: u64,
+    pub items: VecDeque<(u64, ChangeBatch)>,
+    /// The first epoch that is not complete.
+    pub frontier: u64,
     closed: bool,
     activator: Option<Activator>,
     /// Changes before this epoch are not for this reader; `None`: none are yet, it is fed otherwise.
@@ -52,6 +58,16 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// The next change that is for this reader; others are passed over.
+    fn next(&mut self) -> Option<(u64, ChangeBatch)> {
+        loop {
+            let (epoch, change) = self.items.pop_front()?;
+            if self.from.is_some_and(|from| epoch >= from) {
+                return Some((epoch, change));
+            }
+        }
+    }
+
     /// Ends the import: its dataflow loses this input.
     pub fn close(&mut self) {
         self.closed = true;
@@ -93,6 +109,8 @@ pub struct Hub {
     taps: Vec<Tap>,
     /// Epochs that subscribers still need the arrangement as of.
     holds: Vec<Weak<Cell<u64>>>,
+    /// Several write to it, who know nothing of each other's keys.
+    watches_keys: bool,
     /// Something is kept that no reader will ask for, or will not for long.
     untidy: bool,
     clock: Arc<ReadClock>,
@@ -132,14 +150,15 @@ impl Hub {
             subscriptions: vec![],
             taps: vec![],
             holds: vec![],
+            watches_keys: false,
             untidy: false,
             clock,
         };
         Rc::new(RefCell::new(hub))
     }
 
-    /// Applies one complete epoch and queues it for subscribers.
-    fn apply_epoch(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()> {
+    /// Applies one complete epoch and queues it for subscribers; gives the number of changed rows.
+    fn apply_epoch(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<usize> {
         let (errors, rows): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(ChangeBatch::is_errors);
         let counters = &self.live.counters;
@@ -157,6 +176,9 @@ impl Hub {
             && !rows.is_empty()
         {
             arrangement.borrow_mut().apply(Epoch(epoch), &rows)?;
+            if self.watches_keys {
+                self.check_keys(epoch, &rows)?;
+            }
         }
         if let Some(outbox) = &self.outbox {
             outbox.put(self.shard, Epoch(epoch), &rows)?;
@@ -176,7 +198,55 @@ impl Hub {
             }
         }
         self.feed_taps(Epoch(epoch), &rows);
+        Ok(changed)
+    }
+
+    /// From now on no two rows may have the same key, whoever writes them.
+    pub fn watch_keys(&mut self) {
+        self.watches_keys = self.live.key_is_unique && !self.live.key.is_empty();
+    }
+
+    /// 23505 where a row that has come stands beside another one of its key.
+    fn check_keys(&self, epoch: u64, changes: &[ChangeBatch]) -> Result<()> {
+        let Some(arrangement) = &self.rows else { return Ok(()) };
+        let arrangement = arrangement.borrow();
+        let snapshot = arrangement.snapshot(Epoch(epoch));
+        for change in changes {
+            let come: Vec<u32> =
+                (0..change.len() as u32).filter(|&i| change.weights[i as usize] > 0).collect();
+            let come = change.take(&come).map_err(|e| Error::internal(e.to_string()))?;
+            if come.is_empty() {
+                continue;
+            }
+            let key = |&k: &usize| canonical(come.rows().column(k));
+            let keys: Vec<ArrayRef> = self.live.key.iter().map(key).collect();
+            let mut hashes = vec![];
+            hash_columns(&keys, come.len(), &mut hashes);
+            let (mut probes, mut stored) = (vec![], vec![]);
+            snapshot.probe(&keys, &hashes, &mut probes, &mut stored);
+            probes.sort_unstable();
+            let twice =
+                probes.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0] as usize);
+            let same = come.weights.iter().position(|weight| *weight > 1);
+            if let Some(row) = twice.or(same) {
+                return Err(self.duplicate(come.rows(), row));
+            }
+        }
         Ok(())
+    }
+
+    fn duplicate(&self, rows: &RecordBatch, row: usize) -> Error {
+        let names = self.live.names();
+        let columns = self.live.key.iter().map(|&k| names.columns.field(k).name().as_str());
+        let columns: Vec<&str> = columns.collect();
+        let values = rows.project(&self.live.key).map(|key| row_values(&key, row));
+        let message = format!("two rows written to table \"{}\" have the same key", names.object);
+        let detail = format!(
+            "Key ({})=({}) exists already.",
+            columns.join(", "),
+            values.unwrap_or_default().join(", ")
+        );
+        Error::new(SqlState::UNIQUE_VIOLATION, message).with_detail(detail)
     }
 
     /// From now on `feed` gets what is applied after an epoch.
@@ -329,7 +399,7 @@ impl Hub {
         }
     }
 
-    fn subscribe(&mut self, from: Option<u64>) -> Rc<RefCell<Subscription>> {
+    pub fn subscribe(&mut self, from: Option<u64>) -> Rc<RefCell<Subscription>> {
         let subscription = Subscription {
             items: VecDeque::new(),
             // An object that has finished tells nobody any more that it is complete.
@@ -372,7 +442,7 @@ fn consolidated(parts: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
 }
 
 impl Sink for Hub {
-    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<()> {
+    fn apply(&mut self, epoch: u64, changes: Vec<ChangeBatch>) -> Result<usize> {
         self.apply_epoch(epoch, changes)
     }
 
@@ -425,6 +495,14 @@ impl Stateful for Hub {
         0
     }
 
+    fn rows(&self) -> usize {
+        usize::try_from(self.told.0).unwrap_or(0)
+    }
+
+    fn held_bytes(&self) -> usize {
+        usize::try_from(self.told.1).unwrap_or(0)
+    }
+
     fn tidy(&mut self) -> bool {
         if !self.untidy || self.live.failure().is_some() {
             return false;
@@ -443,7 +521,7 @@ impl Stateful for Hub {
 }
 
 /// The snapshot still to be handed to a new subscriber.
-struct Hydration {
+pub struct Hydration {
     rows: Option<Snapshot>,
     errors: Option<Snapshot>,
     next: usize,
@@ -467,6 +545,7 @@ pub fn import<'s>(
     as_of: u64,
     columns: Vec<usize>,
     begin: Begin,
+    meter: Meter,
 ) -> (Changes<'s>, Rc<RefCell<Subscription>>) {
     let restored = begin == Begin::Restored;
     // An arrangement brings the rows of `as_of` itself; of a source they come through the queue.
@@ -490,33 +569,34 @@ pub fn import<'s>(
                     cap = None;
                 }
                 let Some(c) = cap.as_mut() else { return };
+                let mut watch = Instant::now();
                 if !hydrated {
                     if queue.frontier <= as_of {
                         return;
                     }
                     let state = hydration.get_or_insert_with(|| start_hydration(&hub, as_of));
                     for _ in 0..HYDRATION_SLICES {
-                        match state.slice(&columns) {
-                            Some(mut change) => output.session(&*c).give_container(&mut change),
-                            None => {
-                                hydrated = true;
-                                drop(hold.take());
-                                break;
-                            }
-                        }
+                        let Some(mut change) = state.slice(&columns) else {
+                            hydrated = true;
+                            drop(hold.take());
+                            break;
+                        };
+                        meter.gave_all(std::slice::from_ref(&change));
+                        output.session(&*c).give_container(&mut change);
                     }
+                    meter.worked(lap(&mut watch));
                     if !hydrated {
                         queue.activator.as_ref().expect("set above").activate();
                         return;
                     }
                     hydration = None;
                 }
-                while let Some((epoch, change)) = queue.items.pop_front() {
-                    if queue.from.is_some_and(|from| epoch >= from) {
-                        let mut change = project(&change, &columns);
-                        output.session(&c.delayed(&epoch)).give_container(&mut change);
-                    }
+                while let Some((epoch, change)) = queue.next() {
+                    let mut change = project(&change, &columns);
+                    meter.gave_all(std::slice::from_ref(&change));
+                    output.session(&c.delayed(&epoch)).give_container(&mut change);
                 }
+                meter.worked(lap(&mut watch));
                 if queue.frontier > *c.time() {
                     if queue.frontier == u64::MAX {
                         cap = None;
@@ -530,7 +610,7 @@ pub fn import<'s>(
     (stream, subscription)
 }
 
-fn start_hydration(hub: &Weak<RefCell<Hub>>, as_of: u64) -> Hydration {
+pub fn start_hydration(hub: &Weak<RefCell<Hub>>, as_of: u64) -> Hydration {
     let Some(hub) = hub.upgrade() else { return Hydration { rows: None, errors: None, next: 0 } };
     let hub = hub.borrow();
     let at = Epoch(as_of.min(hub.applied));
@@ -542,7 +622,7 @@ fn start_hydration(hub: &Weak<RefCell<Hub>>, as_of: u64) -> Hydration {
 
 impl Hydration {
     /// The next slice of the snapshot, errors last.
-    fn slice(&mut self, columns: &[usize]) -> Option<ChangeBatch> {
+    pub fn slice(&mut self, columns: &[usize]) -> Option<ChangeBatch> {
         while let Some(rows) = &self.rows {
             if self.next == rows.chunks() {
                 self.rows = None;

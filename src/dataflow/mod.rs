@@ -10,6 +10,7 @@ pub mod command;
 mod container;
 mod glue;
 mod hub;
+mod inflow;
 mod render;
 mod standing_errors;
 mod steps;

@@ -10,11 +10,12 @@ use timely::dataflow::operators::generic::operator::source;
 use timely::dataflow::{Scope, Stream};
 
 use super::command::Arrangements;
-use super::glue::{self, Arranged, Chain, Changes, Context, Route};
+use super::glue::{self, Arranged, Chain, Changes, Context, Counted, Route};
 use super::hub::{self, Begin, HubRef, Subscription};
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
+use crate::meter::Meter;
 use crate::operators::Operator;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::distinct::Distinct;
@@ -41,7 +42,18 @@ pub struct Rendering<'a> {
     pub backfill: &'a [ObjectId],
     pub arrangements: &'a Arrangements,
     pub subscriptions: Vec<(ObjectId, Rc<RefCell<Subscription>>)>,
-    pub feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
+    pub feeds: Vec<ViewFeed>,
+    /// Operators so far: they are numbered as [`crate::plan::shared::listed`] lists them, from 1 on.
+    pub numbered: usize,
+}
+
+/// Where a view gets a source's earlier rows.
+pub struct ViewFeed {
+    pub source: ObjectId,
+    pub columns: Vec<usize>,
+    pub handle: FeedHandle,
+    /// Of the import that they are part of.
+    pub meter: Meter,
 }
 
 /// What of a plan is rendered already, to be used again.
@@ -101,25 +113,29 @@ impl Rendering<'_> {
     ) -> Result<Changes<'s>> {
         let schema = node.schema.clone();
         let context = self.context.clone();
+        let meter = self.next_meter();
         Ok(match &node.op {
             Op::Import { object, columns, .. } => {
-                glue::chain(self.import(scope, *object, columns), &context, chain)
+                glue::chain(self.import(scope, *object, columns, meter), &context, chain)
             }
             Op::Values { rows } => {
                 let rows = ChangeBatch::inserts(rows.clone());
-                glue::chain(self.values(scope, rows), &context, chain)
+                glue::chain(self.values(scope, rows, meter), &context, chain)
             }
             Op::Project { exprs } => {
-                let chain = chain.after(Project { exprs: exprs.clone(), schema });
+                let chain =
+                    chain.after(Counted::new(Project { exprs: exprs.clone(), schema }, meter));
                 self.render_with(scope, &node.inputs[0], chain, once)?
             }
             Op::Filter { predicate } => {
-                let chain = chain.after(Filter { predicate: predicate.clone() });
+                let chain =
+                    chain.after(Counted::new(Filter { predicate: predicate.clone() }, meter));
                 self.render_with(scope, &node.inputs[0], chain, once)?
             }
             Op::Unnest { columns, keep_empty } => {
                 let (columns, keep_empty) = (columns.clone(), *keep_empty);
-                let chain = chain.after(Unnest { columns, keep_empty, schema });
+                let unnest = Unnest { columns, keep_empty, schema };
+                let chain = chain.after(Counted::new(unnest, meter));
                 self.render_with(scope, &node.inputs[0], chain, once)?
             }
             Op::Union => {
@@ -135,18 +151,19 @@ impl Rendering<'_> {
             | Op::Window { .. } => {
                 let input = self.render_with(scope, &node.inputs[0], Chain::default(), once)?;
                 let Keyed { name, route, core, first } = self.keyed(node)?;
+                let core = Counted { core, meter };
                 glue::unary(input, route, &context, name, core, chain, first)
             }
             Op::Join { kind, left_keys, right_keys, nulls_match, condition } => {
                 let (left, l, left_columns) =
-                    self.arranged(scope, &node.inputs[0], left_keys, once)?;
+                    self.arranged(scope, &node.inputs[0], (left_keys, &meter), once)?;
                 let (right, r, right_columns) =
-                    self.arranged(scope, &node.inputs[1], right_keys, once)?;
+                    self.arranged(scope, &node.inputs[1], (right_keys, &meter), once)?;
                 let schemas = [node.inputs[0].schema.clone(), node.inputs[1].schema.clone()];
                 let keys = [left_keys.clone(), right_keys.clone()];
                 let core = Join::new(*kind, keys, *nulls_match, condition.clone(), schemas, schema);
                 let core = core.with_stored_columns([left_columns, right_columns]);
-                glue::join((left, l), (right, r), core, chain, &context)
+                glue::join((left, l), (right, r), (core, meter), chain, &context)
             }
         })
     }
@@ -198,12 +215,12 @@ impl Rendering<'_> {
         }
     }
 
-    /// A join's input and what is arranged of it, with the columns that the input's are in there where they are not all.
+    /// The input of a join that has this meter and what is arranged of it by a key, with the columns that the input's are in there where they are not all.
     fn arranged<'s>(
         &mut self,
         scope: Scope<'s, u64>,
         node: &Node,
-        key: &[usize],
+        (key, join): (&[usize], &Meter),
         once: &mut Once<'s>,
     ) -> Result<(Changes<'s>, Arranged, Option<Vec<usize>>)> {
         let holder = node.looked_up(key).and_then(|wanted| self.arrangements.get(&wanted).copied());
@@ -214,7 +231,8 @@ impl Rendering<'_> {
             let arrangement = self.hubs[&holder].borrow().arrangement();
             let arrangement = arrangement
                 .ok_or_else(|| Error::internal("an object that keeps no rows cannot be shared"))?;
-            let changes = self.import(scope, holder, columns);
+            let meter = self.next_meter();
+            let changes = self.import(scope, holder, columns, meter);
             let arranged = Arranged::shared(arrangement, hold, begins);
             return Ok((changes, arranged, Some(columns.clone())));
         }
@@ -224,11 +242,18 @@ impl Rendering<'_> {
         }
         let rows = self.render_with(scope, node, Chain::default(), once)?;
         let schema = node.schema.clone();
-        let (rows, own) = glue::arrange(rows, schema, key.to_vec(), &self.context, self.as_of);
+        let (rows, own) =
+            glue::arrange(rows, schema, key.to_vec(), &self.context, join, self.as_of);
         if let Some(place) = place {
             once.arrangements.insert(place, (rows.clone(), own.clone()));
         }
         Ok((rows, own, None))
+    }
+
+    /// Of the node that is rendered now: each is begun before its inputs.
+    fn next_meter(&mut self) -> Meter {
+        self.numbered += 1;
+        self.context.meter(self.numbered)
     }
 
     fn owns_empty_key(&self) -> bool {
@@ -242,6 +267,7 @@ impl Rendering<'_> {
         scope: Scope<'s, u64>,
         object: ObjectId,
         columns: &[usize],
+        meter: Meter,
     ) -> Changes<'s> {
         let hub = &self.hubs[&object];
         let attached = !self.backfill.contains(&object);
@@ -250,20 +276,22 @@ impl Rendering<'_> {
             (false, true) => Begin::Hydrate,
             (false, false) => Begin::Detached,
         };
-        let (stream, subscription) = hub::import(scope, hub, self.as_of, columns.to_vec(), begin);
+        let (as_of, all) = (self.as_of, columns.to_vec());
+        let (stream, subscription) = hub::import(scope, hub, as_of, all, begin, meter.clone());
         self.subscriptions.push((object, subscription));
         if attached {
             return stream;
         }
-        let (mut feed, earlier): (FeedHandle, Stream<'s, u64, ChangeBatch>) =
+        let (mut handle, earlier): (FeedHandle, Stream<'s, u64, ChangeBatch>) =
             scope.new_input::<ChangeBatch>();
-        feed.advance_to(self.as_of);
-        self.feeds.push((object, columns.to_vec(), feed));
+        handle.advance_to(self.as_of);
+        let columns = columns.to_vec();
+        self.feeds.push(ViewFeed { source: object, columns, handle, meter });
         glue::union(scope, vec![stream, earlier])
     }
 
     /// Constant rows come from one worker, in the epoch of the installation.
-    fn values<'s>(&self, scope: Scope<'s, u64>, rows: ChangeBatch) -> Changes<'s> {
+    fn values<'s>(&self, scope: Scope<'s, u64>, rows: ChangeBatch, meter: Meter) -> Changes<'s> {
         let (as_of, mine) = (self.as_of, self.worker == 0 && !self.restored);
         source::<u64, CapacityContainerBuilder<ChangeBatch>, _, _>(
             scope,
@@ -275,6 +303,7 @@ impl Rendering<'_> {
                         && mine
                         && !rows.is_empty()
                     {
+                        meter.gave(rows.len());
                         output.session(&cap.delayed(&as_of)).give_container(&mut rows);
                     }
                 }

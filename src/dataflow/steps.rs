@@ -40,6 +40,14 @@ pub trait Stateful {
     /// Bytes held that nobody else counts.
     fn bytes(&self) -> usize;
 
+    /// Rows, groups or entries held.
+    fn rows(&self) -> usize;
+
+    /// Bytes held, whoever counts them for the memory account.
+    fn held_bytes(&self) -> usize {
+        self.bytes()
+    }
+
     /// Gives back memory of earlier epochs, for steps that no epoch comes to any more. Returns whether more is to be done.
     fn tidy(&mut self) -> bool {
         false
@@ -57,6 +65,10 @@ impl Stateful for Box<dyn Operator> {
 
     fn bytes(&self) -> usize {
         self.state_bytes()
+    }
+
+    fn rows(&self) -> usize {
+        self.state_rows()
     }
 }
 
@@ -95,6 +107,8 @@ const NEVER: u64 = u64::MAX;
 
 struct Step {
     name: &'static str,
+    /// The number of the operator that it is a part of.
+    operator: usize,
     state: Rc<RefCell<dyn Stateful>>,
     /// Nothing more will come.
     finished: bool,
@@ -124,9 +138,14 @@ impl Default for Steps {
 
 impl Context {
     /// Adds the next step.
-    pub fn seat(&self, name: &'static str, state: Rc<RefCell<dyn Stateful>>) -> Seat {
+    pub fn seat(
+        &self,
+        name: &'static str,
+        operator: usize,
+        state: Rc<RefCell<dyn Stateful>>,
+    ) -> Seat {
         let mut steps = self.steps.steps.borrow_mut();
-        steps.push(Step { name, state, finished: false, handed_over: None });
+        steps.push(Step { name, operator, state, finished: false, handed_over: None });
         Seat { context: self.clone(), index: steps.len() - 1 }
     }
 
@@ -135,6 +154,18 @@ impl Context {
         let steps = self.steps.steps.borrow();
         let held: usize = steps.iter().map(|step| step.state.borrow().bytes()).sum();
         held + self.waiting_bytes.get()
+    }
+
+    /// Tells the meters what the steps hold. A join's inputs are two steps of one operator.
+    pub fn measure(&self) {
+        let mut held = vec![(0, 0); self.meters.operators()];
+        for step in self.steps.steps.borrow().iter() {
+            let (state, (rows, bytes)) = (step.state.borrow(), &mut held[step.operator]);
+            (*rows, *bytes) = (*rows + state.rows(), *bytes + state.held_bytes());
+        }
+        for (operator, (rows, bytes)) in held.into_iter().enumerate() {
+            self.meter(operator).holds(rows, bytes);
+        }
     }
 
     /// Gives back memory of earlier epochs; returns whether more is to be done.

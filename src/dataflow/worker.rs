@@ -18,12 +18,14 @@ use super::command::{Command, Cut, HubSpec, ViewSpec};
 use super::container::{RouteTable, route_table};
 use super::glue::{self, Context, Route};
 use super::hub::{self, Hub, HubRef, Subscription};
-use super::render::{FeedHandle, Rendering};
+use super::inflow::{self, Inflow};
+use super::render::{FeedHandle, Rendering, ViewFeed};
 use crate::arrangement::live::ReadClock;
 use crate::catalog::ObjectId;
 use crate::change::ChangeBatch;
 use crate::epoch::Epoch;
 use crate::error::{Error, Result};
+use crate::meter::{END, Meters};
 
 /// How often operators are asked for their bytes, and what they keep of earlier epochs is given back.
 const MEASURE: Duration = Duration::from_millis(20);
@@ -142,6 +144,8 @@ impl Drop for Workers {
 struct Base {
     context: Context,
     input: FeedHandle,
+    /// Where there are any, they say when the input moves on.
+    inflows: Vec<Inflow>,
 }
 
 /// An installed view.
@@ -150,7 +154,7 @@ struct Installed {
     /// Operators' bytes as last added to the view's counter.
     told: i64,
     subscriptions: Vec<(ObjectId, Rc<RefCell<Subscription>>)>,
-    feeds: Vec<(ObjectId, Vec<usize>, FeedHandle)>,
+    feeds: Vec<ViewFeed>,
 }
 
 /// One worker's state.
@@ -162,6 +166,8 @@ struct Loop {
     hubs: HashMap<ObjectId, HubRef>,
     bases: HashMap<ObjectId, Base>,
     views: HashMap<ObjectId, Installed>,
+    /// Tables that other objects flow into.
+    poured: Vec<ObjectId>,
     /// The epoch that rows are fed into.
     open: u64,
 }
@@ -169,7 +175,8 @@ struct Loop {
 impl Loop {
     fn new(index: usize, peers: usize, clock: Arc<ReadClock>, open: u64) -> Loop {
         let (hubs, bases, views) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Loop { index, peers, table: route_table(peers), clock, hubs, bases, views, open }
+        let (table, poured) = (route_table(peers), vec![]);
+        Loop { index, peers, table, clock, hubs, bases, views, poured, open }
     }
 
     fn run(mut self, worker: &mut Worker, commands: &Receiver<Command>) {
@@ -185,7 +192,12 @@ impl Loop {
                     return;
                 }
             }
-            worker.step_or_park(Some(if untidy { MEASURE } else { PARK }));
+            let park = match (self.pour(), untidy) {
+                (true, _) => Duration::ZERO,
+                (false, true) => MEASURE,
+                (false, false) => PARK,
+            };
+            worker.step_or_park(Some(park));
             if measured.elapsed() >= MEASURE {
                 untidy = self.tidy();
                 self.views.values_mut().for_each(Installed::measure);
@@ -220,10 +232,19 @@ impl Loop {
                     self.ask(cut);
                 }
                 self.open = epoch.next().0;
-                self.bases.values_mut().for_each(|base| base.input.advance_to(self.open));
+                let fed = self.bases.values_mut().filter(|base| base.inflows.is_empty());
+                fed.for_each(|base| base.input.advance_to(self.open));
                 for view in self.views.values_mut() {
-                    view.feeds.iter_mut().for_each(|(_, _, feed)| feed.advance_to(self.open));
+                    view.feeds.iter_mut().for_each(|feed| feed.handle.advance_to(self.open));
                 }
+            }
+            Command::Pour(table, object, epoch, restored) => {
+                self.begin_pour(table, object, epoch, restored);
+            }
+            Command::EndPour(table, object, until) => {
+                let inflows = self.bases.get_mut(&table).map(|base| &mut base.inflows);
+                let inflows = inflows.into_iter().flatten();
+                inflows.filter(|i| i.object == object).for_each(|inflow| inflow.end(until.0));
             }
             Command::Tap(object, feed, after) => {
                 if let Some(hub) = self.hubs.get(&object) {
@@ -244,9 +265,11 @@ impl Loop {
         true
     }
 
-    fn context(&self, spec: &HubSpec) -> Context {
+    fn context(&self, spec: &HubSpec, meters: Arc<Meters>) -> Context {
         Context {
             live: spec.live.clone(),
+            worker: self.index,
+            meters,
             table: self.table.clone(),
             steps: Rc::default(),
             alone: self.peers == 1,
@@ -281,7 +304,7 @@ impl Loop {
 
     fn create(&mut self, worker: &mut Worker, spec: &HubSpec) {
         let hub = Hub::new(spec, self.index, self.clock.clone(), Epoch(self.open).prev(), true);
-        let context = self.context(spec);
+        let context = self.context(spec, Meters::new(0, self.peers));
         let mut input = worker.dataflow::<u64, _, _>(|scope| {
             let (input, stream) = scope.new_input::<ChangeBatch>();
             glue::sink(stream, Self::route(spec), &context, hub.clone());
@@ -290,13 +313,13 @@ impl Loop {
         input.advance_to(self.open);
         self.take_back(spec, &context);
         self.hubs.insert(spec.object, hub);
-        self.bases.insert(spec.object, Base { context, input });
+        self.bases.insert(spec.object, Base { context, input, inflows: vec![] });
     }
 
     fn install(&mut self, worker: &mut Worker, spec: &ViewSpec, as_of: Epoch) {
         let hub = Hub::new(&spec.hub, self.index, self.clock.clone(), as_of.prev(), false);
         let mut rendering = Rendering {
-            context: self.context(&spec.hub),
+            context: self.context(&spec.hub, spec.meters.clone()),
             hubs: &self.hubs,
             as_of: as_of.0,
             restored: spec.hub.state.is_some(),
@@ -305,6 +328,7 @@ impl Loop {
             arrangements: &spec.arrangements,
             subscriptions: vec![],
             feeds: vec![],
+            numbered: END,
         };
         let rendered = worker.dataflow::<u64, _, _>(|scope| {
             let stream = rendering.render(scope, &spec.plan)?;
@@ -326,18 +350,49 @@ impl Loop {
         self.views.insert(spec.hub.object, installed);
     }
 
+    fn begin_pour(&mut self, table: ObjectId, object: ObjectId, epoch: Epoch, restored: bool) {
+        // Where either is not there it has failed, and whoever reads it with it.
+        let (Some(base), Some(hub), Some(into)) =
+            (self.bases.get_mut(&table), self.hubs.get(&object), self.hubs.get(&table))
+        else {
+            return;
+        };
+        into.borrow_mut().watch_keys();
+        base.inflows.push(Inflow::new(object, hub, epoch.0, restored));
+        if !self.poured.contains(&table) {
+            self.poured.push(table);
+        }
+    }
+
+    /// Moves what has come to the tables that it flows into; whether more is at hand.
+    fn pour(&mut self) -> bool {
+        let mut more = false;
+        let (bases, open) = (&mut self.bases, self.open);
+        self.poured.retain(|table| {
+            let Some(base) = bases.get_mut(table) else { return false };
+            let schema = base.context.live.schema.clone();
+            match inflow::pour(&mut base.inflows, &mut base.input, &schema, open) {
+                Ok(left) => more |= left,
+                Err(error) => base.context.live.fail(error),
+            }
+            !base.inflows.is_empty()
+        });
+        more
+    }
+
     fn feed_view(&mut self, view: ObjectId, source: ObjectId, batches: Vec<ChangeBatch>) {
         let Some(view) = self.views.get_mut(&view) else { return };
-        for (_, columns, feed) in view.feeds.iter_mut().filter(|feed| feed.0 == source) {
+        for feed in view.feeds.iter_mut().filter(|feed| feed.source == source) {
             for batch in &batches {
-                feed.send_batch(&mut hub::project(batch, columns));
+                feed.meter.gave_all(std::slice::from_ref(batch));
+                feed.handle.send_batch(&mut hub::project(batch, &feed.columns));
             }
         }
     }
 
     fn attach(&mut self, view: ObjectId, source: ObjectId, epoch: Epoch) {
         let Some(view) = self.views.get_mut(&view) else { return };
-        view.feeds.retain(|feed| feed.0 != source);
+        view.feeds.retain(|feed| feed.source != source);
         for (_, subscription) in view.subscriptions.iter().filter(|s| s.0 == source) {
             subscription.borrow_mut().from = Some(epoch.0);
         }
@@ -351,6 +406,7 @@ impl Installed {
         let counter = &self.context.live.counters.operator_bytes;
         counter.fetch_add(now - self.told, Ordering::Relaxed);
         self.told = now;
+        self.context.measure();
     }
 
     fn close(&self) {

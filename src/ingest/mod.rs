@@ -99,7 +99,11 @@ impl From<ConnectorError> for Error {
             ErrorKind::DataLoss => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             ErrorKind::Bug => SqlState::INTERNAL_ERROR,
         };
-        Error { detail: error.detail, hint: error.hint, ..Error::new(code, error.message) }
+        Error {
+            detail: error.detail,
+            hint: error.hint.map(String::into_boxed_str),
+            ..Error::new(code, error.message)
+        }
     }
 }
 

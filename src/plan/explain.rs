@@ -1,51 +1,84 @@
 //! EXPLAIN of a streaming plan: one operator a line, inputs below it, with its keys, its state and whether its output is
 //! only ever added to.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 
 use arrow_schema::Schema;
+use serde_json::{Map, Value};
 
-use super::shared::Shared;
+use super::shared::{Listed, listed};
 use super::stream_plan::{Node, Op, SortKey, Ties, Unnested, WindowCall};
 use crate::operators::aggregate::{AggregateCall, AggregateFunction};
 
-/// The plan as text, a line an operator.
-pub fn explain(node: &Node) -> String {
+/// The plan as text, a line an operator; what is run once is written out where it comes first.
+pub fn explain(plan: &Node) -> String {
     let mut out = String::new();
-    write_node(node, 0, &mut Written { shared: Shared::of(node), seen: HashMap::new() }, &mut out);
+    for listed in listed(plan) {
+        let (indent, node) = ("  ".repeat(listed.depth), listed.node);
+        let title = listed_title(&listed);
+        if listed.again {
+            let _ = writeln!(out, "{indent}{title}");
+            continue;
+        }
+        let state = state_of(node).map(|state| format!(", state: {state}")).unwrap_or_default();
+        let _ = writeln!(out, "{indent}{title} [{}{state}]", nature(node));
+    }
     out
 }
 
-/// What is run once is written out where it comes first.
-struct Written {
-    shared: Shared,
-    /// The sub-plans that are written, with the numbers they are referred to by.
-    seen: HashMap<usize, usize>,
+/// Whether the output is only added to, and its key.
+fn nature(node: &Node) -> String {
+    let nature = if node.properties.append_only { "append-only" } else { "updating" };
+    match node.key() {
+        None => nature.to_owned(),
+        Some(key) if key.is_empty() => format!("{nature}, one row"),
+        Some(key) => format!("{nature}, key ({})", names(&node.schema, &key)),
+    }
 }
 
-fn write_node(node: &Node, depth: usize, written: &mut Written, out: &mut String) {
-    let indent = "  ".repeat(depth);
-    let mut reference = String::new();
-    if let Some(number) = written.shared.number(node) {
-        let next = written.seen.len() + 1;
-        if let Some(label) = written.seen.get(&number) {
-            let _ = writeln!(out, "{indent}Shared #{label}");
-            return;
-        }
-        written.seen.insert(number, next);
-        reference = format!("#{next} ");
+/// The plan as a JSON object of each operator, its inputs in `Plans`; `more` is put into the object of the operator of that number.
+pub fn explain_json(plan: &Node, more: &impl Fn(usize) -> Map<String, Value>) -> Value {
+    object(&listed(plan), &mut 0, more)
+}
+
+/// The operator at a place of the list, which is then behind its inputs.
+fn object(list: &[Listed], at: &mut usize, more: &impl Fn(usize) -> Map<String, Value>) -> Value {
+    let listed = &list[*at];
+    let (node, title) = (listed.node, listed_title(listed));
+    *at += 1;
+    let mut fields = Map::new();
+    let kind = if listed.again { "Shared".to_owned() } else { self::title(node) };
+    let kind = kind.split([':', ' ']).next().unwrap_or_default();
+    fields.insert("Node Type".to_owned(), kind.into());
+    fields.insert("Operator".to_owned(), title.into());
+    if listed.again {
+        return Value::Object(fields);
     }
-    let nature = if node.properties.append_only { "append-only" } else { "updating" };
-    let key = match node.key() {
-        None => String::new(),
-        Some(key) if key.is_empty() => ", one row".to_owned(),
-        Some(key) => format!(", key ({})", names(&node.schema, &key)),
-    };
-    let state = state_of(node).map(|state| format!(", state: {state}")).unwrap_or_default();
-    let _ = writeln!(out, "{indent}{reference}{} [{nature}{key}{state}]", title(node));
-    for input in &node.inputs {
-        write_node(input, depth + 1, written, out);
+    fields.insert("Append Only".to_owned(), node.properties.append_only.into());
+    if let Some(key) = node.key() {
+        let names = key.iter().map(|&c| node.schema.field(c).name().as_str());
+        fields.insert("Key".to_owned(), names.collect::<Vec<_>>().into());
+    }
+    if let Some(state) = state_of(node) {
+        fields.insert("State".to_owned(), state.into());
+    }
+    fields.extend(more(listed.number));
+    let mut inputs = vec![];
+    while list.get(*at).is_some_and(|input| input.depth > listed.depth) {
+        inputs.push(object(list, at, more));
+    }
+    if !inputs.is_empty() {
+        fields.insert("Plans".to_owned(), inputs.into());
+    }
+    Value::Object(fields)
+}
+
+/// What an operator does; of one that is run for several places its number, and only that where it has been told before.
+pub fn listed_title(listed: &Listed) -> String {
+    match (listed.label, listed.again) {
+        (Some(label), true) => format!("Shared #{label}"),
+        (Some(label), false) => format!("#{label} {}", title(listed.node)),
+        (None, _) => title(listed.node),
     }
 }
 
@@ -57,6 +90,7 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// What the operator does, in a line.
 fn title(node: &Node) -> String {
     let input = node.inputs.first().map(|input| input.schema.as_ref());
     match &node.op {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_schema::{FieldRef, Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType, NullEquality, NullHandling};
 use datafusion::datasource::DefaultTableSource;
 use datafusion::execution::context::ExecutionProps;
@@ -59,6 +59,25 @@ impl TableSource for ObjectSource {
     fn schema(&self) -> SchemaRef {
         self.facts.schema.clone()
     }
+}
+
+/// Whether an optimized plan looks at what a column of an object holds.
+pub fn scans_column(plan: &LogicalPlan, id: ObjectId, column: usize) -> bool {
+    let mut found = false;
+    let looked = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(source) = scan.source.downcast_ref::<ObjectSource>()
+            && source.facts.id == id
+        {
+            found |= scan.projection.as_ref().is_none_or(|columns| columns.contains(&column));
+            found |= !scan.filters.is_empty();
+        }
+        Ok(match found {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    });
+    found || looked.is_err()
 }
 
 /// The streaming plan of an optimized logical plan; what cannot be maintained is 0A000.

@@ -29,6 +29,46 @@ impl Shared {
     }
 }
 
+/// A place of a plan's list.
+pub struct Listed<'a> {
+    pub depth: usize,
+    pub node: &'a Node,
+    /// That of its operator, from 1 on: operators are numbered in the order of the list.
+    pub number: usize,
+    /// By which an operator for several places is referred to, from 1 on.
+    pub label: Option<usize>,
+    /// The operator is in the list already, with its inputs.
+    pub again: bool,
+}
+
+/// All places of a plan, each before its inputs: as plans are explained and rendered.
+pub fn listed(plan: &Node) -> Vec<Listed<'_>> {
+    let shared = Shared::of(plan);
+    let mut seen: HashMap<usize, (usize, usize)> = HashMap::new();
+    let (mut list, mut operators, mut stack) = (vec![], 0, vec![(0, plan)]);
+    while let Some((depth, node)) = stack.pop() {
+        let same = shared.number(node);
+        if let Some((label, number)) = same.and_then(|same| seen.get(&same)).copied() {
+            list.push(Listed { depth, node, number, label: Some(label), again: true });
+            continue;
+        }
+        operators += 1;
+        let label = same.map(|same| {
+            let label = seen.len() + 1;
+            seen.insert(same, (label, operators));
+            label
+        });
+        list.push(Listed { depth, node, number: operators, label, again: false });
+        stack.extend(node.inputs.iter().rev().map(|input| (depth + 1, input)));
+    }
+    list
+}
+
+/// How many operators run for a plan.
+pub fn operators(plan: &Node) -> usize {
+    listed(plan).iter().map(|listed| listed.number).max().unwrap_or(0)
+}
+
 #[derive(Default)]
 struct Finder<'a> {
     numbers: HashMap<*const Node, usize>,

@@ -115,6 +115,14 @@ impl Node {
         out
     }
 
+    /// The object whose changes this node brings, if it is one that keeps its rows.
+    pub fn imported(&self) -> Option<ObjectId> {
+        match self.op {
+            Op::Import { object, stored: true, .. } => Some(object),
+            _ => None,
+        }
+    }
+
     /// What a join by the columns `key` looks up when this is its input: the object and its columns, if its rows as they are
     /// can be shared with others.
     pub fn looked_up(&self, key: &[usize]) -> Option<(ObjectId, Vec<usize>)> {

@@ -115,7 +115,7 @@ pub(super) fn target_of(call: &ScalarFunction) -> Option<&FieldRef> {
 pub(super) struct CastTo {
     name: String,
     target: FieldRef,
-    /// Whether text that is too long is refused instead of cut.
+    /// Of an assignment: text that is too long is refused instead of cut, and a number gets the column's scale.
     strict: bool,
     signature: Signature,
 }
@@ -127,6 +127,12 @@ impl CastTo {
 
     pub(super) fn target(&self) -> &FieldRef {
         &self.target
+    }
+
+    /// The field that a value becomes.
+    fn field(&self, source: &FieldRef, literal: Option<&ScalarValue>) -> Result<FieldRef> {
+        let field = resolve(source, &self.target, literal)?;
+        Ok(if self.strict { Arc::clone(&self.target) } else { field })
     }
 }
 
@@ -140,12 +146,12 @@ impl ScalarUDFImpl for CastTo {
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        let field = resolve(&plain(types[0].clone()), &self.target, None).map_err(to_datafusion)?;
+        let field = self.field(&plain(types[0].clone()), None).map_err(to_datafusion)?;
         Ok(field.data_type().clone())
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
-        resolve(&args.arg_fields[0], &self.target, args.scalar_arguments[0]).map_err(to_datafusion)
+        self.field(&args.arg_fields[0], args.scalar_arguments[0]).map_err(to_datafusion)
     }
 
     fn is_strict(&self) -> bool {

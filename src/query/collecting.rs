@@ -34,6 +34,11 @@ pub(super) fn respell(expr: &mut Expr) {
     if OF_ROWS.iter().any(|name| is_named(function, name)) {
         return super::marks::respell_rows(function);
     }
+    if is_named(function, "regr_count") && takes(function, 2) {
+        // Rows in which neither is NULL.
+        function.name.0[0] = sqlparser::ast::ObjectNamePart::Identifier(Ident::new("count"));
+        return;
+    }
     let known = COLLECTING.iter().find(|(name, ..)| is_named(function, name));
     let Some((_, finish, arguments)) = known else { return };
     if !takes(function, *arguments) {

@@ -37,6 +37,7 @@ use sqlparser::ast::{self, Query, Statement, Values};
 use super::coercion::{PgCasts, UntypedLiterals};
 use super::compile::compile_with;
 use super::constant_series::ConstantSeries;
+use super::document_equality::DocumentEquality;
 use super::document_order::DocumentOrder;
 use super::errors::{from_datafusion, to_datafusion};
 use super::membership::{self, PlainAntiJoins};
@@ -120,6 +121,7 @@ impl Engine {
                     Arc::new(ResolveGroupingFunction::new()),
                     Arc::new(UntypedLiterals),
                     Arc::new(DocumentOrder),
+                    Arc::new(DocumentEquality),
                     Arc::new(TypeCoercion::new()),
                     Arc::new(PgCasts),
                 ])
@@ -334,6 +336,8 @@ fn config(options: &EngineOptions, streaming: bool) -> SessionConfig {
     settings.sql_parser.parse_float_as_decimal = true;
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.optimizer.skip_failed_rules = false;
+    // A part of two conditions that is computed once, such as `a IS TRUE`, may be NULL for the one and not for the other.
+    settings.execution.skip_physical_aggregate_schema_check = true;
     // Its hash table has been seen to panic.
     settings.optimizer.enable_topk_aggregation = false;
     settings.optimizer.enable_physical_uncorrelated_scalar_subquery = !streaming;

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use datafusion::common::Result as DfResult;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::streaming::StreamingTableExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::FutureExt;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -57,9 +60,23 @@ impl Engine {
         plan: Arc<dyn ExecutionPlan>,
         cancel: CancellationToken,
     ) -> Result<RowStream> {
+        let plan = interruptible(plan, &cancel).map_err(from_datafusion)?;
+        self.start(plan, cancel)
+    }
+
+    /// Starts a plan that counts the rows of all its operators; with it as it runs, which has them once the stream has ended.
+    pub fn run_counted(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        cancel: CancellationToken,
+    ) -> Result<(Arc<dyn ExecutionPlan>, RowStream)> {
+        let plan = interruptible(plan, &cancel).and_then(counted).map_err(from_datafusion)?;
+        Ok((plan.clone(), self.start(plan, cancel)?))
+    }
+
+    fn start(&self, plan: Arc<dyn ExecutionPlan>, cancel: CancellationToken) -> Result<RowStream> {
         let schema = plan.schema();
         let context = Arc::new(TaskContext::from(self.state().as_ref()));
-        let plan = interruptible(plan, &cancel).map_err(from_datafusion)?;
         let stream = contained(|| execute_stream(plan, context).map_err(from_datafusion))?;
         Ok(RowStream { schema, batches: cancellable(stream, cancel) })
     }
@@ -77,6 +94,16 @@ impl Engine {
         }
         Ok(batches)
     }
+}
+
+/// Reading a table counts its rows only where it has a limit: here one that it never comes to.
+fn counted(plan: Arc<dyn ExecutionPlan>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let plan = plan.transform_up(|node| {
+        let scan = node.downcast_ref::<StreamingTableExec>().filter(|s| s.limit().is_none());
+        let limited = scan.and_then(|_| node.with_fetch(Some(usize::MAX)));
+        Ok(limited.map_or(Transformed::no(node), Transformed::yes))
+    });
+    plan.map(|plan| plan.data)
 }
 
 fn cancellable(

@@ -89,12 +89,7 @@ fn with_mark(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
         return Ok(expr);
     }
     let expr = if mark == "jsonb" { compared_by_value(expr, &field)? } else { expr };
-    let keep = KeepMark {
-        name: format!("keep:{mark}"),
-        field: Arc::clone(&field),
-        signature: Signature::any(1, Volatility::Immutable),
-    };
-    Ok(ScalarUDF::from(keep).call(vec![with_typed_literals(expr, &field)?]))
+    Ok(kept_mark(with_typed_literals(expr, &field)?, &field))
 }
 
 /// `nullif(a, b)` of documents, which are equal in more ways than one.
@@ -179,6 +174,16 @@ impl ScalarUDFImpl for KeepMark {
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         Ok(args.args.swap_remove(0))
     }
+}
+
+/// The expression, whose type is the same, with the mark of a field.
+pub(super) fn kept_mark(expr: Expr, field: &FieldRef) -> Expr {
+    let keep = KeepMark {
+        name: format!("keep:{}", mark_of(field).unwrap_or_default()),
+        field: Arc::clone(field),
+        signature: Signature::any(1, Volatility::Immutable),
+    };
+    ScalarUDF::from(keep).call(vec![expr])
 }
 
 /// Whether a function is the identity that keeps a mark.

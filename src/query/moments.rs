@@ -296,6 +296,18 @@ fn add_months(micros: i64, months: i32) -> Option<i64> {
     days.checked_mul(MICROS_PER_DAY)?.checked_add(of_day)
 }
 
+/// The interval that is so far from the first to the second, 0 being the first.
+pub(super) fn between(
+    low: IntervalMonthDayNano,
+    high: IntervalMonthDayNano,
+    part: f64,
+) -> Result<IntervalMonthDayNano> {
+    let overflow = || out_of_range("interval");
+    let distance = add_intervals(high, low, true).ok_or_else(overflow)?;
+    let part = scale_interval(distance, part, false)?;
+    add_intervals(low, part, false).ok_or_else(overflow)
+}
+
 /// PostgreSQL's product of an interval and a number: fractions of months become days (of 30 a month), fractions of
 /// days time.
 fn scale_interval(

@@ -111,6 +111,7 @@ impl VisitorMut for Speller {
                 respell(expr);
                 super::collecting::respell(expr);
                 let collected = super::array_rows::respell(expr).err();
+                let collected = collected.or(super::ordered_sets::respell(expr).err());
                 super::marks::respell(expr);
                 match collected.or_else(|| super::windows::refused_frame(expr)) {
                     Some(error) => ControlFlow::Break(error),

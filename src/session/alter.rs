@@ -10,10 +10,14 @@ use std::sync::Arc;
 use arrow_schema::{Schema, SchemaRef};
 use tokio_util::sync::CancellationToken;
 
+use super::alter_columns::not_a_table;
+use super::reshape::Value;
 use super::{Outcome, Session, command};
 use crate::catalog::{
-    self, CatalogChange, CatalogSnapshot, Generation, Object, ObjectId, ObjectKind, Relation,
+    self, Alteration, CatalogSnapshot, Generation, Object, ObjectId, ObjectKind, Relation,
 };
+use crate::coordinator;
+use crate::coordinator::locks::Access;
 use crate::error::{Error, Result, SqlState};
 use crate::query::errors::canceled;
 use crate::sql::{
@@ -24,39 +28,97 @@ use crate::sql::{
 const TRIES: usize = 20;
 
 impl Session {
-    pub(super) async fn alter(&mut self, alter: &Alter) -> Result<Outcome> {
+    pub(super) async fn alter(
+        &mut self,
+        alter: &Alter,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
         let tag = format!("ALTER {}", alter.kind.words().to_uppercase());
-        if alter.kind == DropKind::Schema {
-            return Err(Error::unsupported("ALTER SCHEMA is not supported"));
-        }
         self.outside_of_block(&tag)?;
+        let told = self.notices.len();
         let mut tries = 0;
         loop {
             tries += 1;
-            let snapshot = self.server.catalog.snapshot();
-            let Some(object) = self.object_to_alter(&snapshot, alter)? else {
-                return command(tag);
+            self.notices.truncate(told);
+            let outcome = match alter.kind {
+                DropKind::Schema => self.alter_schema(alter).await,
+                _ => self.try_alter(alter, cancel).await,
             };
-            let mut altered = Altered { catalog: &snapshot, objects: BTreeMap::new() };
-            for action in &alter.actions {
-                let object = altered.get(object.id)?;
-                self.alter_one(&mut altered, object, action)?;
-            }
-            let objects: Vec<Arc<Object>> = altered.objects.into_values().map(Arc::new).collect();
-            let change = CatalogChange::Alter { as_of: snapshot.version, objects: objects.clone() };
-            match self.server.coordinator.define(change).await {
-                Ok(_) => {
-                    for object in objects {
-                        if let Some(live) = self.server.coordinator.live(object.id) {
-                            live.rename(&object.name, object.columns.clone());
-                        }
-                    }
-                    return command(tag);
-                }
+            match outcome {
+                Ok(()) => break,
                 Err(error) if error.code == SqlState::SERIALIZATION_FAILURE && tries < TRIES => {}
                 Err(error) => return Err(error),
             }
         }
+        self.forget_pin();
+        command(tag)
+    }
+
+    /// Once; 40001 where something else has changed the catalog meanwhile.
+    async fn try_alter(&mut self, alter: &Alter, cancel: &CancellationToken) -> Result<()> {
+        let snapshot = self.server.catalog.snapshot();
+        let Some(object) = self.object_to_alter(&snapshot, alter)? else { return Ok(()) };
+        let locked = BTreeMap::from([(object.id, Access::Alone)]);
+        // Nobody writes to a table while it is looked at, and everybody behind knows what it has become.
+        let _guards = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(canceled()),
+            guards = self.server.coordinator.locks.acquire(&locked) => guards,
+        };
+        let snapshot = self.server.catalog.snapshot();
+        if snapshot.get(object.id).is_none_or(|now| !Arc::ptr_eq(now, &object)) {
+            let message = format!("\"{}\" has been altered meanwhile", object.name);
+            return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
+        }
+        let mut altered = Altered::new(&snapshot, &object);
+        for action in &alter.actions {
+            let object = altered.get(object.id)?;
+            self.alter_one(&mut altered, object, action)?;
+        }
+        self.put(altered, object.id, cancel).await.map(drop)
+    }
+
+    /// ALTER SCHEMA: what is in it is called anew, and what reads that.
+    async fn alter_schema(&mut self, alter: &Alter) -> Result<()> {
+        let snapshot = self.server.catalog.snapshot();
+        let from = &alter.name.name;
+        if snapshot.schema(from).is_none() {
+            let message = format!("schema \"{from}\" does not exist");
+            return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, message));
+        }
+        let mut altered = Altered {
+            catalog: &snapshot,
+            objects: BTreeMap::new(),
+            width: 0,
+            values: vec![],
+            other_key: false,
+            checks: vec![],
+            dropped: vec![],
+        };
+        for action in &alter.actions {
+            let to = match action {
+                AlterAction::Rename(to) => to.clone(),
+                AlterAction::Owner(owner) => {
+                    check_owner(owner)?;
+                    continue;
+                }
+                _ => return Err(Error::unsupported("ALTER SCHEMA renames and sets the owner")),
+            };
+            let schema = Some((from.clone(), to.clone()));
+            for object in snapshot.objects_in(from) {
+                let object = altered.get(object.id)?;
+                let name = object.name.clone();
+                altered.call(object, to.clone(), name)?;
+            }
+            altered.rename_in_paths(from, &to)?;
+            let objects = std::mem::take(&mut altered.objects).into_values().map(Arc::new);
+            let objects = objects.collect();
+            let change =
+                Alteration { as_of: snapshot.version, objects, schema, ..Alteration::default() };
+            let alter = coordinator::Alter { change, reshape: None };
+            self.server.coordinator.alter(alter).await?;
+        }
+        Ok(())
     }
 
     /// REFRESH MATERIALIZED VIEW: the view has everything that was acknowledged before.
@@ -117,13 +179,7 @@ impl Session {
                 altered.move_to(object, schema.clone(), name)
             }
             AlterAction::RenameColumn { from, to } => altered.rename_column(object, from, to),
-            AlterAction::Owner(owner) => match owner.as_str() {
-                catalog::OWNER | "current_user" | "session_user" | "current_role" => Ok(()),
-                _ => {
-                    let message = format!("role \"{owner}\" does not exist");
-                    Err(Error::new(SqlState::UNDEFINED_OBJECT, message))
-                }
-            },
+            AlterAction::Owner(owner) => check_owner(owner),
             AlterAction::SetDefault { column, default } => {
                 let text = default.as_ref().map(ToString::to_string);
                 let at = column_of(&object, column)?;
@@ -134,7 +190,7 @@ impl Session {
             AlterAction::RenameConstraint { from, to } => {
                 altered.rename_constraint(object, from, to)
             }
-            AlterAction::DropConstraint { name, if_exists } => {
+            AlterAction::DropConstraint { name, if_exists, .. } => {
                 let missing = altered.drop_constraint(object, name)?;
                 match missing {
                     Some(error) if *if_exists => {
@@ -146,37 +202,111 @@ impl Session {
                     None => Ok(()),
                 }
             }
-            AlterAction::AddCheck(_)
-            | AlterAction::AddColumn { .. }
-            | AlterAction::DropColumn { .. } => {
-                let what = match action {
-                    AlterAction::AddCheck(_) => "ADD CONSTRAINT",
-                    AlterAction::AddColumn { .. } => "ADD COLUMN",
-                    _ => "DROP COLUMN",
-                };
-                Err(Error::unsupported(format!("ALTER ... {what} is not supported yet"))
-                    .with_hint("CREATE TABLE ... AS makes a table with other columns."))
+            AlterAction::AddColumn { .. }
+            | AlterAction::DropColumn { .. }
+            | AlterAction::SetType { .. }
+            | AlterAction::SetNotNull { .. }
+            | AlterAction::AddConstraint(_)
+            | AlterAction::ValidateConstraint(_) => self.alter_columns(altered, object, action),
+        }
+    }
+
+    /// The actions that are about what a table's columns hold.
+    fn alter_columns(
+        &mut self,
+        altered: &mut Altered<'_>,
+        object: Object,
+        action: &AlterAction,
+    ) -> Result<()> {
+        let moves =
+            matches!(action, AlterAction::AddColumn { .. } | AlterAction::DropColumn { .. });
+        match &object.kind {
+            ObjectKind::Table { connector: None, .. } => {}
+            ObjectKind::Table { .. } | ObjectKind::Source { .. } if moves => {}
+            _ => return Err(not_a_table(&object, action.words())),
+        }
+        let id = object.id;
+        match action {
+            AlterAction::AddColumn { column, constraints, if_not_exists } => {
+                if self.add_column(altered, object, column, *if_not_exists)? {
+                    for constraint in constraints {
+                        let object = altered.get(id)?;
+                        self.add_constraint(altered, object, constraint)?;
+                    }
+                }
+                Ok(())
             }
+            AlterAction::DropColumn { name, if_exists, cascade } => {
+                self.drop_column(altered, object, name, *if_exists, *cascade)
+            }
+            AlterAction::SetType { column, data_type, using } => {
+                self.set_type(altered, object, column, data_type, using.as_ref())
+            }
+            AlterAction::SetNotNull { column, not_null } => {
+                self.set_not_null(altered, object, column, *not_null)
+            }
+            AlterAction::AddConstraint(constraint) => {
+                self.add_constraint(altered, object, constraint)
+            }
+            AlterAction::ValidateConstraint(name) => {
+                self.validate_constraint(altered, object, name)
+            }
+            AlterAction::Rename(_)
+            | AlterAction::RenameColumn { .. }
+            | AlterAction::RenameConstraint { .. }
+            | AlterAction::SetSchema(_)
+            | AlterAction::Owner(_)
+            | AlterAction::SetDefault { .. }
+            | AlterAction::DropConstraint { .. } => Err(Error::internal("not about columns")),
         }
     }
 }
 
 /// The definitions that a statement has changed so far, over those of the catalog.
-struct Altered<'a> {
-    catalog: &'a CatalogSnapshot,
-    objects: BTreeMap<ObjectId, Object>,
+pub(super) struct Altered<'a> {
+    pub catalog: &'a CatalogSnapshot,
+    pub objects: BTreeMap<ObjectId, Object>,
+    /// How many columns the altered object has.
+    pub width: usize,
+    /// What each column of the altered object as it is to be holds.
+    pub values: Vec<Value>,
+    /// Its primary key is to be another.
+    pub other_key: bool,
+    /// CHECK constraints that the rows there have to satisfy.
+    pub checks: Vec<String>,
+    /// What goes with what it was about; dependents come first.
+    pub dropped: Vec<Arc<Object>>,
+}
+
+impl<'a> Altered<'a> {
+    fn new(catalog: &'a CatalogSnapshot, object: &Object) -> Altered<'a> {
+        let width = object.columns.fields().len();
+        Altered {
+            catalog,
+            objects: BTreeMap::new(),
+            width,
+            values: (0..width).map(Value::Old).collect(),
+            other_key: false,
+            checks: vec![],
+            dropped: vec![],
+        }
+    }
 }
 
 impl Altered<'_> {
-    fn get(&self, id: ObjectId) -> Result<Object> {
+    pub fn get(&self, id: ObjectId) -> Result<Object> {
         let of_catalog = || self.catalog.get(id).map(|object| object.as_ref().clone());
         let object = self.objects.get(&id).cloned().or_else(of_catalog);
         object.ok_or_else(|| Error::internal(format!("object {id} does not exist")))
     }
 
     /// Another name or schema.
-    fn move_to(&mut self, mut object: Object, schema: String, name: String) -> Result<()> {
+    fn move_to(&mut self, object: Object, schema: String, name: String) -> Result<()> {
         self.catalog.check_creatable(&schema, &name)?;
+        self.call(object, schema, name)
+    }
+
+    fn call(&mut self, mut object: Object, schema: String, name: String) -> Result<()> {
         let key_name = object.primary_key_name();
         if let ObjectKind::Table { rules, primary_key, .. } = &mut object.kind
             && !primary_key.is_empty()
@@ -196,6 +326,28 @@ impl Altered<'_> {
             None => drop(self.objects.insert(id, object)),
         }
         self.rewrite_dependents(id, &Replacement { name: new, columns: None })
+    }
+
+    /// A search path that names a schema goes on naming it.
+    fn rename_in_paths(&mut self, from: &str, to: &str) -> Result<()> {
+        for object in self.catalog.objects() {
+            let mut object = self.get(object.id)?;
+            let (ObjectKind::View { context, .. } | ObjectKind::MaterializedView { context, .. }) =
+                &mut object.kind
+            else {
+                continue;
+            };
+            let named = context.search_path.iter_mut().filter(|schema| *schema == from);
+            let mut found = false;
+            for schema in named {
+                to.clone_into(schema);
+                found = true;
+            }
+            if found {
+                self.objects.insert(object.id, object);
+            }
+        }
+        Ok(())
     }
 
     fn rename_column(&mut self, mut object: Object, from: &str, to: &str) -> Result<()> {
@@ -240,9 +392,10 @@ impl Altered<'_> {
     }
 
     /// Writes the texts anew of what reads an object that has got another name, or other names for its columns.
-    fn rewrite_dependents(&mut self, id: ObjectId, replacement: &Replacement) -> Result<()> {
-        let dependents: Vec<ObjectId> =
-            self.catalog.dependents(id).map(|object| object.id).collect();
+    pub fn rewrite_dependents(&mut self, id: ObjectId, replacement: &Replacement) -> Result<()> {
+        let dropped = |object: &&Arc<Object>| self.dropped.iter().any(|d| d.id == object.id);
+        let dependents = self.catalog.dependents(id).filter(|object| !dropped(object));
+        let dependents: Vec<ObjectId> = dependents.map(|object| object.id).collect();
         let columns = self.get(id)?.columns;
         for dependent in dependents {
             let mut dependent = self.get(dependent)?;
@@ -260,8 +413,14 @@ impl Altered<'_> {
                     })?;
                 }
                 ObjectKind::Index { key, .. } => {
+                    // Its key is told by places among the columns that the catalog has.
+                    let places: Option<Vec<usize>> = key
+                        .iter()
+                        .map(|at| self.values.iter().position(|v| v.from() == Some(*at)))
+                        .collect();
+                    let places = places.ok_or_else(|| Error::internal("its column is gone"))?;
                     let of_table =
-                        columns.project(key).map_err(|e| Error::internal(e.to_string()))?;
+                        columns.project(&places).map_err(|e| Error::internal(e.to_string()))?;
                     dependent.columns = Arc::new(of_table);
                     let names = dependent.columns.fields().iter().map(|f| f.name().clone());
                     let names: Vec<String> = names.collect();
@@ -273,14 +432,24 @@ impl Altered<'_> {
                     })?;
                 }
                 ObjectKind::Sink { .. } | ObjectKind::Table { .. } | ObjectKind::Source { .. } => {
-                    let message = format!("cannot alter what {} reads", dependent.label());
-                    return Err(Error::unsupported(message)
-                        .with_hint("Drop it first, and create it again behind."));
+                    return Err(read_by(&dependent));
                 }
             }
             self.objects.insert(dependent.id, dependent);
         }
         Ok(())
+    }
+
+    /// Puts what replaces an object into a query over it.
+    pub fn replace_in(
+        &self,
+        query: &mut sqlparser::ast::Query,
+        path: &[String],
+        id: ObjectId,
+        replacement: &Replacement,
+    ) -> Result<()> {
+        let is_it = |name: &ObjectName| stands_for(self.catalog, path, name, id);
+        sql::replace_relation(query, &is_it, replacement)
     }
 
     fn set_default(
@@ -340,11 +509,24 @@ impl Altered<'_> {
     /// The error for a constraint that is not there.
     fn drop_constraint(&mut self, mut object: Object, name: &str) -> Result<Option<Error>> {
         let missing = no_constraint(&object, name);
-        if !object.kind.primary_key().is_empty() && object.primary_key_name() == name {
-            return Err(Error::unsupported("a primary key cannot be dropped")
-                .with_hint("CREATE TABLE ... AS makes a table of the same rows without a key."));
+        let is_key = !object.kind.primary_key().is_empty() && object.primary_key_name() == name;
+        let ObjectKind::Table { rules, primary_key, connector: None, .. } = &mut object.kind else {
+            return Ok(Some(missing));
+        };
+        if is_key {
+            // Its columns stay NOT NULL, as in PostgreSQL.
+            primary_key.clear();
+            rules.key_name = None;
+            self.other_key = true;
+            object.create_sql = sql::rewritten(&object.create_sql, |statement| {
+                if let Statement::CreateTable(table) = statement {
+                    table.primary_key.clear();
+                }
+                Ok(())
+            })?;
+            self.write_rules(object)?;
+            return Ok(None);
         }
-        let ObjectKind::Table { rules, .. } = &mut object.kind else { return Ok(Some(missing)) };
         let before = rules.checks.len();
         rules.checks.retain(|check| check.name != name);
         if rules.checks.len() == before {
@@ -355,7 +537,7 @@ impl Altered<'_> {
     }
 
     /// Writes a table's constraints into its text.
-    fn write_rules(&mut self, mut object: Object) -> Result<()> {
+    pub fn write_rules(&mut self, mut object: Object) -> Result<()> {
         let Some(rules) = object.rules().cloned() else { return Ok(()) };
         object.create_sql = sql::rewritten(&object.create_sql, |statement| {
             let Statement::CreateTable(table) = statement else { return Ok(()) };
@@ -372,21 +554,37 @@ impl Altered<'_> {
     }
 }
 
+fn check_owner(owner: &str) -> Result<()> {
+    match owner {
+        catalog::OWNER | "current_user" | "session_user" | "current_role" => Ok(()),
+        _ => {
+            let message = format!("role \"{owner}\" does not exist");
+            Err(Error::new(SqlState::UNDEFINED_OBJECT, message))
+        }
+    }
+}
+
 /// Whether a name stands for an object under a search path.
 fn stands_for(catalog: &CatalogSnapshot, path: &[String], name: &ObjectName, id: ObjectId) -> bool {
     matches!(catalog.relation(path, name), Ok(Relation::Object(object)) if object.id == id)
 }
 
-fn column_of(object: &Object, name: &str) -> Result<usize> {
+pub(super) fn column_of(object: &Object, name: &str) -> Result<usize> {
     object.columns.index_of(name).map_err(|_| {
         let message = format!("column \"{name}\" of relation \"{}\" does not exist", object.name);
         Error::new(SqlState::UNDEFINED_COLUMN, message)
     })
 }
 
-fn no_constraint(object: &Object, name: &str) -> Error {
+pub(super) fn no_constraint(object: &Object, name: &str) -> Error {
     let message = format!("constraint \"{name}\" of relation \"{}\" does not exist", object.name);
     Error::new(SqlState::UNDEFINED_OBJECT, message)
+}
+
+/// The refusal for the sake of a sink.
+pub(super) fn read_by(dependent: &Object) -> Error {
+    Error::unsupported(format!("cannot alter what {} reads", dependent.label()))
+        .with_hint("Drop it first, and create it again behind.")
 }
 
 fn with_name(columns: &SchemaRef, at: usize, name: &str) -> SchemaRef {

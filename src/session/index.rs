@@ -63,11 +63,17 @@ impl Session {
             let _ = coordinator.drop_objects(CatalogChange::Drop(vec![id]), vec![id]).await;
             return Err(error);
         }
+        self.still_there(id)?;
         command(TAG)
     }
 
     /// Waits until the rows are in it; the table's own key needs no index.
-    async fn index_filled(&self, object: ObjectId, key: &[usize], epoch: Epoch) -> Result<()> {
+    pub(super) async fn index_filled(
+        &self,
+        object: ObjectId,
+        key: &[usize],
+        epoch: Epoch,
+    ) -> Result<()> {
         let indexes = self.server.coordinator.indexes(object);
         match indexes.into_iter().find(|index| index.live.key == key) {
             Some(index) => index.live.wait_for(epoch).await,

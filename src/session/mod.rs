@@ -5,18 +5,23 @@
 //! SET's.
 
 mod alter;
+mod alter_columns;
 mod create_as;
 mod cursor_rows;
 mod cursors;
 mod ddl;
 mod dml;
+mod explain;
 mod functions;
 mod index;
+mod jobs;
+mod reshape;
 mod resolver;
 mod rules;
 mod select;
 mod settings;
 mod show;
+mod sink_into;
 mod sinks;
 mod statements;
 mod subscribe;
@@ -48,6 +53,9 @@ pub use statements::Named;
 use statements::Statements;
 use transaction::Block;
 pub use transaction::TransactionStatus;
+
+/// How often a statement is run that finds what it reads altered meanwhile.
+const RUNS_MAX: usize = 20;
 
 /// A parsed statement with its own text; planning happens at prepare and execute.
 #[derive(Clone, Debug)]
@@ -252,7 +260,7 @@ impl Session {
         if let Some(backend) = &self.backend {
             backend.active(prepared.parsed.shown());
         }
-        let outcome = self.dispatch(prepared, params, &cancel).await;
+        let outcome = self.dispatch_again(prepared, params, &cancel).await;
         if outcome.is_err() {
             self.fail_transaction();
         }
@@ -271,6 +279,37 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// A statement that finds a relation altered since it was planned is run again: outside of a block it never fails with
+    /// 40001.
+    async fn dispatch_again(
+        &mut self,
+        prepared: &Prepared,
+        params: Vec<ScalarValue>,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        use Statement as S;
+        let again = !self.is_in_block()
+            && matches!(
+                prepared.parsed.statement,
+                S::Query(_)
+                    | S::Insert(..)
+                    | S::Update(_)
+                    | S::Delete(_)
+                    | S::Truncate(_)
+                    | S::CreateMaterializedView(_)
+                    | S::CreateIndex(_)
+                    | S::Subscribe(_)
+                    | S::Execute { .. }
+            );
+        for _ in 1..if again { RUNS_MAX } else { 1 } {
+            match self.dispatch(prepared, params.clone(), cancel).await {
+                Err(error) if error.code == SqlState::SERIALIZATION_FAILURE => {}
+                outcome => return outcome,
+            }
+        }
+        self.dispatch(prepared, params, cancel).await
     }
 
     async fn dispatch(
@@ -335,6 +374,7 @@ impl Session {
             Statement::Declare(declare) => self.declare(declare, prepared, params, cancel).await,
             Statement::Fetch(fetch) => self.fetch(fetch, prepared, cancel).await,
             Statement::Close { name } => self.close(name.as_deref()),
+            Statement::CancelJobs(ids) => self.cancel_jobs(ids).await,
             Statement::Refresh { name } => self.refresh(name, cancel).await,
             Statement::Nothing { tag, tables } => self.nothing(tag, tables),
             Statement::Execute { .. } => Err(unsupported(&prepared.parsed.sql)),
@@ -389,7 +429,7 @@ impl Session {
                 self.create_schema(name, *if_not_exists).await
             }
             Statement::Drop(drop) => self.drop_objects(drop).await,
-            Statement::Alter(alter) => self.alter(alter).await,
+            Statement::Alter(alter) => self.alter(alter, cancel).await,
             Statement::Comment(comment) => self.comment(comment).await,
             _ => Err(Error::internal("not a change of the catalog")),
         }

@@ -40,40 +40,64 @@ impl Session {
     ) -> Result<TableRules> {
         let name = &table.name.name;
         let schema = row_schema(name, columns)?;
+        let stored = table.columns.iter().filter(|c| is_stored(c)).map(|c| c.name.clone());
+        let stored: Vec<String> = stored.collect();
         let mut generated = vec![];
         for (column, field) in table.columns.iter().zip(columns.fields()) {
-            generated.push(match &column.generated {
-                None => None,
-                Some(Generated::Stored(expr)) => {
-                    let planned =
-                        self.plan_over_row(expr, &schema, "column generation expressions")?;
-                    check_generation(&planned, table)?;
-                    assign(planned, &schema, field)?;
-                    Some(Generation::Stored(expr.to_string()))
-                }
-                Some(Generated::Identity { always, start, increment }) => {
-                    let numbers = numbers(name, field, *start, *increment)?;
-                    Some(Generation::Identity { always: *always, numbers })
-                }
-                Some(Generated::Serial) => Some(Generation::Serial(numbers(name, field, 1, 1)?)),
-            });
+            generated.push(self.new_generation(name, column, field, &schema, &stored)?);
         }
         let mut checks: Vec<Check> = vec![];
         for check in &table.checks {
-            let planned = self.plan_over_row(&check.expr, &schema, "check constraints")?;
-            let (_, field) = planned.to_field(&schema).map_err(from_datafusion)?;
-            if !matches!(field.data_type(), DataType::Boolean | DataType::Null) {
-                let message =
-                    format!("argument of CHECK must be type boolean, not type {}", pg_name(&field));
-                return Err(Error::new(SqlState::DATATYPE_MISMATCH, message));
-            }
-            let name = check_name(name, check, &planned, &checks)?;
-            checks.push(Check { name, sql: check.expr.to_string() });
+            let check = self.new_check(name, check, &schema, &checks)?;
+            checks.push(check);
         }
         // The first that a row violates is told: by name, as in PostgreSQL.
         checks.sort_by(|a, b| a.name.cmp(&b.name));
         let key_name = table.primary_key_name.clone();
         Ok(TableRules { checks, generated, key_name })
+    }
+
+    /// Where a new column's values come from; `stored` are the table's columns that are computed.
+    pub(super) fn new_generation(
+        &self,
+        table: &str,
+        column: &sql::ColumnDef,
+        field: &Field,
+        schema: &DFSchema,
+        stored: &[String],
+    ) -> Result<Option<Generation>> {
+        Ok(match &column.generated {
+            None => None,
+            Some(Generated::Stored(expr)) => {
+                let planned = self.plan_over_row(expr, schema, "column generation expressions")?;
+                check_generation(&planned, stored)?;
+                assign(planned, schema, field)?;
+                Some(Generation::Stored(expr.to_string()))
+            }
+            Some(Generated::Identity { always, start, increment }) => {
+                let numbers = numbers(table, field, *start, *increment)?;
+                Some(Generation::Identity { always: *always, numbers })
+            }
+            Some(Generated::Serial) => Some(Generation::Serial(numbers(table, field, 1, 1)?)),
+        })
+    }
+
+    pub(super) fn new_check(
+        &self,
+        table: &str,
+        check: &sql::CheckConstraint,
+        schema: &DFSchema,
+        others: &[Check],
+    ) -> Result<Check> {
+        let planned = self.plan_over_row(&check.expr, schema, "check constraints")?;
+        let (_, field) = planned.to_field(schema).map_err(from_datafusion)?;
+        if !matches!(field.data_type(), DataType::Boolean | DataType::Null) {
+            let message =
+                format!("argument of CHECK must be type boolean, not type {}", pg_name(&field));
+            return Err(Error::new(SqlState::DATATYPE_MISMATCH, message));
+        }
+        let name = check_name(table, check, &planned, others)?;
+        Ok(Check { name, sql: check.expr.to_string(), validated: true })
     }
 
     /// An expression over one row, without subqueries and aggregates.
@@ -116,13 +140,7 @@ impl Session {
         };
         check_not_null(&table.name, &table.columns, &rows)?;
         for check in &rules.checks {
-            let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
-            let planned = self.engine.plan_expr(&sql::parse_expr(&check.sql)?, &schema, &names)?;
-            let verdicts = self.over_rows(&planned, &schema, &rows)?;
-            let Some(verdicts) = verdicts.as_boolean_opt() else { continue };
-            // NULL is no violation.
-            let violated = |row: &usize| verdicts.is_valid(*row) && !verdicts.value(*row);
-            if let Some(row) = (0..rows.num_rows()).find(violated) {
+            if let Some(row) = self.violating(check, &schema, &rows)? {
                 let message = format!(
                     "new row for relation \"{}\" violates check constraint \"{}\"",
                     table.name, check.name
@@ -136,7 +154,24 @@ impl Session {
         Ok(rows)
     }
 
-    fn generated(
+    /// The first of some rows for which a check is false.
+    pub(super) fn violating(
+        &self,
+        check: &Check,
+        schema: &DFSchema,
+        rows: &RecordBatch,
+    ) -> Result<Option<usize>> {
+        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let planned = self.engine.plan_expr(&sql::parse_expr(&check.sql)?, schema, &names)?;
+        let verdicts = self.over_rows(&planned, schema, rows)?;
+        let Some(verdicts) = verdicts.as_boolean_opt() else { return Ok(None) };
+        // NULL is no violation.
+        let violated = |row: &usize| verdicts.is_valid(*row) && !verdicts.value(*row);
+        Ok((0..rows.num_rows()).find(violated))
+    }
+
+    /// Rows with the columns that are computed from others.
+    pub(super) fn generated(
         &self,
         table: &Object,
         rules: &TableRules,
@@ -165,27 +200,26 @@ impl Session {
 }
 
 /// The columns of a row, which expressions may qualify with the table's name.
-fn row_schema(table: &str, columns: &SchemaRef) -> Result<DFSchema> {
+pub(super) fn row_schema(table: &str, columns: &SchemaRef) -> Result<DFSchema> {
     let table = datafusion::common::TableReference::bare(table);
     DFSchema::try_from_qualified_schema(table, &nullable(columns)).map_err(from_datafusion)
 }
 
-fn check_generation(planned: &Expr, table: &sql::CreateTable) -> Result<()> {
+fn is_stored(column: &sql::ColumnDef) -> bool {
+    matches!(column.generated, Some(Generated::Stored(_)))
+}
+
+fn check_generation(planned: &Expr, stored: &[String]) -> Result<()> {
     if volatile_in(planned).is_some() {
         let message = "generation expression is not immutable";
         return Err(Error::new(SqlState::INVALID_OBJECT_DEFINITION, message));
     }
-    let refers = |column: &&sql::ColumnDef| {
-        matches!(column.generated, Some(Generated::Stored(_)))
-            && planned.column_refs().iter().any(|c| c.name == column.name)
-    };
-    match table.columns.iter().find(refers) {
+    let refers = |column: &&String| planned.column_refs().iter().any(|c| c.name == **column);
+    match stored.iter().find(refers) {
         None => Ok(()),
         Some(column) => {
-            let message = format!(
-                "cannot use generated column \"{}\" in column generation expression",
-                column.name
-            );
+            let message =
+                format!("cannot use generated column \"{column}\" in column generation expression");
             Err(Error::new(SqlState::INVALID_OBJECT_DEFINITION, message)
                 .with_detail("A generated column cannot reference another generated column."))
         }

@@ -173,7 +173,7 @@ impl Session {
     }
 
     /// Moves the work of a stream to the query threads.
-    fn on_query_threads(
+    pub(super) fn on_query_threads(
         &self,
         mut batches: BoxStream<'static, Result<RecordBatch>>,
     ) -> BoxStream<'static, Result<RecordBatch>> {

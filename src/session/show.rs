@@ -1,4 +1,4 @@
-//! SHOW and EXPLAIN.
+//! SHOW.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,15 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
 use futures::StreamExt;
-use tokio_util::sync::CancellationToken;
 
 use super::settings::Settings;
 use super::{Outcome, Session};
 use crate::catalog::{Object, ObjectKind};
 use crate::error::{Error, Result};
-use crate::query::common::display;
-use crate::query::output::canonicalise;
-use crate::sql::{DropKind, Explain, ExplainTarget, Show, ShowKind, Statement};
+use crate::sql::{DropKind, Show, ShowKind};
 use crate::types::format_type;
 
 pub fn text_field(name: &str) -> FieldRef {
@@ -41,7 +38,9 @@ pub fn columns(show: &Show) -> Vec<FieldRef> {
         Show::List { kind: ShowKind::MaterializedViews, .. } => {
             &["name", "state", "rows", "epoch", "error"]
         }
-        Show::List { kind: ShowKind::Jobs, .. } => &["name", "state"],
+        Show::List { kind: ShowKind::Jobs, .. } => {
+            &["id", "object", "kind", "state", "done", "total", "percent", "elapsed"]
+        }
         Show::List { .. } => &["name"],
         Show::Columns { .. } => &["name", "type", "nullable", "key"],
         Show::Create { .. } => &["name", "create_sql"],
@@ -51,9 +50,9 @@ pub fn columns(show: &Show) -> Vec<FieldRef> {
     names.iter().map(|name| text_field(name)).collect()
 }
 
-type Row = Vec<Option<String>>;
+pub(super) type Row = Vec<Option<String>>;
 
-fn rows(columns: Vec<FieldRef>, rows: Vec<Row>, tag: &'static str) -> Result<Outcome> {
+pub(super) fn rows(columns: Vec<FieldRef>, rows: Vec<Row>, tag: &'static str) -> Result<Outcome> {
     let column = |i: usize| -> ArrayRef {
         Arc::new(StringArray::from_iter(rows.iter().map(|row| row[i].clone())))
     };
@@ -126,18 +125,11 @@ impl Session {
                 schemas.map(|name| vec![Some(name)]).collect()
             }
             ShowKind::Databases => vec![vec![Some(crate::catalog::DATABASE.to_owned())]],
-            ShowKind::Jobs => {
-                let live = self.server.coordinator.shared.live.load();
-                let filling = live.values().filter(|live| !live.is_attached());
-                filling
-                    .map(|live| {
-                        vec![
-                            Some(live.names().object.clone()),
-                            Some("reading earlier rows".to_owned()),
-                        ]
-                    })
-                    .collect()
-            }
+            ShowKind::Jobs => self
+                .job_rows()
+                .into_iter()
+                .filter(|row| row[1].as_deref().is_some_and(matches))
+                .collect(),
         })
     }
 
@@ -162,15 +154,20 @@ impl Session {
 
     fn sink_row(&self, object: &Object) -> Row {
         let connector = match &object.kind {
-            ObjectKind::Sink { connector } => connector.options.get("connector").map(str::to_owned),
+            ObjectKind::Sink { into: Some(_), .. } => Some("table".to_owned()),
+            ObjectKind::Sink { connector, .. } => {
+                connector.options.get("connector").map(str::to_owned)
+            }
             _ => None,
         };
         let mut row = vec![Some(object.name.clone()), connector];
         let coordinator = &self.server.coordinator;
         let Some(status) = coordinator.sink_status(object.id) else {
-            // It had failed before the start.
-            let failure = coordinator.live(object.id).and_then(|live| live.failure().cloned());
-            row.push(failure.as_ref().map(|_| "failed".to_owned()));
+            // It had failed before the start, or has no outside.
+            let live = coordinator.live(object.id);
+            let failure = live.as_ref().and_then(|live| live.failure().cloned());
+            let state = if failure.is_some() { "failed" } else { "running" };
+            row.push(live.map(|_| state.to_owned()));
             row.resize(8, None);
             row.push(failure.map(|error| error.message));
             return row;
@@ -202,58 +199,6 @@ impl Session {
             (complete != u64::MAX).then(|| complete.to_string()),
             live.failure().map(|error| error.message.clone()),
         ]
-    }
-
-    pub(super) async fn explain(
-        &mut self,
-        explain: &Explain,
-        _cancel: &CancellationToken,
-    ) -> Result<Outcome> {
-        if explain.analyze {
-            return Err(Error::unsupported("EXPLAIN ANALYZE is not supported yet")
-                .with_hint("Use EXPLAIN."));
-        }
-        let text = match &explain.target {
-            ExplainTarget::Statement(statement) => match statement.as_ref() {
-                Statement::Query(query) => {
-                    let planned = self.plan_batch(query, &[])?;
-                    let plan = self.engine.optimize_batch(canonicalise(planned.plan)?)?;
-                    display(&plan)
-                }
-                Statement::Insert(insert, overriding) => {
-                    self.explain_insert(insert, *overriding)?
-                }
-                Statement::Update(update) => self.explain_update(update)?,
-                Statement::Delete(delete) => self.explain_delete(delete)?,
-                Statement::CreateMaterializedView(view) => {
-                    crate::plan::explain::explain(&self.plan_view(&view.query, &view.columns)?.0)
-                }
-                _ => {
-                    return Err(Error::unsupported(
-                        "EXPLAIN of this statement is not supported yet",
-                    )
-                    .with_hint(
-                        "EXPLAIN a query, INSERT, UPDATE, DELETE or CREATE MATERIALIZED VIEW.",
-                    ));
-                }
-            },
-            ExplainTarget::MaterializedView(name) => {
-                let snapshot = self.server.catalog.snapshot();
-                let object = snapshot.resolve_kind(
-                    &self.settings.search_path(),
-                    name,
-                    DropKind::MaterializedView,
-                )?;
-                let ObjectKind::MaterializedView { query, .. } = &object.kind else {
-                    return Err(Error::internal("not a materialized view"));
-                };
-                let columns: Vec<String> =
-                    object.columns.fields().iter().map(|f| f.name().clone()).collect();
-                crate::plan::explain::explain(&self.plan_view(query, &columns)?.0)
-            }
-        };
-        let lines = text.lines().map(|line| vec![Some(line.to_owned())]).collect();
-        rows(vec![text_field("QUERY PLAN")], lines, "EXPLAIN")
     }
 }
 

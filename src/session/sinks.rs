@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow_schema::Schema;
+use sqlparser::ast;
 use tidewater_connectors::options::Options as ConnectorOptions;
 use tidewater_connectors::sink::{self, Target};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,9 @@ impl Session {
         if self.exists_already(&sink.name, sink.if_not_exists)? {
             return command(TAG);
         }
+        if let Some((table, columns)) = &sink.into {
+            return self.create_sink_into(sink, table, columns, statement, cancel).await;
+        }
         let redacted = ConnectorOptions::new(sink.options.0.clone())?.redacted();
         let mut pairs = sink.options.0.clone();
         let own = Own::take(&mut pairs)?;
@@ -50,10 +54,7 @@ impl Session {
             pairs.push(("extension".to_owned(), extension.to_owned()));
         }
         let target = sink::open(&sink.name.name, &ConnectorOptions::new(pairs)?)?;
-        let query = match &sink.input {
-            SinkInput::Relation(name) => sql::parse_query(&format!("SELECT * FROM {name}"))?,
-            SinkInput::Query(query) => query.clone(),
-        };
+        let query = sink_query(sink)?;
         let (plan, _, depends_on) = self.plan_view(&query, &[])?;
         check_append_only(sink, &plan, format, target.as_ref(), own.force_append_only)?;
         let key = message_key(&plan, format, &own.primary_key)?;
@@ -61,29 +62,45 @@ impl Session {
             let message = "KEY ENCODE TEXT needs a primary key of one column";
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
-        reachable(target.clone(), cancel).await?;
-        let (name, schema) = (sink.name.name.clone(), plan.schema.clone());
-        let shape = Shape { name, schema, key, format, encoding, key_encoding };
+        let stand_in = self.server.test_mode;
+        let (name, schema, plan) = (sink.name.name.clone(), plan.schema.clone(), Arc::new(plan));
+        let fail_on_error = own.fail_on_error;
+        let (columns, runtime) = if stand_in {
+            (schema, Runtime::View { plan, fail_on_error })
+        } else {
+            reachable(target.clone(), cancel).await?;
+            let shape = Shape { name, schema, key, format, encoding, key_encoding };
+            let sink = Arc::new(Sink { target, shape });
+            (Arc::new(Schema::empty()), Runtime::Sink { plan, sink, fail_on_error })
+        };
         let connector = ConnectorSpec {
             options: sink.options.clone(),
             format: sink.format.clone(),
+            stand_in,
             ..ConnectorSpec::default()
         };
-        let runtime = Runtime::Sink {
-            plan: Arc::new(plan),
-            sink: Arc::new(Sink { target, shape }),
-            fail_on_error: own.fail_on_error,
-        };
-        self.define(Definition {
-            name: sink.name.clone(),
-            columns: Arc::new(Schema::empty()),
-            kind: ObjectKind::Sink { connector },
-            depends_on,
-            create_sql: create_sql(statement, &redacted),
-            runtime,
-        })
-        .await?;
+        let (id, epoch) = self
+            .define(Definition {
+                name: sink.name.clone(),
+                columns,
+                kind: ObjectKind::Sink { connector, into: None },
+                depends_on,
+                create_sql: create_sql(statement, &redacted),
+                runtime,
+            })
+            .await?;
+        if stand_in {
+            self.server.coordinator.hydrated(id, epoch).await?;
+        }
         command(TAG)
+    }
+}
+
+/// What goes into a sink.
+pub(super) fn sink_query(sink: &CreateSink) -> Result<Box<ast::Query>> {
+    match &sink.input {
+        SinkInput::Relation(name) => sql::parse_query(&format!("SELECT * FROM {name}")),
+        SinkInput::Query(query) => Ok(query.clone()),
     }
 }
 
@@ -204,4 +221,4 @@ fn message_key(plan: &Node, format: Format, names: &[String]) -> Result<Vec<usiz
     Ok(named)
 }
 
-const UNIQUE_HINT: &str = "Read a table with a PRIMARY KEY, or make the columns unique by GROUP BY or SELECT DISTINCT ON.";
+pub(super) const UNIQUE_HINT: &str = "Read a table with a PRIMARY KEY, or make the columns unique by GROUP BY or SELECT DISTINCT ON.";

@@ -466,6 +466,12 @@ impl Subscription {
         if let Some(version) = poisoned {
             check_poison(&self.subscribed.live.names().object, &[version])?;
         }
+        if !self.subscribed.live.is_as_of(epoch) {
+            let message = "the relation has been altered, and has other columns now";
+            return Err(
+                Error::new(SqlState::SERIALIZATION_FAILURE, message).with_hint("Subscribe again.")
+            );
+        }
         // From now on nobody may read anything older.
         self.clock.raise(epoch);
         self.complete = epoch;

@@ -363,6 +363,11 @@ impl Session {
         Ok(())
     }
 
+    /// What a block reads from now on is as of a later epoch: a statement that is no part of it has changed what there is.
+    pub(super) fn forget_pin(&mut self) {
+        self.block.pin = OnceLock::new();
+    }
+
     fn is_serializable(&self) -> bool {
         self.settings.get("transaction_isolation").as_deref() == Some("serializable")
     }
@@ -371,12 +376,15 @@ impl Session {
     pub(super) async fn pin(&self, objects: &[Arc<LiveTable>]) -> Result<Arc<Pin>> {
         let coordinator = &self.server.coordinator;
         if !self.is_in_block() {
-            return coordinator.pin(objects).await.map(Arc::new);
+            let pin = Arc::new(coordinator.pin(objects).await?);
+            return check_as_of(objects, &pin).map(|()| pin);
         }
         let Some(pin) = self.block.pin.get() else {
             let pin = Arc::new(coordinator.pin(objects).await?);
+            check_as_of(objects, &pin)?;
             return Ok(self.block.pin.get_or_init(|| pin).clone());
         };
+        check_as_of(objects, pin)?;
         for object in objects {
             object.wait_attached().await?;
             object.wait_for(pin.epoch).await?;
@@ -491,6 +499,17 @@ impl Session {
         });
         found.collect()
     }
+}
+
+/// What is to be read is what there was as of the epoch: 40001 where ALTER has put it in another's place since, or another in
+/// its own.
+fn check_as_of(objects: &[Arc<LiveTable>], pin: &Pin) -> Result<()> {
+    if objects.iter().all(|object| object.is_as_of(pin.epoch)) {
+        return Ok(());
+    }
+    let message = "could not serialize access due to concurrent ALTER TABLE";
+    Err(Error::new(SqlState::SERIALIZATION_FAILURE, message)
+        .with_hint("The transaction might succeed if retried."))
 }
 
 /// The tables behind an object, through views.

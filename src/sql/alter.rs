@@ -5,7 +5,7 @@ use sqlparser::tokenizer::Token;
 
 use super::create::Body;
 use super::cursor::{Cursor, Parse};
-use super::statement::{Alter, AlterAction, CheckConstraint, Statement};
+use super::statement::{Alter, AlterAction, NewConstraint, Statement};
 use crate::error::Error;
 
 impl Cursor {
@@ -51,6 +51,9 @@ impl Cursor {
         if self.eat(&["ADD"]) {
             return self.alter_add();
         }
+        if self.eat(&["VALIDATE", "CONSTRAINT"]) {
+            return Ok(AlterAction::ValidateConstraint(self.ident()?));
+        }
         if self.eat(&["DROP"]) {
             return self.alter_drop();
         }
@@ -66,20 +69,34 @@ impl Cursor {
 
     fn alter_add(&mut self) -> Parse<AlterAction> {
         let constraint = self.at(&["CONSTRAINT"]) || self.at_table_constraint();
-        let column = !constraint && { self.eat(&["COLUMN"]) || !constraint };
-        let if_not_exists = column && self.if_not_exists();
+        let if_not_exists = !constraint && {
+            self.eat(&["COLUMN"]);
+            self.if_not_exists()
+        };
         let mut body = Body::default();
         self.body_item(&mut body)?;
-        if let Some(CheckConstraint { name, expr }) = body.checks.pop().filter(|_| constraint) {
-            return Ok(AlterAction::AddCheck(CheckConstraint { name, expr }));
+        let not_valid = self.eat(&["NOT", "VALID"]);
+        let mut constraints: Vec<NewConstraint> = body
+            .checks
+            .into_iter()
+            .map(|check| NewConstraint::Check {
+                check: Box::new(check),
+                not_valid: constraint && not_valid,
+            })
+            .collect();
+        if !body.primary_key.is_empty() {
+            let (name, columns) = (body.primary_key_name, body.primary_key);
+            constraints.push(NewConstraint::PrimaryKey { name, columns });
         }
-        match body.columns.pop() {
-            Some(column) if body.primary_key.is_empty() && body.checks.is_empty() => {
-                Ok(AlterAction::AddColumn { column: Box::new(column), if_not_exists })
+        match (body.columns.pop(), constraint) {
+            (Some(column), false) if !not_valid => {
+                let column = Box::new(column);
+                Ok(AlterAction::AddColumn { column, constraints, if_not_exists })
             }
-            _ => Err(Error::unsupported("this constraint cannot be added to a table that exists")
-                .with_hint("Declare it in CREATE TABLE, and fill the new table from the old one.")
-                .into()),
+            (None, true) if constraints.len() == 1 => {
+                Ok(AlterAction::AddConstraint(constraints.remove(0)))
+            }
+            _ => self.expected("a column or a constraint"),
         }
     }
 
@@ -92,7 +109,7 @@ impl Cursor {
         let name = self.ident()?;
         let cascade = self.eat_one(&["CASCADE", "RESTRICT"]) == Some("CASCADE");
         Ok(match constraint {
-            true => AlterAction::DropConstraint { name, if_exists },
+            true => AlterAction::DropConstraint { name, if_exists, cascade },
             false => AlterAction::DropColumn { name, if_exists, cascade },
         })
     }
@@ -105,11 +122,44 @@ impl Cursor {
         if self.eat(&["DROP", "DEFAULT"]) {
             return Ok(AlterAction::SetDefault { column, default: None::<ast::Expr> });
         }
+        if self.eat(&["SET", "NOT", "NULL"]) {
+            return Ok(AlterAction::SetNotNull { column, not_null: true });
+        }
+        if self.eat(&["DROP", "NOT", "NULL"]) {
+            return Ok(AlterAction::SetNotNull { column, not_null: false });
+        }
+        if self.eat(&["SET", "DATA", "TYPE"]) || self.eat(&["TYPE"]) {
+            let data_type = self.data_type()?;
+            let using = if self.eat(&["USING"]) { Some(self.expr()?) } else { None };
+            return Ok(AlterAction::SetType { column, data_type, using });
+        }
         let words: Vec<String> =
             self.rest().iter().take(3).map(|t| t.token.to_string().to_uppercase()).collect();
         let message = format!("ALTER COLUMN ... {} is not supported", words.join(" "));
         Err(Error::unsupported(message)
             .with_hint("Create a table with the column as it is to be, and fill it from this one.")
             .into())
+    }
+}
+
+impl AlterAction {
+    /// As messages name it.
+    pub fn words(&self) -> &'static str {
+        match self {
+            AlterAction::Rename(_) => "RENAME",
+            AlterAction::RenameColumn { .. } => "RENAME COLUMN",
+            AlterAction::RenameConstraint { .. } => "RENAME CONSTRAINT",
+            AlterAction::SetSchema(_) => "SET SCHEMA",
+            AlterAction::Owner(_) => "OWNER TO",
+            AlterAction::AddColumn { .. } => "ADD COLUMN",
+            AlterAction::DropColumn { .. } => "DROP COLUMN",
+            AlterAction::SetDefault { .. } => "ALTER COLUMN ... SET DEFAULT",
+            AlterAction::SetNotNull { not_null: true, .. } => "ALTER COLUMN ... SET NOT NULL",
+            AlterAction::SetNotNull { not_null: false, .. } => "ALTER COLUMN ... DROP NOT NULL",
+            AlterAction::SetType { .. } => "ALTER COLUMN ... SET DATA TYPE",
+            AlterAction::AddConstraint(_) => "ADD CONSTRAINT",
+            AlterAction::ValidateConstraint(_) => "VALIDATE CONSTRAINT",
+            AlterAction::DropConstraint { .. } => "DROP CONSTRAINT",
+        }
     }
 }

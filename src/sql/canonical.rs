@@ -38,9 +38,12 @@ pub fn create_sql(statement: &Statement, options: RedactedOptions<'_>) -> Option
             };
             let emit = if sink.emit_on_window_close { " EMIT ON WINDOW CLOSE" } else { "" };
             let with = clause(" WITH ", options.with);
-            let with = if with.is_empty() { " WITH ()" } else { &with };
+            let into = sink.into.as_ref();
+            let with = if with.is_empty() && into.is_none() { " WITH ()" } else { &with };
+            let into = into.map(|(table, columns)| format!("INTO {table}{} ", name_list(columns)));
+            let into = into.unwrap_or_default();
             let format = format_clause(sink.format.as_ref(), options.encode);
-            format!("CREATE SINK {} {input}{emit}{with}{format}", sink.name)
+            format!("CREATE SINK {} {into}{input}{emit}{with}{format}", sink.name)
         }
         Statement::CreateIndex(index) => {
             let name = index.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();

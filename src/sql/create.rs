@@ -30,7 +30,7 @@ fn is_storage_parameter(key: &str) -> bool {
 pub(super) struct Body {
     pub(super) columns: Vec<ColumnDef>,
     pub(super) primary_key: Vec<String>,
-    primary_key_name: Option<String>,
+    pub(super) primary_key_name: Option<String>,
     pub(super) checks: Vec<CheckConstraint>,
     like: Vec<Like>,
     watermark: Option<Watermark>,
@@ -262,6 +262,10 @@ impl Cursor {
         let emit_on_window_close = self.take_emit_on_window_close();
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
+        let into = match self.eat(&["INTO"]) {
+            true => Some((self.name()?, self.column_names()?)),
+            false => None,
+        };
         let input = match self.eat(&["FROM"]) {
             true => SinkInput::Relation(self.name()?),
             false => {
@@ -274,11 +278,16 @@ impl Cursor {
             *self = tail;
         }
         let clauses = self.clauses()?;
-        let Some(options) = clauses.options else { return self.expected("WITH") };
+        let options = match clauses.options {
+            Some(options) => options,
+            None if into.is_some() => Options::default(),
+            None => return self.expected("WITH"),
+        };
         let format = clauses.format;
         Ok(Statement::CreateSink(Box::new(CreateSink {
             name,
             if_not_exists,
+            into,
             input,
             options,
             format,
@@ -547,7 +556,7 @@ impl Cursor {
     }
 
     /// A type in a column definition: sqlparser's, and `STRUCT<a INT, b VARCHAR>` nested at will.
-    fn data_type(&mut self) -> Parse<DataType> {
+    pub(super) fn data_type(&mut self) -> Parse<DataType> {
         let (data_type, surplus) = self.data_type_in(0)?;
         // The outermost call has no bracket of its own to close, so a surplus one is a mistake of the user.
         if surplus > 0 { self.expected("a column definition") } else { Ok(data_type) }

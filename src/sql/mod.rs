@@ -42,8 +42,8 @@ pub use names::{
 pub use position::locate;
 pub use relations::{has_query, placeholders, referenced_relations};
 pub use rename::{
-    Replacement, rename_column, rename_created_column, replace_relation, replace_relation_in,
-    rewritten, set_created_name,
+    Replacement, names_column, rename_column, rename_created_column, replace_relation,
+    replace_relation_in, rewritten, set_created_name,
 };
 pub use statement::*;
 

@@ -7,7 +7,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, Expr, Ident, TableAlias, TableAliasColumnDef, TableFactor, VisitMut, VisitorMut,
+    self, Expr, Ident, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, VisitMut,
+    VisitorMut,
 };
 
 use super::canonical::{RedactedOptions, create_sql as create_sql_of, quote_identifier};
@@ -42,7 +43,7 @@ pub fn replace_relation<V: VisitMut>(
     is_it: &dyn Fn(&ObjectName) -> bool,
     replacement: &Replacement,
 ) -> Result<()> {
-    let mut replacer = Replacer { scopes: Scopes::default(), is_it, replacement };
+    let mut replacer = Replacer { scopes: Scopes::default(), is_it, replacement, done: vec![] };
     match node.visit(&mut replacer) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(*error),
@@ -167,14 +168,91 @@ fn ident(name: &str) -> Ident {
     }
 }
 
+/// The relation and the columns (their names and those they are shown under) of a query that does nothing but list columns
+/// of one relation.
+fn plain_list(query: &ast::Query) -> Option<(ast::ObjectName, Vec<(String, String)>)> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let [from] = select.from.as_slice() else { return None };
+    let TableFactor::Table { name, .. } = &from.relation else { return None };
+    let mut listed = vec![];
+    for item in &select.projection {
+        listed.push(match item {
+            SelectItem::UnnamedExpr(Expr::Identifier(column)) => {
+                (fold_identifier(column), fold_identifier(column))
+            }
+            SelectItem::ExprWithAlias { expr: Expr::Identifier(column), alias } => {
+                (fold_identifier(column), fold_identifier(alias))
+            }
+            _ => return None,
+        });
+    }
+    // Whatever else there may be in a query would be in its text.
+    let items: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
+    let whole = format!("SELECT {} FROM {name}", items.join(", "));
+    (query.to_string() == whole).then(|| (name.clone(), listed))
+}
+
+/// Whether an expression over the rows of its one table names a column.
+pub fn names_column(expr: &Expr, column: &str) -> bool {
+    let mut finder = ColumnFinder(column);
+    ast::Visit::visit(expr, &mut finder).is_break()
+}
+
+struct ColumnFinder<'a>(&'a str);
+
+impl ast::Visitor for ColumnFinder<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        let last = match expr {
+            Expr::Identifier(ident) => Some(ident),
+            Expr::CompoundIdentifier(parts) => parts.last(),
+            _ => None,
+        };
+        match last.is_some_and(|last| fold_identifier(last) == self.0) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
 struct Replacer<'a> {
     scopes: Scopes,
     is_it: &'a dyn Fn(&ObjectName) -> bool,
     replacement: &'a Replacement,
+    /// Where relations stand whose query was written anew already.
+    done: Vec<*const TableFactor>,
 }
 
 impl Replacer<'_> {
+    /// `SELECT a, b AS c FROM relation`, as a query that was put in a relation's place is: its list is written anew, so that
+    /// several changes of a relation do not nest queries.
+    fn replace_in_list(&mut self, query: &mut ast::Query) -> Result<()> {
+        let Some(columns) = &self.replacement.columns else { return Ok(()) };
+        let Some((name, listed)) = plain_list(query) else { return Ok(()) };
+        if !self.scopes.relation(&name).is_some_and(|name| (self.is_it)(&name)) {
+            return Ok(());
+        }
+        // What is not among the columns any more is not shown.
+        let now = |(was, shown): (String, String)| {
+            let (now, _) = columns.iter().find(|(_, shown)| *shown == was)?;
+            Some((now.clone(), shown))
+        };
+        let listed: Vec<(String, String)> = listed.into_iter().filter_map(now).collect();
+        if listed.is_empty() {
+            return Ok(());
+        }
+        *query = *self.replacement.query(&listed)?;
+        if let SetExpr::Select(select) = query.body.as_ref() {
+            self.done.extend(select.from.iter().map(|from| &raw const from.relation));
+        }
+        Ok(())
+    }
+
     fn replace(&self, factor: &mut TableFactor) -> Result<()> {
+        if self.done.contains(&(&raw const *factor)) {
+            return Ok(());
+        }
         let TableFactor::Table { name, alias, args: None, .. } = factor else { return Ok(()) };
         let Some(old) = self.scopes.relation(name).filter(|name| (self.is_it)(name)) else {
             return Ok(());
@@ -214,7 +292,10 @@ impl VisitorMut for Replacer<'_> {
 
     fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<Self::Break> {
         self.scopes.enter(query);
-        ControlFlow::Continue(())
+        match self.replace_in_list(query) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(Box::new(error)),
+        }
     }
 
     fn post_visit_query(&mut self, _query: &mut ast::Query) -> ControlFlow<Self::Break> {

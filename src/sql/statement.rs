@@ -83,6 +83,8 @@ pub enum Statement {
     },
     Copy(Box<Copy>),
     /// REFRESH MATERIALIZED VIEW: views are maintained, so it only waits until one has everything written before.
+    /// CANCEL JOB or JOBS: by the numbers that SHOW JOBS tells.
+    CancelJobs(Vec<u64>),
     Refresh {
         name: ObjectName,
     },
@@ -120,6 +122,8 @@ pub enum AlterAction {
     Owner(String),
     AddColumn {
         column: Box<ColumnDef>,
+        /// Those written behind the column.
+        constraints: Vec<NewConstraint>,
         if_not_exists: bool,
     },
     DropColumn {
@@ -132,10 +136,36 @@ pub enum AlterAction {
         column: String,
         default: Option<ast::Expr>,
     },
-    AddCheck(CheckConstraint),
+    SetNotNull {
+        column: String,
+        not_null: bool,
+    },
+    SetType {
+        column: String,
+        data_type: ast::DataType,
+        /// What the new values are; `None`: the old ones, cast as an assignment casts.
+        using: Option<ast::Expr>,
+    },
+    AddConstraint(NewConstraint),
+    ValidateConstraint(String),
     DropConstraint {
         name: String,
         if_exists: bool,
+        cascade: bool,
+    },
+}
+
+/// A constraint for a table that exists.
+#[derive(Clone, Debug)]
+pub enum NewConstraint {
+    PrimaryKey {
+        name: Option<String>,
+        columns: Vec<String>,
+    },
+    /// `not_valid`: the rows there are may violate it.
+    Check {
+        check: Box<CheckConstraint>,
+        not_valid: bool,
     },
 }
 
@@ -390,6 +420,8 @@ pub struct CreateIndex {
 pub struct CreateSink {
     pub name: ObjectName,
     pub if_not_exists: bool,
+    /// INTO table (column, ...)
+    pub into: Option<(ObjectName, Vec<String>)>,
     pub input: SinkInput,
     pub options: Options,
     pub format: Option<FormatEncode>,
@@ -506,10 +538,20 @@ pub enum IsolationLevel {
 
 #[derive(Clone, Debug)]
 pub struct Explain {
+    pub options: ExplainOptions,
+    pub target: ExplainTarget,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ExplainOptions {
     pub analyze: bool,
     pub verbose: bool,
+    /// As they are without being named: on where a statement is run.
+    pub timing: Option<bool>,
+    pub summary: Option<bool>,
     pub format: ExplainFormat,
-    pub target: ExplainTarget,
+    /// Of what is running: how long to look at it, as text; else all since it was created.
+    pub duration: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -522,7 +564,11 @@ pub enum ExplainFormat {
 #[derive(Clone, Debug)]
 pub enum ExplainTarget {
     Statement(Box<Statement>),
-    MaterializedView(ObjectName),
+    /// What is running: a materialized view, sink or index.
+    Running {
+        kind: DropKind,
+        name: ObjectName,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,9 @@ impl Cursor {
         if self.eat(&["EXPLAIN"]) {
             return self.explain();
         }
+        if self.eat(&["CANCEL"]) {
+            return self.cancel();
+        }
         if self.at(&["DROP"])
             && let Some(statement) = self.drop_statement()?
         {
@@ -70,11 +73,8 @@ impl Cursor {
     fn nothing(&mut self, word: &'static str) -> Parse<Statement> {
         let mut tables = vec![];
         match word {
-            "UNLISTEN" => {
-                if !self.eat_token(&Token::Mul) {
-                    self.ident()?;
-                }
-            }
+            "UNLISTEN" if !self.eat_token(&Token::Mul) => drop(self.ident()?),
+            "UNLISTEN" => {}
             "VACUUM" | "ANALYZE" | "ANALYSE" => {
                 if self.at_token(&Token::LParen) {
                     self.parenthesized(|this| {
@@ -445,35 +445,48 @@ impl Cursor {
         Ok(Some(Statement::Drop(Drop { kind, names, if_exists, cascade })))
     }
 
+    fn cancel(&mut self) -> Parse<Statement> {
+        if self.eat_one(&["JOB", "JOBS"]).is_none() {
+            return self.expected("JOB");
+        }
+        Ok(Statement::CancelJobs(self.comma_separated(Self::job)?))
+    }
+
+    fn job(&mut self) -> Parse<u64> {
+        match self.set_value()?.parse() {
+            Ok(id) => Ok(id),
+            Err(_) => Err(Error::syntax("a job is named by its number")
+                .with_hint("SHOW JOBS tells it.")
+                .into()),
+        }
+    }
+
     fn explain(&mut self) -> Parse<Statement> {
-        let (mut analyze, mut verbose, mut format) = (false, false, ExplainFormat::Text);
+        let mut options = ExplainOptions::default();
         if self.at_token(&Token::LParen) && !self.at_parenthesized_query() {
             for (name, value) in self.parenthesized(Self::explain_option)? {
-                match name.as_str() {
-                    "analyze" => analyze = on(&name, value.as_deref())?,
-                    "verbose" => verbose = on(&name, value.as_deref())?,
-                    "format" => format = explain_format(value.as_deref())?,
-                    // What these would add or leave out is not measured; their presence changes nothing.
-                    "costs" | "buffers" | "timing" | "summary" | "settings" | "wal" => {
-                        on(&name, value.as_deref())?;
-                    }
-                    _ => {
-                        return Err(Error::syntax(format!(
-                            "unrecognized EXPLAIN option \"{name}\""
-                        ))
-                        .into());
-                    }
-                }
+                set_explain_option(&mut options, &name, value.as_deref())?;
             }
         } else {
-            analyze = self.eat_one(&["ANALYZE", "ANALYSE"]).is_some();
-            verbose = self.eat(&["VERBOSE"]);
+            options.analyze = self.eat_one(&["ANALYZE", "ANALYSE"]).is_some();
+            options.verbose = self.eat(&["VERBOSE"]);
         }
-        let target = match self.eat(&["MATERIALIZED", "VIEW"]) {
-            true => ExplainTarget::MaterializedView(self.name()?),
-            false => ExplainTarget::Statement(Box::new(self.statement()?)),
+        let target = match self.running_kind() {
+            Some(kind) => ExplainTarget::Running { kind, name: self.name()? },
+            None => ExplainTarget::Statement(Box::new(self.statement()?)),
         };
-        Ok(Statement::Explain(Explain { analyze, verbose, format, target }))
+        Ok(Statement::Explain(Explain { options, target }))
+    }
+
+    /// The kind of an object that a dataflow is behind, skipped.
+    fn running_kind(&mut self) -> Option<DropKind> {
+        if self.eat(&["MATERIALIZED", "VIEW"]) {
+            return Some(DropKind::MaterializedView);
+        }
+        match self.eat_one(&["SINK", "INDEX"])? {
+            "SINK" => Some(DropKind::Sink),
+            _ => Some(DropKind::Index),
+        }
     }
 
     fn at_parenthesized_query(&self) -> bool {
@@ -551,6 +564,27 @@ pub(super) fn on(name: &str, value: Option<&str>) -> Parse<bool> {
         Some("false" | "off" | "0") => Ok(false),
         Some(_) => Err(Error::syntax(format!("{name} requires a Boolean value")).into()),
     }
+}
+
+fn set_explain_option(options: &mut ExplainOptions, name: &str, value: Option<&str>) -> Parse<()> {
+    match name {
+        "analyze" => options.analyze = on(name, value)?,
+        "verbose" => options.verbose = on(name, value)?,
+        "timing" => options.timing = Some(on(name, value)?),
+        "summary" => options.summary = Some(on(name, value)?),
+        "format" => options.format = explain_format(value)?,
+        "duration" => {
+            let missing = || Error::syntax("EXPLAIN option \"duration\" requires a value");
+            options.duration = Some(value.ok_or_else(missing)?.to_owned());
+        }
+        // What these would add or leave out is not measured; their presence changes nothing.
+        "costs" | "buffers" | "settings" | "wal" => drop(on(name, value)?),
+        _ => {
+            let message = format!("unrecognized EXPLAIN option \"{name}\"");
+            return Err(Error::syntax(message).into());
+        }
+    }
+    Ok(())
 }
 
 fn explain_format(value: Option<&str>) -> Parse<ExplainFormat> {

@@ -37,6 +37,7 @@ macro_rules! cell_from {
 
 cell_from! {
     bool, b => Cell::Bool(b);
+    f64, n => Cell::Float(n);
     i64, n => Cell::Int(n);
     i32, n => Cell::Int(i64::from(n));
     i16, n => Cell::Int(i64::from(n));

@@ -4,7 +4,7 @@
 
 use super::cells::{Row, row};
 use super::relations::{DATABASE_OID, OWNER_OID, TABLESPACE_OID};
-use super::{CursorRow, PreparedRow, Setting, SystemContext};
+use super::{CursorRow, JobRow, PreparedRow, Setting, SystemContext};
 use crate::catalog::{DATABASE, OWNER};
 
 /// The role of a session whose user is not the owner.
@@ -34,6 +34,7 @@ pub(super) fn rows(context: &SystemContext, name: &str) -> Option<Vec<Row>> {
         "pg_prepared_statements" => context.prepared.iter().map(prepared).collect(),
         "pg_cursors" => context.cursors.iter().map(cursor).collect(),
         "pg_stat_activity" => pg_stat_activity(context),
+        "jobs" => context.jobs.iter().map(job).collect(),
         "pg_stat_database" => vec![row! {datid: DATABASE_OID, datname: DATABASE}],
         _ => return None,
     })
@@ -85,6 +86,15 @@ fn cursor(cursor: &CursorRow) -> Row {
     row! {
         name: &cursor.name, statement: &cursor.statement, is_holdable: cursor.is_holdable,
         is_binary: cursor.is_binary, is_scrollable: cursor.is_scrollable, creation_time: cursor.made,
+    }
+}
+
+fn job(job: &JobRow) -> Row {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    row! {
+        id: number(job.object.id.0), schema: &job.object.schema, object: &job.object.name,
+        kind: job.object.kind.words(), state: job.state, done: number(job.done), total: job.total.map(number),
+        percent: job.percent(), started: job.since, statement: &job.object.create_sql,
     }
 }
 

@@ -29,7 +29,8 @@ use std::time::SystemTime;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 
-use super::object::ObjectId;
+use super::TIDEWATER_SCHEMA;
+use super::object::{Object, ObjectId};
 use super::snapshot::CatalogSnapshot;
 use crate::error::{Error, Result};
 
@@ -56,6 +57,8 @@ pub struct SystemContext {
     pub cursors: Vec<CursorRow>,
     /// For pg_stat_activity.
     pub sessions: Vec<Activity>,
+    /// For tidewater.jobs.
+    pub jobs: Vec<JobRow>,
     /// Bytes of state of objects, as far as known; the others count as 0.
     pub sizes: HashMap<ObjectId, u64>,
 }
@@ -105,6 +108,25 @@ pub struct Activity {
     pub query: String,
 }
 
+/// A row of tidewater.jobs: an object that is still reading the rows that there were before it.
+#[derive(Clone, Debug)]
+pub struct JobRow {
+    pub object: Arc<Object>,
+    pub state: &'static str,
+    /// Rows read, and all that are to be read; `None` where that is not known yet.
+    pub done: u64,
+    pub total: Option<u64>,
+    pub since: SystemTime,
+}
+
+impl JobRow {
+    /// How much of the rows has been read, in tenths of a percent; all where there are none.
+    pub fn percent(&self) -> Option<f64> {
+        let of = |total: u64| (self.done as f64 / total as f64 * 1_000.0).floor() / 10.0;
+        self.total.map(|total| if total == 0 { 100.0 } else { of(total) })
+    }
+}
+
 impl SystemContext {
     /// The session of `user` over a snapshot, with nothing known of other sessions, settings and sizes.
     pub fn new(
@@ -123,6 +145,7 @@ impl SystemContext {
             prepared: vec![],
             cursors: vec![],
             sessions: vec![],
+            jobs: vec![],
             sizes: HashMap::new(),
         }
     }
@@ -143,7 +166,7 @@ pub fn system_table(
     let table = columns::find(schema, name)?;
     let rows = match (relations::rows(context, table), table.schema.as_str()) {
         (Some(rows), _) => Some(rows),
-        (None, "pg_catalog") => cluster::rows(context, &table.name),
+        (None, "pg_catalog" | TIDEWATER_SCHEMA) => cluster::rows(context, &table.name),
         (None, _) => information::rows(context, &table.name),
     };
     let batch = match rows {

@@ -237,7 +237,7 @@ pub(super) fn checks(context: &SystemContext) -> impl Iterator<Item = (&Object, 
 fn pg_check(context: &SystemContext, object: &Object, oid: i64, check: &Check) -> Row {
     row! {
         oid: oid, conname: &check.name, connamespace: schema_oid(context, &object.schema), contype: "c",
-        convalidated: true, conrelid: object.oid, confupdtype: " ", confdeltype: " ", confmatchtype: " ",
+        convalidated: check.validated, conrelid: object.oid, confupdtype: " ", confdeltype: " ", confmatchtype: " ",
         conislocal: true, conbin: &check.sql,
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::super::sources::SharedSource;
-use super::super::{Create, Reply, Runtime};
+use super::super::{Create, Feed, Reply, Runtime};
 use super::Core;
 use crate::catalog::{CatalogSnapshot, ObjectId};
 use crate::checkpoint::{self, Checkpoint, ObjectState, Position, StepState};
@@ -70,6 +70,11 @@ impl Default for Checkpoints {
 }
 
 impl Checkpoints {
+    /// Whether one is under way.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Takes a part that a worker handed over; those of an earlier checkpoint or of objects that have gone are late.
     fn accept(&mut self, part: Part) -> Result<()> {
         let Some(pending) = &mut self.pending else { return Ok(()) };
@@ -113,7 +118,7 @@ impl Core {
 
     /// Closes the open epoch with the next checkpoint that is wanted.
     pub(super) fn begin_checkpoint(&mut self) {
-        if self.checkpoints.pending.is_some() {
+        if self.checkpoints.is_pending() || !self.alters.is_empty() {
             return;
         }
         let Some(reply) = self.checkpoints.asked.pop_front() else { return };
@@ -222,6 +227,10 @@ impl Core {
         let mut restored = vec![];
         for create in objects {
             self.definitions.insert(create.id, create.clone());
+            if let Runtime::Pour { object, table } = create.runtime {
+                self.pour(create.id, object, table, true);
+                continue;
+            }
             if !create.runtime.is_running() {
                 self.start(&create, None);
                 continue;
@@ -246,6 +255,7 @@ impl Core {
                 }
             }
         }
+        self.read_for_formers();
         self.end_unused();
         // Keys are judged by what tables have published: nobody may write before they have.
         self.workers.sync();
@@ -260,17 +270,18 @@ impl Core {
     /// What had failed is there to be seen and dropped; nothing runs behind it.
     fn start_failed(&mut self, create: &Create, position: Option<Position>, error: Error) {
         let key = match &create.runtime {
-            Runtime::Table { key, .. } => key.clone(),
+            Runtime::Table { key, .. } | Runtime::Former { key, .. } => key.clone(),
             Runtime::None
             | Runtime::Source(_)
             | Runtime::View { .. }
             | Runtime::Query { .. }
             | Runtime::Sink { .. }
             | Runtime::Index { .. }
+            | Runtime::Pour { .. }
             | Runtime::Arrangement { .. } => None,
         };
         let live = Arc::new(self.new_live(create, key, false));
-        if let Runtime::Table { stream: Some(stream), .. } | Runtime::Source(stream) =
+        if let Runtime::Table { feed: Feed::Connector(stream), .. } | Runtime::Source(stream) =
             &create.runtime
         {
             let source = self.add_source(create, stream, position);
@@ -289,9 +300,13 @@ fn dropped(name: &str) -> Error {
 impl Runtime {
     fn is_running(&self) -> bool {
         match self {
-            Runtime::None | Runtime::Index { .. } | Runtime::Query { .. } => false,
+            Runtime::None
+            | Runtime::Index { .. }
+            | Runtime::Query { .. }
+            | Runtime::Pour { .. } => false,
             Runtime::Table { .. }
             | Runtime::Source(_)
+            | Runtime::Former { .. }
             | Runtime::View { .. }
             | Runtime::Sink { .. }
             | Runtime::Arrangement { .. } => true,

@@ -27,6 +27,19 @@ pub struct Sharing {
     kept: BTreeMap<(ObjectId, Vec<usize>), Kept>,
 }
 
+impl Sharing {
+    /// Who keeps rows for an object.
+    pub(super) fn holders(&self, user: ObjectId) -> impl Iterator<Item = ObjectId> {
+        self.kept.values().filter(move |kept| kept.users.contains(&user)).map(|kept| kept.holder)
+    }
+
+    /// Who keeps rows for an object and for nobody else.
+    pub(super) fn kept_for_alone(&self, user: ObjectId) -> impl Iterator<Item = ObjectId> {
+        let alone = move |kept: &&Kept| kept.users.len() == 1 && kept.users.contains(&user);
+        self.kept.values().filter(alone).map(|kept| kept.holder)
+    }
+}
+
 impl Core {
     /// Who keeps what an object looks up; begins what nobody keeps yet.
     pub(super) fn share(&mut self, create: &Create) -> Arrangements {
@@ -72,6 +85,11 @@ impl Core {
         self.end_unused();
     }
 
+    /// Who looks things up in an arrangement; `None` for other objects.
+    pub(super) fn users_of(&self, holder: ObjectId) -> Option<&BTreeSet<ObjectId>> {
+        self.sharing.kept.values().find(|kept| kept.holder == holder).map(|kept| &kept.users)
+    }
+
     /// Ends what is kept for nobody.
     pub(super) fn end_unused(&mut self) {
         let unused = self.sharing.kept.extract_if(.., |_, kept| kept.users.is_empty());
@@ -108,7 +126,13 @@ impl Core {
             }
             Runtime::Arrangement { object, .. } => vec![*object],
             Runtime::Index { object, .. } => vec![*object],
-            Runtime::None | Runtime::Table { .. } | Runtime::Source(_) => vec![],
+            Runtime::None
+            | Runtime::Table { .. }
+            | Runtime::Source(_)
+            | Runtime::Former { .. }
+            | Runtime::Pour { .. } => {
+                vec![]
+            }
         }
     }
 
@@ -134,7 +158,6 @@ impl Core {
         let state = saved.map(|saved| saved.steps);
         let hub = HubSpec::new(create.id, schema, Some(key), live);
         let hub = HubSpec { copy: true, state, ..hub };
-        let (plan, arrangements) = (Arc::new(plan), Arrangements::new());
-        self.install(ViewSpec { hub, plan, arrangements, backfill: vec![] });
+        self.install(ViewSpec::new(hub, Arc::new(plan), self.workers.count()));
     }
 }

@@ -73,17 +73,19 @@ impl Core {
         let hub = HubSpec::new(object, schema, key, live);
         // A row that cannot be evaluated ends the subscription, as it ends a SELECT: nobody would look for its dead letters.
         let hub = HubSpec { stored: *stored, fail_on_error: true, ..hub };
-        self.queries.insert(object);
+        self.queries.insert(object, plan.clone());
         self.dirty = true;
-        self.install(ViewSpec { hub, plan: plan.clone(), arrangements, backfill: vec![] });
+        let spec = ViewSpec::new(hub, plan.clone(), self.workers.count());
+        self.install(ViewSpec { arrangements, ..spec });
         Ok(())
     }
 
     /// A subscription has ended, and its query with it.
     pub(super) fn unsubscribe(&mut self, query: ObjectId) {
-        if self.queries.remove(&query) {
+        if self.queries.remove(&query).is_some() {
             self.end(query);
             self.unshare(query);
+            self.end_unread();
         }
     }
 
@@ -92,17 +94,21 @@ impl Core {
         for object in dropped {
             let readers = self.readers.get(object).into_iter().flatten();
             let queries: Vec<ObjectId> =
-                readers.filter(|reader| self.queries.contains(reader)).copied().collect();
+                readers.filter(|reader| self.queries.contains_key(reader)).copied().collect();
             let Some(name) = self.live(*object).map(|live| live.names().object.clone()) else {
                 continue;
             };
-            for query in queries {
-                if let Some(live) = self.live(query) {
-                    let message = format!("relation \"{name}\" has been dropped");
-                    live.fail(Error::new(SqlState::UNDEFINED_TABLE, message));
-                }
-                self.unsubscribe(query);
+            let message = format!("relation \"{name}\" has been dropped");
+            self.end_queries(&queries, &Error::new(SqlState::UNDEFINED_TABLE, message));
+        }
+    }
+
+    pub(super) fn end_queries(&mut self, queries: &[ObjectId], error: &Error) {
+        for &query in queries {
+            if let Some(live) = self.live(query) {
+                live.fail(error.clone());
             }
+            self.unsubscribe(query);
         }
     }
 }

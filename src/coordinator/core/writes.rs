@@ -8,8 +8,7 @@ use super::{Core, Pending};
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
 use crate::coordinator::sequencer::Write;
-use crate::coordinator::{Snapshot, Writes};
-use crate::dataflow::Command;
+use crate::coordinator::{Runtime, Snapshot, Writes};
 use crate::error::{Error, Result, SqlState};
 use crate::memory::Purpose;
 
@@ -82,8 +81,7 @@ impl Core {
             }
             self.record.writes.extend(changes.iter().map(|change| (table, change.clone())));
             if !changes.is_empty() {
-                self.fed(&changes);
-                self.workers.send(Command::Feed(table, changes));
+                self.feed(table, changes);
             }
         }
         self.dirty = true;
@@ -97,8 +95,13 @@ impl Core {
                 self.sequencer.is_touched(*table, &live, &write.deletes, snapshot.epoch)
             })
         });
+        let altered = |table: &ObjectId| {
+            self.altered.get(table).is_some_and(|altered| *altered > snapshot.epoch)
+        };
         let changed = |table: &ObjectId| self.sequencer.is_changed(*table, snapshot.epoch);
-        let message = if touched {
+        let message = if writes.iter().any(|(table, _)| altered(table)) {
+            "could not serialize access due to concurrent ALTER TABLE"
+        } else if touched {
             "could not serialize access due to concurrent update"
         } else if snapshot.tables.iter().any(changed) {
             "could not serialize access due to read/write dependencies among transactions"
@@ -115,21 +118,38 @@ impl Core {
         self.flight.fed(changes.iter().map(ChangeBatch::len).sum());
     }
 
-    fn accept_write(&mut self, table: ObjectId, write: Write) -> Result<(Vec<ChangeBatch>, usize)> {
-        let live = self.live(table).ok_or_else(|| {
-            Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
+    pub(super) fn accept_write(
+        &mut self,
+        table: ObjectId,
+        write: Write,
+    ) -> Result<(Vec<ChangeBatch>, usize)> {
+        // Also of a table that has been dropped: the statement is run again, and finds out.
+        let live = self.live(table).filter(|_| !self.formers.contains_key(&table));
+        let live = live.ok_or_else(|| {
+            let message = "could not serialize access due to concurrent ALTER TABLE";
+            Error::new(SqlState::SERIALIZATION_FAILURE, message)
         })?;
         if let Some(error) = live.failure() {
             return Err(error.clone());
         }
+        self.refuse_poured(table, &live)?;
         if write.deletes.iter().all(|rows| rows.num_rows() == 0) {
             let bytes = write.inserts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
             self.shared.memory.admit(Purpose::Write, &live.names().object, bytes as u64)?;
         }
-        let key_name = || match self.definitions.get(&table).map(|create| &create.change) {
-            Some(Some(CatalogChange::Create(object))) => object.primary_key_name(),
-            _ => format!("{}_pkey", live.names().object),
+        let key_name = || match self.shared.catalog.snapshot().get(table) {
+            Some(object) => object.primary_key_name(),
+            // It is about to be created.
+            None => match self.definitions.get(&table).map(|create| &create.change) {
+                Some(Some(CatalogChange::Create(object))) => object.primary_key_name(),
+                _ => format!("{}_pkey", live.names().object),
+            },
         };
-        self.sequencer.accept(table, &live, write, self.open, &key_name)
+        // Where rows replace those of their key, none is refused.
+        let upserts = self.definitions.get(&table).is_some_and(
+            |create| matches!(&create.runtime, Runtime::Table { feed, .. } if feed.upserts()),
+        );
+        let key_name = (!upserts).then_some(&key_name as &dyn Fn() -> String);
+        self.sequencer.accept(table, &live, write, self.open, key_name)
     }
 }

@@ -78,9 +78,9 @@ impl Conflict {
 }
 
 /// What is stored under the keys of proposed rows.
-struct Stored {
+pub(in crate::session) struct Stored {
     /// Places of proposals whose key is stored, ascending.
-    places: Vec<u32>,
+    pub places: Vec<u32>,
     /// The stored row of each.
     rows: RecordBatch,
 }
@@ -106,6 +106,7 @@ impl Session {
             ast::OnConflictAction::DoNothing => return Ok(Conflict::Skip),
             ast::OnConflictAction::DoUpdate(update) => update,
         };
+        super::refuse_append_only(&target.table)?;
         if conflict.conflict_target.is_none() {
             let message =
                 "ON CONFLICT DO UPDATE requires inference specification or constraint name";
@@ -196,7 +197,7 @@ impl Session {
 
     /// The stored rows under the proposals' keys, as the statement sees them: as of everything acknowledged so far, or as of
     /// its block's epoch with the block's own changes.
-    async fn stored_rows(
+    pub(in crate::session) async fn stored_rows(
         &self,
         table: ObjectId,
         live: &Arc<LiveTable>,

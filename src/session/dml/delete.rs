@@ -58,7 +58,7 @@ impl Session {
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
         for name in &truncate.names {
-            let table = self.writable(&written_name(name))?;
+            let table = self.changeable(&written_name(name))?;
             let query = *sql::parse_query(&format!("SELECT * FROM {name}"))?;
             let guards = self.lock(&table, &[&query], Access::Alone, cancel).await?;
             let planned = self.plan_batch(&query, &[])?;

@@ -94,7 +94,11 @@ impl Session {
     }
 
     /// Columns of a table by their names; none twice.
-    pub(super) fn columns_named(&self, table: &Object, names: &[String]) -> Result<Vec<usize>> {
+    pub(in crate::session) fn columns_named(
+        &self,
+        table: &Object,
+        names: &[String],
+    ) -> Result<Vec<usize>> {
         let mut columns = vec![];
         for name in names {
             let column = self.column(table, name)?;

@@ -60,7 +60,7 @@ impl Session {
     }
 
     /// Whole rows of the table from some of their columns; the others take their defaults.
-    pub(super) async fn completed(
+    pub(in crate::session) async fn completed(
         &self,
         table: &Arc<Object>,
         given: Given,

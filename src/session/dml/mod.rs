@@ -50,12 +50,16 @@ struct Change {
 }
 
 impl Session {
-    /// The table of a DML statement; connector tables and views are refused.
+    /// The table of INSERT or COPY; connector tables and views are refused.
     fn writable(&self, name: &ast::ObjectName) -> Result<Arc<Object>> {
         let name = ObjectName::try_from(name)?;
-        let object = self.server.catalog.snapshot().resolve(&self.settings.search_path(), &name)?;
+        let catalog = self.server.catalog.snapshot();
+        let object = catalog.resolve(&self.settings.search_path(), &name)?;
         match &object.kind {
-            ObjectKind::Table { connector: None, .. } => Ok(object),
+            kind if kind.takes_statements() => match catalog.sinks_into(object.id).next() {
+                None => Ok(object),
+                Some(sink) => Err(poured(&object, sink)),
+            },
             kind => {
                 let message = match kind {
                     ObjectKind::Table { .. } => {
@@ -66,6 +70,13 @@ impl Session {
                 Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message))
             }
         }
+    }
+
+    /// The table of UPDATE, DELETE or TRUNCATE: not one to which rows only come.
+    fn changeable(&self, name: &ast::ObjectName) -> Result<Arc<Object>> {
+        let object = self.writable(name)?;
+        refuse_append_only(&object)?;
+        Ok(object)
     }
 
     fn column(&self, table: &Object, name: &str) -> Result<usize> {
@@ -84,7 +95,7 @@ impl Session {
         if !from.joins.is_empty() {
             return Err(Error::syntax("syntax error at or near \"JOIN\""));
         }
-        let table = self.writable(name)?;
+        let table = self.changeable(name)?;
         let name = alias.as_ref().map_or(table.name.clone(), |a| fold_identifier(&a.name));
         Ok(Target { table, name })
     }
@@ -102,6 +113,20 @@ impl Session {
             Some(returned) => Ok(returned.outcome(tag)),
             None if tag == "INSERT" => command(format!("INSERT 0 {rows}")),
             None => command(format!("{tag} {rows}")),
+        }
+    }
+
+    /// Keeps statements from writing to a table while the guards live.
+    pub(super) async fn hold_still(
+        &self,
+        table: &Object,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Guard>> {
+        let tables = BTreeMap::from([(table.id, Access::Alone)]);
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(canceled()),
+            guards = self.server.coordinator.locks.acquire(&tables) => Ok(guards),
         }
     }
 
@@ -130,11 +155,18 @@ impl Session {
         }
         let entry = tables.entry(table.id).or_insert(access);
         *entry = (*entry).max(access);
-        tokio::select! {
+        let guards = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(canceled()),
-            guards = self.server.coordinator.locks.acquire(&tables) => Ok(guards),
+            () = cancel.cancelled() => return Err(canceled()),
+            guards = self.server.coordinator.locks.acquire(&tables) => guards,
+        };
+        // What the statement knows of the table may be from before an ALTER that it has waited for.
+        let catalog = self.server.catalog.snapshot();
+        if catalog.get(table.id).is_none_or(|now| !std::ptr::eq(now.as_ref(), table)) {
+            let message = format!("\"{}\" has been altered meanwhile", table.name);
+            return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
         }
+        Ok(guards)
     }
 
     /// The tables behind an object, through views.
@@ -144,10 +176,11 @@ impl Session {
         object: &Object,
         tables: &mut BTreeMap<ObjectId, Access>,
     ) {
-        if matches!(object.kind, ObjectKind::Table { connector: None, .. }) {
+        if object.kind.takes_statements() {
             tables.insert(object.id, Access::Alone);
         }
-        for id in &object.depends_on {
+        let written = catalog.sinks_into(object.id).flat_map(|sink| &sink.depends_on);
+        for id in object.depends_on.iter().chain(written).filter(|id| **id != object.id) {
             if let Some(object) = catalog.get(*id) {
                 self.base_tables(catalog, object, tables);
             }
@@ -162,6 +195,7 @@ impl Session {
         guards: Vec<Guard>,
     ) -> Result<usize> {
         if self.is_in_block() {
+            refuse_in_block(table)?;
             return self.write_in_block(table, write).await;
         }
         let written = self.server.coordinator.write(vec![(table.id, write)]).await;
@@ -176,6 +210,38 @@ impl Session {
         let rows: Vec<String> = rows.lines().map(|line| format!("  {line}")).collect();
         Ok(format!("{what} on {}\n{}", table.name, rows.join("\n")))
     }
+}
+
+fn poured(table: &Object, sink: &Object) -> Error {
+    let message =
+        format!("cannot change table \"{}\": sink \"{}\" writes to it", table.name, sink.name);
+    Error::new(SqlState::WRONG_OBJECT_TYPE, message)
+        .with_hint("Change what the sink reads, or drop the sink: the table keeps its rows.")
+}
+
+/// Views of what only grows are maintained without the means to take rows back.
+fn refuse_append_only(object: &Object) -> Result<()> {
+    let kind = object.kind.words();
+    let message = match &object.kind {
+        ObjectKind::Table { append_only: true, .. } => {
+            format!("cannot change rows of append-only table \"{}\"", object.name)
+        }
+        stand_in if stand_in.connector().is_some() && stand_in.primary_key().is_empty() => {
+            format!("cannot change rows of {kind} \"{}\": its messages only add rows", object.name)
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message))
+}
+
+/// What a block has written is laid over what it reads by rules of tables: a second row of a key is refused there.
+fn refuse_in_block(table: &Object) -> Result<()> {
+    if table.kind.connector().is_none() || table.kind.primary_key().is_empty() {
+        return Ok(());
+    }
+    let message = format!("cannot feed \"{}\" in a transaction block", table.name);
+    Err(Error::unsupported(message)
+        .with_detail("A new row of a key takes the place of the older one at once."))
 }
 
 /// Remembers that `$n` has the type of `field`, unless the client said otherwise.

@@ -1,7 +1,8 @@
-//! A server under test: the built binary on free ports and a data directory of its own.
+//! A server under test: a process of its own on free ports and a data directory of its own.
 //!
 //! Starts, waits for the line by which a server says that it is ready, and ends it by its process id. What the server
-//! logs is kept and shown when it fails.
+//! logs is kept and shown when it fails. Depends on nothing else of this package, so that tests that talk to a server over
+//! the wire have this file, too.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ impl Server {
     pub fn start(options: &[&str]) -> Result<Server, String> {
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
         let log = std::fs::File::create(dir.path().join("log")).map_err(|e| e.to_string())?;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidewater"))
+        let mut child = Command::new(program()?)
             .args(["server", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(dir.path().join("data"))
@@ -114,6 +115,14 @@ impl Drop for Server {
         // It may have ended already, which is no failure here.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Cargo tells its tests which program to run; everybody else runs the one that runs.
+fn program() -> Result<PathBuf, String> {
+    match option_env!("CARGO_BIN_EXE_tidewater") {
+        Some(path) => Ok(path.into()),
+        None => std::env::current_exe().map_err(|e| format!("could not find this program: {e}")),
     }
 }
 
