@@ -112,12 +112,8 @@ impl Side {
         if let Expr::Placeholder(placeholder) = &self.expr
             && placeholder.field.is_none()
         {
-            // PostgreSQL has no operators of varchar: it takes those of text.
-            let target = match mark_of(target) {
-                Some("varchar") => plain(DataType::Utf8),
-                _ => Arc::clone(target),
-            };
-            let typed = Placeholder::new_with_field(placeholder.id.clone(), Some(target));
+            let typed =
+                Placeholder::new_with_field(placeholder.id.clone(), Some(Arc::clone(target)));
             return Ok(Expr::Placeholder(typed));
         }
         let same_mark = mark_of(target).is_none_or(|mark| mark_of(&self.field) == Some(mark));

@@ -16,7 +16,7 @@ use sqlparser::ast;
 
 use super::cast::target_of;
 use super::errors::from_datafusion;
-use super::sql_types::field_of;
+use super::sql_types::{field_of, mark_of, plain};
 use crate::error::{Error, Result, SqlState};
 
 /// The parameters' types, `$1` first, as the plan and the client (`given`) say; text where neither does.
@@ -105,6 +105,10 @@ pub fn has_untyped(plans: &[&LogicalPlan], given: &[Option<FieldRef>]) -> Result
 
 fn parameter_fields(plan: &LogicalPlan) -> Result<HashMap<String, Option<FieldRef>>> {
     let mut found = plan.get_parameter_fields().map_err(from_datafusion)?;
+    // PostgreSQL has no operators of varchar: beside one a parameter is text.
+    for field in found.values_mut().flatten().filter(|field| mark_of(field) == Some("varchar")) {
+        *field = plain(DataType::Utf8);
+    }
     for (id, target) in cast_targets(plan)? {
         found.entry(id).and_modify(|field| *field = field.take().or(Some(target)));
     }

@@ -39,6 +39,7 @@ const SETTINGS: &[Known] = &[
     reported("client_encoding", "UTF8"),
     known("client_min_messages", "notice"),
     reported("DateStyle", "ISO, MDY"),
+    known("default_table_access_method", "heap"),
     known("default_transaction_isolation", "repeatable read"),
     reported("default_transaction_read_only", "off"),
     known("extra_float_digits", "1"),
