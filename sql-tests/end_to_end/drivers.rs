@@ -200,7 +200,7 @@ fn rust_programs() -> Result<PathBuf, String> {
     let files = ["Cargo.toml", "Cargo.lock"].map(|file| folder.join(file));
     let dir = installed("rust", &files, |_| Ok(()))?;
     let build = |offline: &[&str]| {
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = Command::new("cargo");
         cargo.args(["build", "--locked"]).args(offline).current_dir(&folder);
         run(cargo.arg("--target-dir").arg(&dir))
     };

@@ -93,6 +93,26 @@ impl PgType {
         PgType::ALL.iter().copied().find(|t| t.oid == oid)
     }
 
+    /// The lists of columns and types in pg_catalog, whose text is `1 2` and not `{1,2}`.
+    pub const INT2VECTOR: &'static PgType = &PgType {
+        oid: 22,
+        name: "int2vector",
+        sql_name: "int2vector",
+        element_oid: 21,
+        ..*PgType::INT2_ARRAY
+    };
+    pub const OIDVECTOR: &'static PgType = &PgType {
+        oid: 30,
+        name: "oidvector",
+        sql_name: "oidvector",
+        element_oid: 26,
+        ..*PgType::OID_ARRAY
+    };
+
+    pub(super) fn is_vector(&self) -> bool {
+        [PgType::INT2VECTOR.oid, PgType::OIDVECTOR.oid].contains(&self.oid)
+    }
+
     /// By the name in pg_type; arrays begin with an underscore.
     pub fn of_name(name: &str) -> Option<&'static PgType> {
         PgType::ALL.iter().copied().find(|t| t.name == name)
@@ -145,6 +165,8 @@ pub fn pg_type_of(field: &Field) -> &'static PgType {
         DataType::Interval(_) | DataType::Duration(_) => PgType::INTERVAL,
         DataType::Struct(_) => PgType::RECORD,
         DataType::Map(..) => PgType::RECORD_ARRAY,
+        DataType::List(_) if marker == Some("int2vector") => PgType::INT2VECTOR,
+        DataType::List(_) if marker == Some("oidvector") => PgType::OIDVECTOR,
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             pg_type_of(item).array()
         }

@@ -80,6 +80,14 @@ pub(super) fn put_text(column: &Column, row: usize, style: &TextStyle, out: &mut
         Values::Timestamp(v) => put_timestamp(v.value(row), out),
         Values::TimestampTz(v) => put_timestamptz(v.value(row), &style.time_zone, out),
         Values::Interval(v) => put_interval(v.value(row), style.interval_style, out),
+        Values::List { offsets, items } if column.pg_type.is_vector() => {
+            for item in offsets[row] as usize..offsets[row + 1] as usize {
+                if item > offsets[row] as usize {
+                    out.put_u8(b' ');
+                }
+                put_text(items, item, style, out);
+            }
+        }
         Values::List { offsets, items } => {
             put_array(items, offsets[row] as usize..offsets[row + 1] as usize, style, out);
         }

@@ -89,8 +89,10 @@ pub(super) fn field(name: &str, type_name: &str) -> Field {
         "char" => marked(name, DataType::Utf8, "char"),
         "character_data" | "yes_or_no" => marked(name, DataType::Utf8, "varchar"),
         "timestamptz" | "time_stamp" => Field::new(name, timestamptz, true),
-        "_oid" | "oidvector" => list(marked("item", DataType::Int64, "oid")),
-        "_int2" | "int2vector" => list(Field::new("item", DataType::Int16, true)),
+        "_oid" => list(marked("item", DataType::Int64, "oid")),
+        "oidvector" => vector(name, marked("item", DataType::Int64, "oid"), type_name),
+        "_int2" => list(Field::new("item", DataType::Int16, true)),
+        "int2vector" => vector(name, Field::new("item", DataType::Int16, true), type_name),
         "_float4" => list(Field::new("item", DataType::Float32, true)),
         "_text" | "_name" | "_aclitem" | "_char" | "_regtype" => {
             list(Field::new("item", DataType::Utf8, true))
@@ -98,4 +100,9 @@ pub(super) fn field(name: &str, type_name: &str) -> Field {
         // Text, and types that are text to read: inet, pg_node_tree, pg_lsn, interval ...
         _ => Field::new(name, DataType::Utf8, true),
     }
+}
+
+/// A list whose text is PostgreSQL's of vectors.
+fn vector(name: &str, item: Field, type_name: &str) -> Field {
+    marked(name, DataType::List(Arc::new(item)), type_name)
 }
