@@ -116,7 +116,7 @@ pub fn finish(program: &mut Command, server: &Server) {
     };
     let said = fs::read_to_string(&log).unwrap();
     match status {
-        Some(status) if status.success() => println!("{said}"),
+        Some(status) if status.success() => eprintln!("{said}"),
         Some(status) => panic!("{program:?} ended with {status}\n{said}\n{}", server.log()),
         None => {
             panic!("{program:?} did not end within {PROGRAM_TIMEOUT:?}\n{said}\n{}", server.log())
@@ -158,7 +158,7 @@ fn sqlalchemy_finds_a_postgresql() {
 fn pgjdbc() -> Result<PathBuf, String> {
     run(Command::new("javac").arg("-version"))?;
     let pom = programs("java").join("pom.xml");
-    let dir = installed("java", &[pom.clone()], |dir| {
+    let dir = installed("java", std::slice::from_ref(&pom), |dir| {
         let mut maven = Command::new("mvn");
         maven.args(["-q", "-B", "-f"]).arg(&pom).arg("dependency:copy-dependencies");
         run(maven.arg(format!("-DoutputDirectory={}", dir.join("jars").display())))

@@ -87,7 +87,7 @@ fn hypothetically(name: &str, values: &[Expr], function: &Function) -> Option<Ex
         count(vec![], false, filter)
     };
     let rows_before = counted(Some(before.clone()));
-    Some(match name {
+    let counts = match name {
         "rank" => binary(rows_before, Op::Plus, number("1")),
         "dense_rank" => {
             let [key] = order.as_slice() else { return None };
@@ -108,8 +108,8 @@ fn hypothetically(name: &str, values: &[Expr], function: &Function) -> Option<Ex
             let up_to = fraction(binary(up_to, Op::Plus, number("1")));
             binary(up_to, Op::Divide, nested(binary(counted(None), Op::Plus, number("1"))))
         }
-    })
-    .map(nested)
+    };
+    Some(nested(counts))
 }
 
 /// Whether a row stands before one with these values.

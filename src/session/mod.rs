@@ -215,8 +215,17 @@ impl Session {
         parsed: Parsed,
         param_types: Vec<Option<FieldRef>>,
     ) -> Result<Prepared> {
-        let described =
-            at_leisure(parsed.sql.len(), || self.describe(&parsed.statement, &param_types));
+        let describe = || self.describe(&parsed.statement, &param_types);
+        let mut described = at_leisure(parsed.sql.len(), describe);
+        for _ in 1..RUNS_MAX {
+            // A relation was altered between the look at the catalog and the one at its rows.
+            match &described {
+                Err(error) if error.code == SqlState::SERIALIZATION_FAILURE => {
+                    described = at_leisure(parsed.sql.len(), describe);
+                }
+                _ => break,
+            }
+        }
         match described {
             Ok((params, columns)) => Ok(Prepared { parsed, params, columns }),
             Err(error) => Err(parsed.locate(error)),
