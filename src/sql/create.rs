@@ -12,19 +12,6 @@ use super::fold_identifier;
 use super::statement::*;
 use crate::error::{Error, SqlState};
 
-/// Whether a table's option is one of how PostgreSQL stores it, which means nothing here.
-fn is_storage_parameter(key: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "fillfactor",
-        "log_autovacuum_min_duration",
-        "parallel_workers",
-        "toast_tuple_target",
-        "user_catalog_table",
-    ];
-    NAMES.contains(&key)
-        || ["autovacuum_", "toast.", "vacuum_"].iter().any(|start| key.starts_with(start))
-}
-
 /// Everything in the parentheses after a table's or source's name.
 #[derive(Default)]
 pub(super) struct Body {
@@ -150,9 +137,7 @@ impl Cursor {
             None
         };
         let mut options = clauses.options.unwrap_or_default();
-        if options.get("connector").is_none() {
-            options.0.retain(|(key, _)| !is_storage_parameter(key));
-        }
+        options.drop_storage_parameters();
         Ok(Statement::CreateTable(Box::new(CreateTable {
             name,
             if_not_exists,

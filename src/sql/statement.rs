@@ -230,6 +230,24 @@ impl Options {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Forgets how PostgreSQL would store a table, which means nothing here; a connector's options are its own.
+    pub(super) fn drop_storage_parameters(&mut self) {
+        const NAMES: &[&str] = &[
+            "fillfactor",
+            "log_autovacuum_min_duration",
+            "parallel_workers",
+            "toast_tuple_target",
+            "user_catalog_table",
+        ];
+        let is_one = |key: &str| {
+            NAMES.contains(&key)
+                || ["autovacuum_", "toast.", "vacuum_"].iter().any(|start| key.starts_with(start))
+        };
+        if self.get("connector").is_none() {
+            self.0.retain(|(key, _)| !is_one(key));
+        }
+    }
 }
 
 /// Keys only: values may be credentials.
