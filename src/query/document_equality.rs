@@ -72,8 +72,15 @@ fn value_of(expr: &Expr) -> Expr {
 
 /// The aggregate with the values of documents for keys; `None` where no key is one.
 fn by_value(aggregate: &Aggregate) -> DfResult<Option<LogicalPlan>> {
-    let (input, groups) = (&aggregate.input, &aggregate.group_expr);
-    let documents = groups.iter().map(|group| match group {
+    let input = &aggregate.input;
+    // A key that is given twice is one column.
+    let mut groups: Vec<&Expr> = vec![];
+    for group in &aggregate.group_expr {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    let documents = groups.iter().map(|group| match *group {
         Expr::GroupingSet(_) => Ok(false),
         group => is_document(group, input.schema()),
     });
@@ -85,10 +92,10 @@ fn by_value(aggregate: &Aggregate) -> DfResult<Option<LogicalPlan>> {
     for (i, (group, document)) in groups.iter().zip(&documents).enumerate() {
         keys.push(match document {
             true => value_of(group).alias(format!("#value {i}")),
-            false => group.clone(),
+            false => (*group).clone(),
         });
         if *document {
-            calls.push(min(group.clone()).alias(format!("#document {i}")));
+            calls.push(min((*group).clone()).alias(format!("#document {i}")));
         }
     }
     let outputs = aggregate.schema.iter().enumerate().map(|(i, (relation, field))| {
@@ -96,7 +103,7 @@ fn by_value(aggregate: &Aggregate) -> DfResult<Option<LogicalPlan>> {
             return Ok(Expr::Column(Column::new(relation.cloned(), field.name())));
         }
         let standing = Expr::Column(Column::new_unqualified(format!("#document {i}")));
-        let of = field_of(&groups[i], input.schema())?;
+        let of = field_of(groups[i], input.schema())?;
         Ok(kept_mark(standing, &of).alias_qualified(relation.cloned(), field.name()))
     });
     let outputs = outputs.collect::<DfResult<Vec<_>>>()?;
