@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::contract::ConnectorError;
 
@@ -193,6 +194,42 @@ impl Options {
         }
     }
 
+    /// A time, a number with its unit: `500ms`, `10s`, `5min`, `1h`, `1d`; `None` when the option is not given.
+    pub fn duration(&self, key: &str, max: Duration) -> Result<Option<Duration>, ConnectorError> {
+        const UNITS: &[(&str, u64)] =
+            &[("ms", 1), ("s", 1_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+        let Some(text) = self.get(key) else { return Ok(None) };
+        let time = with_unit(text, UNITS).map(Duration::from_millis);
+        match time.filter(|time| *time <= max) {
+            Some(time) => Ok(Some(time)),
+            None => Err(self.invalid(key).with_detail(format!(
+                "It takes a number and a unit (ms, s, min, h, d) of at most {} s together.",
+                max.as_secs()
+            ))),
+        }
+    }
+
+    /// A number of bytes with its unit, as PostgreSQL's settings have them: `512kB`, `64MB`, `1GB`; `None` when the option is
+    /// not given.
+    pub fn size(
+        &self,
+        key: &str,
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, ConnectorError> {
+        const UNITS: &[(&str, u64)] =
+            &[("b", 1), ("kb", 1 << 10), ("mb", 1 << 20), ("gb", 1 << 30)];
+        let Some(text) = self.get(key) else { return Ok(None) };
+        let bytes = with_unit(text, UNITS).and_then(|bytes| usize::try_from(bytes).ok());
+        match bytes.filter(|bytes| range.contains(bytes)) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err(self.invalid(key).with_detail(format!(
+                "It takes a number and a unit (B, kB, MB, GB), from {} B to {} MB together.",
+                range.start(),
+                range.end() >> 20
+            ))),
+        }
+    }
+
     /// A boolean as PostgreSQL's settings take it; `None` when the option is not given.
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, ConnectorError> {
         let Some(text) = self.get(key) else { return Ok(None) };
@@ -279,6 +316,15 @@ impl Options {
     }
 }
 
+/// A whole number and one of `units` (lower case), multiplied.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim().to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
 /// The name nearest to `typed`, when near enough to be meant.
 pub fn closest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     names
@@ -355,6 +401,20 @@ mod tests {
             "It takes \"a\", \"b\"."
         );
         assert!(o.integer("n", 1..=999u64).is_err());
+    }
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        let o = options(&[("t", "5min"), ("s", "64 MB"), ("bare", "64"), ("huge", "99999999999d")]);
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(o.duration("t", hour).unwrap(), Some(Duration::from_secs(300)));
+        assert_eq!(o.duration("none", hour).unwrap(), None);
+        assert_eq!(o.size("s", 1..=1 << 30).unwrap(), Some(64 << 20));
+        assert!(o.duration("t", Duration::from_secs(299)).is_err());
+        assert!(o.size("s", 1..=1 << 20).is_err());
+        assert!(o.size("bare", 1..=1 << 20).is_err());
+        let error = o.duration("huge", hour).unwrap_err();
+        assert_eq!(error.message, "invalid value for option \"huge\": \"99999999999d\"");
     }
 
     #[test]

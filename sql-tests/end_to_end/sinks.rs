@@ -1,8 +1,12 @@
 //! Views that go out: to a real broker, whose topics another client adds up, and to files.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use arrow_array::ArrayRef;
+use arrow_cast::display::array_value_to_string;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tidewater_connectors::testing::kafka::Kafka;
 
 use super::client::Client;
@@ -163,8 +167,8 @@ fn files_appear_whole_and_have_each_row_once() {
     client.query(&format!(
         "create table log (id int, note varchar) append only; \
          insert into log values (1, 'before'); \
-         create sink lines from log with (connector = 'file', path = '{}', interval.ms = '50'); \
-         create sink vals as select id, note from log with (connector = 'file', path = '{}', interval.ms = '0') \
+         create sink lines from log with (connector = 'file', path = '{}', roll_interval = '50ms'); \
+         create sink vals as select id, note from log with (connector = 'file', path = '{}', roll_interval = '0s') \
          format plain encode csv",
         lines.display(),
         values.display()
@@ -189,5 +193,107 @@ fn files_appear_whole_and_have_each_row_once() {
     assert!(rows(&values, "csv").contains(&r#"7,"a ""b"", 7""#.to_owned()));
     assert!(rows(&values, "csv").contains(&"7,".to_owned()));
     client.query("drop sink lines; drop sink vals; drop table log");
+    server.stop().unwrap();
+}
+
+/// The rows of all Parquet files in a directory, values as Arrow shows them with `|` between, sorted; the names of the files.
+fn parquet_rows(directory: &Path) -> (Vec<String>, Vec<String>) {
+    let (mut rows, mut names) = (vec![], vec![]);
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        let file = std::fs::File::open(&path).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+        for batch in reader.map(Result::unwrap) {
+            let shown = |column: &ArrayRef, row| array_value_to_string(column, row).unwrap();
+            rows.extend((0..batch.num_rows()).map(|row| {
+                let values = batch.columns().iter().map(|column| shown(column, row));
+                values.collect::<Vec<String>>().join("|")
+            }));
+        }
+        names.push(name);
+    }
+    rows.sort();
+    names.sort();
+    (rows, names)
+}
+
+#[test]
+fn parquet_files_have_what_select_has_through_an_outage_and_the_end_of_the_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&["--workers", "2"]).unwrap();
+    let client = Client::connect(&server.url);
+    let place = |name: &str| directory.path().join(name);
+    let (small, slow, away) = (place("small"), place("slow"), place("away"));
+    let with = |path: &Path, options: &str| {
+        let path = path.display();
+        format!("with (connector = 'file', path = '{path}', {options}) format plain encode parquet")
+    };
+    client.query(&format!(
+        "create table log (id int, price numeric(9,2), note text, tags text[], at timestamptz) append only; \
+         create sink small from log {}; create sink slow from log {}",
+        with(&small, "roll_interval = '20ms', roll_size = '1kB', compression = 'snappy'"),
+        with(&slow, "roll_interval = '1h'"),
+    ));
+    let insert = |from: u32, to: u32| {
+        client.query(&format!(
+            "insert into log select g, g / 4.0, case when g % 3 > 0 then 'n' || g end, array['a', 'b' || g], \
+             timestamptz '2024-01-01 00:00:00Z' + g * interval '1 minute' from generate_series({from}, {to}) as x(g)"
+        ));
+    };
+    let selected = || {
+        let mut rows = client.query(
+            "select id, price, coalesce(note, ''), '[a, b' || id || ']', \
+             to_char(at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') from log",
+        );
+        rows.sort();
+        rows
+    };
+    insert(1, 20_000);
+    wait_until("all rows are in files", || parquet_rows(&small).0 == selected());
+    assert!(parquet_rows(&small).1.len() > 1, "files are cut by their size");
+    // The place is away for a while: that is seen, and nothing is lost.
+    std::fs::rename(&small, &away).unwrap();
+    insert(20_001, 20_100);
+    let state = |state: &str| client.query("show sinks").iter().any(|row| row.contains(state));
+    wait_until("the outage is shown", || state("small|file|retrying|"));
+    std::fs::rename(&away, &small).unwrap();
+    wait_until("the rest is in files", || parquet_rows(&small).0 == selected());
+    wait_until("the sink runs again", || state("small|file|running|"));
+    assert!(parquet_rows(&slow).1.is_empty(), "an hour has not passed");
+    insert(20_101, 20_200);
+    let expected = selected();
+    server.stop().unwrap();
+    let (rows, names) = parquet_rows(&slow);
+    assert!(rows == expected, "the open file is written at the end: {} rows", rows.len());
+    assert_eq!(names.len(), 1);
+    assert!(parquet_rows(&small).0 == expected);
+}
+
+#[test]
+fn a_place_that_takes_no_files_is_refused_when_the_sink_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&["--workers", "1"]).unwrap();
+    let client = Client::connect(&server.url);
+    client.query("create table log (id int) append only; create table t (id int primary key)");
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let create = |from: &str, options: &str, format: &str| {
+        let path = directory.path().display();
+        let sink = format!(
+            "create sink s from {from} with (connector = 'file', path = '{path}/{options})"
+        );
+        client.failure(&format!("{sink} {format}"))
+    };
+    assert_eq!(create("log", "file/x'", ""), "22023");
+    assert_eq!(create("log", "d', roll_interval = '10'", ""), "22023");
+    assert_eq!(create("log", "d', roll_size = '1'", ""), "22023");
+    assert_eq!(create("log", "d', compression = 'zstd'", "format plain encode json"), "22023");
+    assert_eq!(create("log", "d', compression = 'rar'", "format plain encode parquet"), "22023");
+    assert_eq!(create("t", "d'", "format plain encode parquet"), "22023");
+    assert_eq!(create("t", "d'", "format upsert encode parquet"), "0A000");
     server.stop().unwrap();
 }

@@ -146,7 +146,8 @@ impl Core {
                 self.park();
             }
         }
-        Egress::end_all(self.sinks.drain().map(|(_, sink)| sink).collect());
+        let sinks = self.sinks.drain().map(|(_, sink)| sink).collect();
+        Egress::end_all(sinks, self.open.prev());
         self.sources.clear();
         self.backfills.clear();
         self.workers.stop();

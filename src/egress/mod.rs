@@ -5,14 +5,16 @@
 //!                           └─ state: a checkpoint has what was not acknowledged as of its epoch
 //! ```
 //!
-//! [`outbox`] keeps what is owed and is the only state; [`encode`] makes messages of it; [`Egress`] is the thread that
-//! delivers. Delivery is at-least-once: what was not acknowledged when a checkpoint was taken is sent again after a start from it.
+//! [`outbox`] keeps what is owed and is the only state; [`encode`] makes messages of it, [`files`] and [`parquet`] whole files;
+//! [`Egress`] is the thread that delivers. Delivery is at-least-once: what was not acknowledged when a checkpoint was taken is sent again after a start from it.
 //!
 //! Invariants: a delivery has all changes up to one epoch and nothing later, since the last one that was acknowledged, and a key
 //! that changed ten times is one message. Whatever happens outside, the dataflow never waits for a sink.
 
 pub mod encode;
+pub mod files;
 pub mod outbox;
+pub mod parquet;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tidewater_connectors::contract::{ConnectorError, ErrorKind};
-use tidewater_connectors::sink::{Target, Writer};
+use tidewater_connectors::sink::{Rolling, Target, Writer};
 
 pub use self::encode::{Format, Shape};
 pub use self::outbox::Outbox;
@@ -34,6 +36,8 @@ const PARK: Duration = Duration::from_millis(50);
 /// Pause after a delivery that failed, doubled up to the maximum.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// What is gathered for a file is written before the server stops: how long that waits for what was acknowledged last.
+const LAST_EPOCH_WAIT: Duration = Duration::from_secs(5);
 
 /// A sink as declared: what messages look like and where they go.
 pub struct Sink {
@@ -44,7 +48,7 @@ pub struct Sink {
 /// What SHOW SINKS and metrics know of a sink.
 #[derive(Default)]
 pub struct SinkStatus {
-    /// Messages acknowledged, and their bytes.
+    /// Messages, or rows of files, acknowledged, and their bytes.
     pub messages: AtomicU64,
     pub bytes: AtomicU64,
     /// Deliveries that failed.
@@ -81,9 +85,17 @@ impl SinkStatus {
     }
 }
 
+/// Asks the thread to end.
+#[derive(Default)]
+struct Stop {
+    now: AtomicBool,
+    /// The epoch up to which a sink that gathers files is to write what it has; what there is at the moment, unless set.
+    last: AtomicU64,
+}
+
 /// A running sink; dropping it ends the thread, without waiting for it.
 pub struct Egress {
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
     thread: Thread,
     join: Option<JoinHandle<()>>,
 }
@@ -96,20 +108,20 @@ impl Egress {
         live: Arc<LiveTable>,
         status: Arc<SinkStatus>,
     ) -> Result<Egress> {
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Arc::new(Stop::default());
         let name: String = format!("sink {}", live.names().object).chars().take(15).collect();
         status.set("running");
-        let (delivered, backoff) = (Epoch::ZERO, BACKOFF_MIN);
-        let (stopped, inner) = (stop.clone(), outbox.clone());
         let job = Job {
+            rolling: sink.target.rolling(),
             sink,
-            outbox: inner,
+            outbox: outbox.clone(),
             live,
             status,
-            stop: stopped,
+            stop: stop.clone(),
             writer: None,
-            delivered,
-            backoff,
+            gathering: None,
+            delivered: Epoch::ZERO,
+            backoff: BACKOFF_MIN,
         };
         let join = std::thread::Builder::new()
             .name(name)
@@ -122,9 +134,13 @@ impl Egress {
 }
 
 impl Egress {
-    /// Ends sinks and waits until none of them sends any more: what the next start sends must come behind it.
-    pub fn end_all(mut sinks: Vec<Egress>) {
-        sinks.iter().for_each(Egress::stop);
+    /// Ends sinks and waits until none of them sends any more: what the next start sends must come behind it. Files that are
+    /// being gathered are written with everything up to `last`.
+    pub fn end_all(mut sinks: Vec<Egress>, last: Epoch) {
+        for sink in &sinks {
+            sink.stop.last.store(last.0, Ordering::Relaxed);
+            sink.stop();
+        }
         for join in sinks.iter_mut().filter_map(|sink| sink.join.take()) {
             // A thread that has panicked sends nothing either.
             let _ = join.join();
@@ -132,7 +148,7 @@ impl Egress {
     }
 
     fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.now.store(true, Ordering::Release);
         self.thread.unpark();
     }
 }
@@ -149,32 +165,28 @@ struct Job {
     outbox: Arc<Outbox>,
     live: Arc<LiveTable>,
     status: Arc<SinkStatus>,
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
     writer: Option<Box<dyn Writer>>,
+    rolling: Option<Rolling>,
+    /// Since when rows wait for their file.
+    gathering: Option<Instant>,
     delivered: Epoch,
     backoff: Duration,
 }
 
 impl Job {
     fn run(mut self) {
-        let interval = self.sink.target.interval();
-        let mut last = Instant::now().checked_sub(interval).unwrap_or_else(Instant::now);
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.stop.now.load(Ordering::Acquire) {
             if let Some(error) = self.live.failure() {
                 self.status.note(error.message.clone());
                 self.status.set("failed");
                 return;
             }
-            self.status.owed_rows.store(self.outbox.rows() as u64, Ordering::Relaxed);
-            // A view that is still being filled may be started again, as if nothing of it had been sent.
-            let attached = self.live.is_attached();
-            let complete = if attached { self.outbox.complete() } else { Epoch::ZERO };
-            let early = interval.saturating_sub(last.elapsed());
-            if complete <= self.delivered || !early.is_zero() {
-                std::thread::park_timeout(early.clamp(Duration::from_millis(1), PARK));
+            let complete = self.complete();
+            if complete <= self.delivered || !self.is_due() {
+                std::thread::park_timeout(PARK);
                 continue;
             }
-            last = Instant::now();
             match self.deliver(complete) {
                 Ok(()) => {}
                 Err(Failure::Passing(error)) => self.pause(&error),
@@ -189,25 +201,74 @@ impl Job {
                 }
             }
         }
+        if self.rolling.is_some() {
+            self.finish();
+        }
+    }
+
+    /// The last epoch that can be delivered. A view that is still being filled may be started again, as if nothing of it had
+    /// been sent.
+    fn complete(&self) -> Epoch {
+        if self.live.is_attached() { self.outbox.complete() } else { Epoch::ZERO }
+    }
+
+    /// Messages go at once; a file is written when it has gathered rows for long enough, or enough of them.
+    fn is_due(&mut self) -> bool {
+        let rows = self.outbox.rows();
+        self.status.owed_rows.store(rows as u64, Ordering::Relaxed);
+        let Some(rolling) = self.rolling.filter(|_| rows > 0) else {
+            self.gathering = None;
+            return true;
+        };
+        let since = *self.gathering.get_or_insert_with(Instant::now);
+        since.elapsed() >= rolling.interval || self.outbox.bytes_owed() >= rolling.bytes
+    }
+
+    /// Writes the file that was being gathered.
+    fn finish(&mut self) {
+        let last = Epoch(self.stop.last.load(Ordering::Relaxed));
+        let began = Instant::now();
+        while self.complete() < last && self.live.failure().is_none() {
+            if began.elapsed() >= LAST_EPOCH_WAIT {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        if self.live.failure().is_some() || self.outbox.rows() == 0 {
+            return;
+        }
+        let error = match self.deliver(self.complete()) {
+            Ok(()) => return,
+            Err(Failure::Passing(error)) => crate::ingest::in_one_line(&error),
+            Err(Failure::Final(error)) => error.message,
+        };
+        let rows = self.outbox.rows();
+        tracing::error!(sink = %self.live.names().object, rows, error, "the last file is not written");
     }
 
     /// Hands over everything up to `complete`.
     fn deliver(&mut self, complete: Epoch) -> std::result::Result<(), Failure> {
         let owed = self.outbox.take(complete).map_err(Failure::Final)?;
         if !owed.is_empty() {
-            let mut messages = self.sink.shape.messages(&owed).map_err(Failure::Final)?;
+            let shape = &self.sink.shape;
+            let messages = match self.rolling {
+                Some(rolling) => shape.files(&owed, rolling.bytes),
+                None => shape.messages(&owed),
+            };
+            let mut messages = messages.map_err(Failure::Final)?;
             messages.epoch = complete.0;
             if !messages.is_empty() {
                 let writer = match &mut self.writer {
                     Some(writer) => writer,
                     None => self.writer.insert(self.sink.target.writer()?),
                 };
-                writer.deliver(&messages, &self.stop)?;
+                writer.deliver(&messages, &self.stop.now)?;
             }
-            self.status.messages.fetch_add(messages.len() as u64, Ordering::Relaxed);
+            self.status.messages.fetch_add(messages.units, Ordering::Relaxed);
             self.status.bytes.fetch_add(messages.bytes() as u64, Ordering::Relaxed);
         }
         self.outbox.acknowledged();
+        self.gathering = None;
         self.delivered = complete;
         self.status.delivered.store(complete.0, Ordering::Relaxed);
         if self.backoff > BACKOFF_MIN {
@@ -221,7 +282,7 @@ impl Job {
     /// Something is wrong outside: the same changes, and what has come meanwhile, are sent later by a new writer.
     fn pause(&mut self, error: &ConnectorError) {
         self.writer = None;
-        if self.stop.load(Ordering::Relaxed) {
+        if self.stop.now.load(Ordering::Relaxed) {
             return;
         }
         let text = crate::ingest::in_one_line(error);
@@ -231,7 +292,7 @@ impl Job {
         let until = Instant::now() + self.backoff;
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         while let Some(left) = until.checked_duration_since(Instant::now())
-            && !self.stop.load(Ordering::Relaxed)
+            && !self.stop.now.load(Ordering::Relaxed)
         {
             self.status.owed_rows.store(self.outbox.rows() as u64, Ordering::Relaxed);
             std::thread::park_timeout(left.min(PARK));

@@ -182,6 +182,11 @@ impl Outbox {
         self.shards.iter().map(of).sum()
     }
 
+    /// Bytes that all workers keep.
+    pub fn bytes_owed(&self) -> usize {
+        (0..self.shards.len()).map(|shard| self.bytes(shard)).sum()
+    }
+
     /// Bytes that worker `shard` keeps.
     pub fn bytes(&self, shard: usize) -> usize {
         self.shards[shard].owed.lock().bytes

@@ -13,6 +13,7 @@ use super::{Outcome, Session, command};
 use crate::catalog::{ConnectorSpec, ObjectKind};
 use crate::coordinator::Runtime;
 use crate::egress::encode::{KeyEncoding, RowEncoding};
+use crate::egress::parquet::{self, Compression};
 use crate::egress::{Format, Shape, Sink};
 use crate::error::{Error, Result, SqlState};
 use crate::plan::Node;
@@ -24,6 +25,7 @@ struct Own {
     primary_key: Vec<String>,
     force_append_only: bool,
     fail_on_error: bool,
+    compression: Option<Compression>,
 }
 
 impl Session {
@@ -47,16 +49,18 @@ impl Session {
         let redacted = ConnectorOptions::new(sink.options.0.clone())?.redacted();
         let mut pairs = sink.options.0.clone();
         let own = Own::take(&mut pairs)?;
-        let (format, encoding, key_encoding) = formats(sink)?;
+        let (format, encoding, key_encoding) = formats(sink, own.compression)?;
         let is_file = sink.options.get("connector") == Some("file");
         if is_file && sink.options.get("extension").is_none() {
-            let extension = if encoding == RowEncoding::Csv { "csv" } else { "json" };
-            pairs.push(("extension".to_owned(), extension.to_owned()));
+            pairs.push(("extension".to_owned(), extension(encoding).to_owned()));
         }
         let target = sink::open(&sink.name.name, &ConnectorOptions::new(pairs)?)?;
         let query = sink_query(sink)?;
         let (plan, _, depends_on) = self.plan_view(&query, &[])?;
         check_append_only(sink, &plan, format, target.as_ref(), own.force_append_only)?;
+        if matches!(encoding, RowEncoding::Parquet(_)) {
+            check_parquet(target.as_ref(), &plan)?;
+        }
         let key = message_key(&plan, format, &own.primary_key)?;
         if key_encoding == KeyEncoding::Text && key.len() != 1 {
             let message = "KEY ENCODE TEXT needs a primary key of one column";
@@ -109,11 +113,14 @@ impl Own {
         let fail_on_error = take_on_error(pairs)?;
         let options = ConnectorOptions::new(pairs.clone())?;
         let force_append_only = options.boolean("force_append_only")?.unwrap_or(false);
+        let compression = options.choice("compression", parquet::COMPRESSIONS)?;
+        let compression = compression.map(parquet::compression);
         let names = options.get("primary_key").unwrap_or_default().split(',');
         let names = names.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
         let primary_key = names.collect();
-        pairs.retain(|(key, _)| key != "force_append_only" && key != "primary_key");
-        Ok(Own { primary_key, force_append_only, fail_on_error })
+        const OWN: [&str; 3] = ["force_append_only", "primary_key", "compression"];
+        pairs.retain(|(key, _)| !OWN.iter().any(|own| key.eq_ignore_ascii_case(own)));
+        Ok(Own { primary_key, force_append_only, fail_on_error, compression })
     }
 }
 
@@ -127,7 +134,42 @@ async fn reachable(target: Arc<dyn Target>, cancel: &CancellationToken) -> Resul
     }
 }
 
-fn formats(sink: &CreateSink) -> Result<(Format, RowEncoding, KeyEncoding)> {
+/// What the names of files end in, unless told otherwise.
+fn extension(encoding: RowEncoding) -> &'static str {
+    match encoding {
+        RowEncoding::Json => "json",
+        RowEncoding::Csv => "csv",
+        RowEncoding::Parquet(_) => "parquet",
+    }
+}
+
+/// Parquet is made of whole files, and not of every type.
+fn check_parquet(target: &dyn Target, plan: &Node) -> Result<()> {
+    if target.rolling().is_none() {
+        let message = "ENCODE PARQUET needs a sink that writes files";
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+            .with_hint("Use connector = 'file', or ENCODE JSON."));
+    }
+    parquet::check(&plan.schema)
+}
+
+fn formats(
+    sink: &CreateSink,
+    compression: Option<Compression>,
+) -> Result<(Format, RowEncoding, KeyEncoding)> {
+    let (format, encoding, key_encoding) = declared_formats(sink)?;
+    let encoding = match (encoding, compression) {
+        (RowEncoding::Parquet(default), given) => RowEncoding::Parquet(given.unwrap_or(default)),
+        (other, None) => other,
+        (_, Some(_)) => {
+            let message = "option \"compression\" is for ENCODE PARQUET";
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+    };
+    Ok((format, encoding, key_encoding))
+}
+
+fn declared_formats(sink: &CreateSink) -> Result<(Format, RowEncoding, KeyEncoding)> {
     let Some(declared) = &sink.format else {
         if sink.options.get("connector") == Some("kafka") {
             return Err(Error::new(
@@ -152,7 +194,10 @@ fn formats(sink: &CreateSink) -> Result<(Format, RowEncoding, KeyEncoding)> {
     let encoding = match declared.encode.as_str() {
         "JSON" => RowEncoding::Json,
         "CSV" if format == Format::Plain => RowEncoding::Csv,
-        other => return Err(unsupported("ENCODE", other, "JSON, or CSV under FORMAT PLAIN")),
+        "PARQUET" if format == Format::Plain => RowEncoding::Parquet(parquet::compression(0)),
+        other => {
+            return Err(unsupported("ENCODE", other, "JSON, or CSV or PARQUET under FORMAT PLAIN"));
+        }
     };
     let key_encoding = match declared.key_encode.as_deref() {
         None | Some("JSON") => KeyEncoding::Json,
@@ -170,7 +215,7 @@ fn check_append_only(
     target: &dyn Target,
     force: bool,
 ) -> Result<()> {
-    if target.is_append_only() && format != Format::Plain {
+    if target.rolling().is_some() && format != Format::Plain {
         let connector = sink.options.get("connector").unwrap_or_default();
         let message = format!("connector \"{connector}\" takes FORMAT PLAIN only");
         return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
@@ -181,7 +226,7 @@ fn check_append_only(
         return Ok(());
     }
     let message = format!("sink \"{}\" only adds rows, but its input changes them", sink.name.name);
-    let hint = match target.is_append_only() {
+    let hint = match target.rolling().is_some() {
         true => {
             "Add force_append_only = 'true' to write rows as they come and leave out that they go."
         }

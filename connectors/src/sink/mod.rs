@@ -23,6 +23,15 @@ pub struct Outgoing {
     entries: Vec<(Option<usize>, Option<usize>)>,
     /// The newest epoch whose changes are among them.
     pub epoch: u64,
+    /// What they say, in the units that users count: messages, or the rows of files.
+    pub units: u64,
+}
+
+/// How a place that takes whole files wants them: a file holds what has come within `interval`, or `bytes` of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rolling {
+    pub interval: Duration,
+    pub bytes: usize,
 }
 
 impl Outgoing {
@@ -35,6 +44,14 @@ impl Outgoing {
         let key = key(&mut self.data).then_some(self.data.len());
         let value = value(&mut self.data).then_some(self.data.len());
         self.entries.push((key, value));
+        self.units += 1;
+    }
+
+    /// Appends the content of a file of `rows` rows.
+    pub fn push_file(&mut self, content: &[u8], rows: u64) {
+        self.data.extend_from_slice(content);
+        self.entries.push((None, Some(self.data.len())));
+        self.units += rows;
     }
 
     pub fn len(&self) -> usize {
@@ -70,14 +87,9 @@ pub trait Target: Send + Sync {
 
     fn writer(&self) -> Result<Box<dyn Writer>, ConnectorError>;
 
-    /// Only rows that are never taken back can be written there.
-    fn is_append_only(&self) -> bool {
-        false
-    }
-
-    /// How long to gather changes between two deliveries.
-    fn interval(&self) -> Duration {
-        Duration::ZERO
+    /// For places that take whole files: each message is the content of one, and what is written cannot be taken back.
+    fn rolling(&self) -> Option<Rolling> {
+        None
     }
 }
 
