@@ -37,12 +37,16 @@ pub enum Type {
     Timestamp,
     Uuid,
     Bytea,
+    /// A struct.
+    Pair,
+    /// An array of arrays.
+    Grid,
     /// Anything else that a query gives: carried along, never computed with.
     Other,
 }
 
 impl Type {
-    pub const ALL: [Type; 11] = [
+    pub const ALL: [Type; 13] = [
         Type::Bool,
         Type::Int,
         Type::Big,
@@ -54,6 +58,8 @@ impl Type {
         Type::Timestamp,
         Type::Uuid,
         Type::Bytea,
+        Type::Pair,
+        Type::Grid,
     ];
 
     pub fn sql(self) -> &'static str {
@@ -69,8 +75,16 @@ impl Type {
             Type::Timestamp => "timestamp",
             Type::Uuid => "uuid",
             Type::Bytea => "bytea",
+            // Without a blank behind the comma, by which a case's columns are told apart.
+            Type::Pair => "struct<n integer,t text,f double precision>",
+            Type::Grid => "integer[][]",
             Type::Other => "?",
         }
+    }
+
+    /// Whether there are extremes of it.
+    pub fn has_extremes(self) -> bool {
+        !matches!(self, Type::Bool | Type::Uuid | Type::Bytea | Type::Pair | Type::Grid)
     }
 }
 

@@ -18,7 +18,8 @@ fn table(rng: &mut StdRng, number: usize) -> Table {
     let keyed = rng.random_bool(0.4);
     let key = if rng.random_bool(0.8) { Type::Int } else { any(rng) };
     // -0 and 0 are one key and two rows: nothing that a kept table of texts could tell.
-    let key = if keyed && matches!(key, Type::Float | Type::Real) { Type::Big } else { key };
+    let zeros = matches!(key, Type::Float | Type::Real | Type::Pair);
+    let key = if keyed && zeros { Type::Big } else { key };
     let mut columns = vec![("k".to_owned(), key)];
     for i in 0..rng.random_range(1..=4) {
         let t = if rng.random_bool(0.5) { [Type::Int, Type::Text][i % 2] } else { any(rng) };
@@ -77,6 +78,16 @@ pub fn pool(t: Type) -> &'static [&'static str] {
             "12345678-1234-1234-1234-123456789abc",
         ],
         Type::Bytea => &["\\x", "\\x00", "\\xff00", "\\x61"],
+        Type::Pair => &[
+            "(1,a,)",
+            "(1,b,0)",
+            "(1,,-0)",
+            "(,a,NaN)",
+            "(,,)",
+            "(2,\"\",1e300)",
+            "(2,\"a b\",0.1)",
+        ],
+        Type::Grid => &["{}", "{{1,2},{3,4}}", "{{1,2},{3,NULL}}", "{{1}}", "{{NULL}}", "{{1,2}}"],
         Type::Other => &[],
     }
 }

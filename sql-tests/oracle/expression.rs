@@ -54,7 +54,7 @@ impl Expressions<'_> {
             }
             1 => format!("coalesce({}, {})", self.value(t, depth), self.value(t, depth)),
             2 => format!("nullif({}, {})", self.value(t, depth), self.leaf(t)),
-            3 if !matches!(t, Type::Bool | Type::Uuid | Type::Bytea) => {
+            3 if t.has_extremes() => {
                 let function = if self.rng.random_bool(0.5) { "greatest" } else { "least" };
                 format!("{function}({}, {})", self.value(t, depth), self.leaf(t))
             }
@@ -67,6 +67,12 @@ impl Expressions<'_> {
         match t {
             Type::Bool => format!("({})", self.predicate(depth + 1)),
             Type::Int => match choice {
+                0 | 1 if self.column(Type::Pair).is_some() => {
+                    format!("({}).n", self.leaf(Type::Pair))
+                }
+                2 if self.column(Type::Grid).is_some() => {
+                    format!("({})[1][2]", self.leaf(Type::Grid))
+                }
                 0 => format!("({} * {})", self.leaf(t), self.leaf(t)),
                 1 => format!("({} % 3)", self.value(t, depth)),
                 2 => format!("length({})", self.value(Type::Text, depth)),
@@ -106,6 +112,18 @@ impl Expressions<'_> {
             Type::Timestamp => match choice {
                 0 => format!("date_trunc('hour', {})", self.leaf(t)),
                 1 => format!("({} + interval '1 day')", self.leaf(t)),
+                _ => self.leaf(t),
+            },
+            Type::Pair => match choice {
+                0 => {
+                    let (number, text) = (self.value(Type::Int, 0), self.value(Type::Text, 0));
+                    let float = self.value(Type::Float, 0);
+                    format!("row({number}, {text}, {float})::{}", t.sql())
+                }
+                _ => self.leaf(t),
+            },
+            Type::Grid => match choice {
+                0 => format!("array[array[{}, 1]]", self.value(Type::Int, 0)),
                 _ => self.leaf(t),
             },
             Type::Real | Type::Uuid | Type::Bytea | Type::Other => self.leaf(t),
@@ -184,7 +202,7 @@ impl Expressions<'_> {
             }
             12 | 13 => self.ordered_set(t, &value),
             14 if any => (format!("count(distinct {})", self.document()), Type::Big),
-            n if !matches!(t, Type::Bool | Type::Uuid | Type::Bytea) => {
+            n if t.has_extremes() => {
                 let function = if n % 2 == 0 { "min" } else { "max" };
                 (format!("{function}({value})"), t)
             }
@@ -384,7 +402,7 @@ impl Expressions<'_> {
             7 if any => (format!("array_agg({value})"), Type::Other),
             8 => (format!("string_agg({}, ',')", self.value(Type::Text, 1)), Type::Text),
             9 => (format!("bool_or({})", self.predicate(1)), Type::Bool),
-            n if !matches!(t, Type::Bool | Type::Uuid | Type::Bytea) => {
+            n if t.has_extremes() => {
                 (format!("{}({value})", if n % 2 == 0 { "min" } else { "max" }), t)
             }
             _ => (format!("count({value})"), Type::Big),

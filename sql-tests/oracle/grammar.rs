@@ -239,7 +239,7 @@ impl<'a> Grammar<'a> {
         let same: Vec<&(String, Type)> = inner
             .scope
             .iter()
-            .filter(|(_, i)| *i == t && !matches!(t, Type::Other | Type::Bool))
+            .filter(|(_, i)| *i == t && t.has_extremes() && t != Type::Other)
             .collect();
         let (value, _) = (*same.choose(self.rng)?).clone();
         let extreme = if self.rng.random_bool(0.5) { "min" } else { "max" };

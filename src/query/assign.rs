@@ -85,7 +85,11 @@ fn is_assignable(source: &Field, target: &Field) -> bool {
         | (T::Time64(_), T::Interval(_)) => true,
         (T::List(s), T::List(t)) => is_assignable(s, t),
         (T::Struct(s), T::Struct(t)) => {
-            s.len() == t.len() && s.iter().zip(t).all(|(s, t)| is_assignable(s, t))
+            // Text in a row is a literal that nothing has typed, as far as one can tell.
+            let member = |(s, t): (&FieldRef, &FieldRef)| {
+                matches!(s.data_type(), T::Utf8) || is_assignable(s, t)
+            };
+            s.len() == t.len() && s.iter().zip(t).all(member)
         }
         _ => false,
     }

@@ -12,10 +12,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
 };
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, new_null_array};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, StructArray, new_null_array,
+};
 use arrow_buffer::i256;
 use arrow_cast::CastOptions;
-use arrow_schema::{DataType, Field, FieldRef};
+use arrow_schema::{DataType, Field, FieldRef, Fields};
 use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -23,8 +25,6 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
-use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::Parser;
 
 use super::arithmetic::{bounded, power_of_ten, round_quotient};
 use super::coercion::INSERTED_TEXT;
@@ -43,11 +43,7 @@ pub const CAST_PREFIX: &str = "cast:";
 /// The cast function of a name `cast:<type>`; `None` for other names. An unknown type is 42704.
 pub(super) fn function_named(name: &str) -> Option<Result<Arc<ScalarUDF>>> {
     let sql_type = name.strip_prefix(CAST_PREFIX)?;
-    let target = Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(sql_type)
-        .and_then(|mut parser| parser.parse_data_type())
-        .map_err(super::errors::from_parser)
-        .and_then(|parsed| field_of(&parsed));
+    let target = crate::sql::parse_data_type(sql_type).and_then(|parsed| field_of(&parsed));
     Some(target.map(|target| Arc::new(ScalarUDF::from(CastTo::new(name.to_owned(), target)))))
 }
 
@@ -161,7 +157,6 @@ impl ScalarUDFImpl for CastTo {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let zone = args.config_options.execution.time_zone.as_deref().unwrap_or("UTC");
         let (source, target) = (&args.arg_fields[0], &args.return_field);
-        let strict = self.strict && matches!(mark_of(target), Some("varchar" | "bpchar"));
         let order = Reading::order(&args.config_options);
         let cast = |array: &ArrayRef| {
             if order != DateOrder::Mdy && is_text(array.data_type()) && is_dated(target.data_type())
@@ -169,11 +164,10 @@ impl ScalarUDFImpl for CastTo {
                 let ordered = month_first(array, order)?;
                 return cast_array(&ordered, source, target, zone);
             }
-            if strict && !array.data_type().is_null() {
-                let array = cast_array(array, source, &plain(DataType::Utf8), zone)?;
-                return text::from_text(&array, target, zone);
+            match self.strict {
+                true => assign_array(array, source, target, zone),
+                false => cast_array(array, source, target, zone),
             }
-            cast_array(array, source, target, zone)
         };
         match &args.args[0] {
             ColumnarValue::Array(array) => {
@@ -271,7 +265,9 @@ fn exists(source: &FieldRef, target: &FieldRef) -> bool {
         (T::List(f) | T::LargeList(f) | T::FixedSizeList(f, _), T::List(t)) => {
             f.data_type().is_null() || exists(f, t)
         }
-        (T::Struct(f), T::Struct(t)) => f.len() == t.len(),
+        (T::Struct(f), T::Struct(t)) => {
+            f.len() == t.len() && f.iter().zip(t).all(|(f, t)| exists(f, t))
+        }
         (T::Dictionary(..), _) => true,
         _ => false,
     }
@@ -388,6 +384,11 @@ fn convert(array: &ArrayRef, source: &FieldRef, target: &FieldRef, zone: &str) -
         (T::Time64(_), T::Interval(_)) => moments::times_as_intervals(array),
         (T::Interval(_), T::Time64(_)) => moments::intervals_as_times(array),
         (T::List(item), T::List(target_item)) => cast_list(array, item, target_item, zone),
+        (T::Struct(members), T::Struct(targets)) => {
+            cast_struct(array, members, targets, |array, member, target| {
+                cast_array(array, member, target, zone)
+            })
+        }
         _ => arrow(array, to),
     }
 }
@@ -435,6 +436,51 @@ fn cast_list(array: &ArrayRef, item: &FieldRef, target: &FieldRef, zone: &str) -
     )
     .map_err(from_arrow)?;
     Ok(Arc::new(list))
+}
+
+/// As [`cast_array`], but text that is too long for its type is refused, also in a record.
+fn assign_array(
+    array: &ArrayRef,
+    source: &FieldRef,
+    target: &FieldRef,
+    zone: &str,
+) -> Result<ArrayRef> {
+    match (array.data_type(), target.data_type()) {
+        (DataType::Struct(members), DataType::Struct(targets)) => {
+            cast_struct(array, members, targets, |array, member, target| {
+                assign_array(array, member, target, zone)
+            })
+        }
+        (from, _) if !from.is_null() && matches!(mark_of(target), Some("varchar" | "bpchar")) => {
+            let array = cast_array(array, source, &plain(DataType::Utf8), zone)?;
+            text::from_text(&array, target, zone)
+        }
+        _ => cast_array(array, source, target, zone),
+    }
+}
+
+/// Member by member, by their places.
+fn cast_struct(
+    array: &ArrayRef,
+    members: &Fields,
+    targets: &Fields,
+    cast: impl Fn(&ArrayRef, &FieldRef, &FieldRef) -> Result<ArrayRef>,
+) -> Result<ArrayRef> {
+    let records = array.as_struct();
+    let absent = records.nulls().map(|nulls| BooleanArray::new(!nulls.inner(), None));
+    let columns = records.columns().iter().zip(members.iter().zip(targets));
+    let columns = columns.map(|(column, (member, target))| {
+        // What a NULL record has inside may be anything, also what cannot be cast.
+        let column = match &absent {
+            Some(absent) => arrow_select::nullif::nullif(column, absent).map_err(from_arrow)?,
+            None => Arc::clone(column),
+        };
+        cast(&column, member, target)
+    });
+    let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+    let nulls = records.nulls().cloned();
+    let records = StructArray::try_new_with_length(targets.clone(), columns, nulls, array.len());
+    Ok(Arc::new(records.map_err(from_arrow)?))
 }
 
 /// Arrow's own cast, raising instead of yielding NULL.

@@ -55,7 +55,7 @@ use super::unnested_keys::UnnestedKeys;
 use super::windows::{self, Runner};
 use super::{
     cast, common, fallible, functions, grouping, lateral, merged_columns, row_columns, row_sets,
-    spelling, subscripts,
+    row_star, spelling, subscripts,
 };
 use crate::error::{Error, Result, SqlState};
 
@@ -167,6 +167,10 @@ impl Engine {
         params: &[Option<FieldRef>],
     ) -> Result<LogicalPlan> {
         let mut query = query.clone();
+        row_star::spread(&mut query, &|row| {
+            let plan = self.plan(row, tables, params)?;
+            Ok(Arc::clone(&plan.schema().fields()[0]))
+        })?;
         subscripts::name_columns(&mut query);
         row_columns::spread(&mut query);
         row_sets::in_from(&mut query, &|name| table_columns(tables, name))?;

@@ -21,6 +21,7 @@ use super::functions::json::equality_key;
 use super::functions::records::whole_row;
 use super::operators::is_untyped;
 use super::sql_types::{mark_of, plain};
+use crate::error::Error;
 
 /// Functions whose result is one of their arguments.
 const CHOOSING: &[&str] = &["coalesce", "nvl", "nullif", "greatest", "least"];
@@ -80,6 +81,7 @@ fn with_mark(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
         let row = column.relation.is_none().then(|| whole_row(&column.name, schema)).flatten();
         return Ok(row.unwrap_or(expr));
     }
+    refuse_greatest_record(&expr, schema)?;
     if let Some(array) = array_choice(&expr, schema) {
         return with_typed_literals(expr, &array);
     }
@@ -90,6 +92,20 @@ fn with_mark(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
     }
     let expr = if mark == "jsonb" { compared_by_value(expr, &field)? } else { expr };
     Ok(kept_mark(with_typed_literals(expr, &field)?, &field))
+}
+
+/// DataFusion takes a NULL member for the smallest, where ORDER BY has it last.
+fn refuse_greatest_record(expr: &Expr, schema: &DFSchema) -> DfResult<()> {
+    let Expr::ScalarFunction(call) = expr else { return Ok(()) };
+    let name = call.func.name();
+    let ordered = matches!(name, "greatest" | "least");
+    let record = |arg: &Expr| matches!(arg.get_type(schema), Ok(DataType::Struct(_)));
+    match ordered && call.args.iter().any(record) {
+        true => {
+            Err(to_datafusion(Error::unsupported(format!("{name} of records is not supported"))))
+        }
+        false => Ok(()),
+    }
 }
 
 /// `nullif(a, b)` of documents, which are equal in more ways than one.

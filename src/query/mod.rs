@@ -53,6 +53,7 @@ mod required_order;
 mod row_columns;
 mod row_comparison;
 mod row_sets;
+mod row_star;
 mod scopes;
 mod spelling;
 pub mod sql_types;

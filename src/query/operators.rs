@@ -437,9 +437,16 @@ pub(super) fn comparison_type(left: &FieldRef, right: &FieldRef) -> Option<Field
             let item = super::sql_types::renamed(&item, "item", true);
             Some(plain(T::List(Arc::new(item))))
         }
-        (T::Struct(_), T::Struct(_)) | (T::Dictionary(..), _) | (_, T::Dictionary(..)) => {
-            Some(Arc::clone(left))
+        // Rows are compared by places, whatever their members are called.
+        (T::Struct(a), T::Struct(b)) if a.len() == b.len() => {
+            let member = |(a, b): (&FieldRef, &FieldRef)| {
+                let common = comparison_type(a, b)?;
+                Some(super::sql_types::renamed(&common, a.name(), true))
+            };
+            let members = a.iter().zip(b).map(member).collect::<Option<arrow_schema::Fields>>()?;
+            Some(plain(T::Struct(members)))
         }
+        (T::Dictionary(..), _) | (_, T::Dictionary(..)) => Some(Arc::clone(left)),
         _ => None,
     }
 }
@@ -475,7 +482,13 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
         let (left, right) = (left.cast(&target)?, right.cast(&target)?);
         return Ok(binary(length(left), op, length(right)));
     }
-    Ok(binary(left.cast(&target)?, op, right.cast(&target)?))
+    let (left, right) = (left.cast(&target)?, right.cast(&target)?);
+    if target.data_type().is_nested()
+        && let Some(function) = functions::nested_order::function(op)
+    {
+        return Ok(function.call(vec![left, right]));
+    }
+    Ok(binary(left, op, right))
 }
 
 /// What an untyped literal becomes beside a typed operand: a numeric with all the digits that either side has.

@@ -2,8 +2,34 @@
 
 use sqlparser::ast::{BinaryOperator, Expr};
 
-/// Comparisons of rows, part by part: `(a, b) = (1, 2)` is `a = 1 AND b = 2`.
+/// Comparisons of rows, part by part: `(a, b) = (1, 2)` is `a = 1 AND b = 2`, and `(a, b) < (1, 2)` is
+/// `a < 1 OR a = 1 AND b < 2`.
 pub(super) fn compare_rows(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
+    let strict = match op {
+        BinaryOperator::Lt | BinaryOperator::LtEq => BinaryOperator::Lt,
+        BinaryOperator::Gt | BinaryOperator::GtEq => BinaryOperator::Gt,
+        _ => return compare_parts(left, op, right),
+    };
+    if left.len() != right.len() {
+        return None;
+    }
+    let binary = |l: Expr, op: &BinaryOperator, r: Expr| Expr::BinaryOp {
+        left: Box::new(l),
+        op: op.clone(),
+        right: Box::new(r),
+    };
+    let pairs = left.iter().zip(right).rev();
+    let ordered = pairs.fold(None, |rest: Option<Expr>, (l, r)| {
+        let Some(rest) = rest else { return Some(binary(l.clone(), op, r.clone())) };
+        let equal = binary(l.clone(), &BinaryOperator::Eq, r.clone());
+        let later = binary(equal, &BinaryOperator::And, rest);
+        let first = binary(l.clone(), &strict, r.clone());
+        Some(Expr::Nested(Box::new(binary(first, &BinaryOperator::Or, later))))
+    })?;
+    Some(Expr::Nested(Box::new(ordered)))
+}
+
+fn compare_parts(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
     let (joined, each) = match op {
         BinaryOperator::Eq => (BinaryOperator::And, BinaryOperator::Eq),
         BinaryOperator::NotEq => (BinaryOperator::Or, BinaryOperator::NotEq),

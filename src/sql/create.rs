@@ -10,6 +10,7 @@ use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 use super::cursor::{Cursor, Parse, is_keyword};
 use super::fold_identifier;
 use super::statement::*;
+use super::types;
 use crate::error::{Error, SqlState};
 
 /// Everything in the parentheses after a table's or source's name.
@@ -540,44 +541,9 @@ impl Cursor {
         Ok(())
     }
 
-    /// A type in a column definition: sqlparser's, and `STRUCT<a INT, b VARCHAR>` nested at will.
+    /// A type in a column definition.
     pub(super) fn data_type(&mut self) -> Parse<DataType> {
-        let (data_type, surplus) = self.data_type_in(0)?;
-        // The outermost call has no bracket of its own to close, so a surplus one is a mistake of the user.
-        if surplus > 0 { self.expected("a column definition") } else { Ok(data_type) }
-    }
-
-    /// The type, and how many closing brackets of enclosing types were taken with its own (`>>` is one token).
-    fn data_type_in(&mut self, depth: usize) -> Parse<(DataType, usize)> {
-        let opens = |token: Option<&TokenWithSpan>| token.is_some_and(|t| t.token == Token::Lt);
-        if !(self.at(&["STRUCT"]) && opens(self.rest().get(1))) {
-            return Ok((self.parser.parse_data_type()?, 0));
-        }
-        self.expect(&["STRUCT"])?;
-        self.expect_token(&Token::Lt)?;
-        let mut fields = vec![];
-        let surplus = loop {
-            let field_name = Some(self.parser.parse_identifier()?);
-            let (field_type, surplus) = self.data_type_in(depth + 1)?;
-            fields.push(ast::StructField { field_name, field_type, options: None });
-            if surplus > 0 {
-                break surplus - 1;
-            }
-            if self.eat_token(&Token::Gt) {
-                break 0;
-            }
-            if depth > 0 && self.eat_token(&Token::ShiftRight) {
-                break 1;
-            }
-            self.expect_token(&Token::Comma)?;
-        };
-        let mut data_type = DataType::Struct(fields, ast::StructBracketKind::AngleBrackets);
-        while surplus == 0 && self.eat_token(&Token::LBracket) {
-            self.expect_token(&Token::RBracket)?;
-            data_type =
-                DataType::Array(ast::ArrayElemTypeDef::SquareBracket(Box::new(data_type), None));
-        }
-        Ok((data_type, surplus))
+        Ok(types::data_type(&mut self.parser)?)
     }
 
     /// APPEND ONLY, INCLUDE, WITH, FORMAT ... ENCODE in any order.

@@ -44,6 +44,11 @@ impl Dialect for PgDialect {
         expressions::infix(parser, expr, precedence)
     }
 
+    /// `MAP {'a': 1}`, as RisingWave has it.
+    fn support_map_literal_syntax(&self) -> bool {
+        true
+    }
+
     as_postgresql! {
         identifier_quote_style(identifier: &str) -> Option<char>;
         is_delimited_identifier_start(ch: char) -> bool;

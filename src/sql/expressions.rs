@@ -4,7 +4,7 @@
 //! What has no node of its own in the tree becomes a call or a combination of comparisons that means the same.
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    BinaryOperator, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, TrimWhereField, UnaryOperator,
 };
 use sqlparser::dialect::{Dialect, Precedence};
@@ -13,6 +13,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
 use super::dialect::PgDialect;
+use super::types;
 
 /// How tight COLLATE binds in sqlparser's PostgreSQL, next below `::` and subscripts; its enum of precedences lacks it.
 const COLLATE_PRECEDENCE: u8 = 120;
@@ -26,6 +27,7 @@ pub(super) fn prefix(parser: &mut Parser) -> Option<Parsed> {
         Token::Plus => Some(signed(parser, UnaryOperator::Plus)),
         Token::Word(word) if parser.peek_nth_token(1).token == Token::LParen => {
             match word.keyword {
+                Keyword::CAST => Some(cast(parser)),
                 Keyword::TRIM => trim(parser),
                 Keyword::SUBSTRING if has_similar(parser) => Some(substring(parser)),
                 _ => None,
@@ -40,6 +42,25 @@ fn signed(parser: &mut Parser, op: UnaryOperator) -> Parsed {
     parser.next_token();
     let operand = parser.parse_subexpr(COLLATE_PRECEDENCE)?;
     Ok(Expr::UnaryOp { op, expr: Box::new(operand) })
+}
+
+/// `CAST(x AS type)`, of our types as well.
+fn cast(parser: &mut Parser) -> Parsed {
+    parser.advance_token();
+    parser.expect_token(&Token::LParen)?;
+    let expr = Box::new(parser.parse_expr()?);
+    parser.expect_keyword(Keyword::AS)?;
+    let data_type = types::data_type(parser)?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None })
+}
+
+/// `x::type` of one of our types.
+fn double_colon(parser: &mut Parser, operand: &Expr) -> Parsed {
+    parser.advance_token();
+    let data_type = types::data_type(parser)?;
+    let (kind, expr) = (CastKind::DoubleColon, Box::new(operand.clone()));
+    Ok(Expr::Cast { kind, expr, data_type, array: false, format: None })
 }
 
 /// `TRIM([BOTH | LEADING | TRAILING] FROM x)`.
@@ -118,6 +139,9 @@ fn call(name: Ident, args: Vec<Expr>) -> Expr {
 
 /// An operator that follows `left`, where it is one of ours.
 pub(super) fn infix(parser: &mut Parser, left: &Expr, precedence: u8) -> Option<Parsed> {
+    if parser.peek_token_ref().token == Token::DoubleColon && types::begins(parser, 1) {
+        return Some(double_colon(parser, left));
+    }
     if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
         return Some(distinct(parser, left, precedence, Expr::IsDistinctFrom));
     }

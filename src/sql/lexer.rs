@@ -65,6 +65,9 @@ impl<'a> Lexed<'a> {
                     current.extend(words.into_iter().map(|word| TokenWithSpan::new(word, span)));
                     current.push(token);
                 }
+                Token::Mul if follows_row(&current) => {
+                    current.push(TokenWithSpan::new(Token::make_word(ROW_STAR, None), token.span));
+                }
                 _ => current.push(token),
             }
         }
@@ -217,6 +220,13 @@ impl<'a> Lexed<'a> {
         let offset = self.text[start..].char_indices().nth(column).map(|(i, _)| i);
         offset.map_or(self.text.len(), |offset| start + offset)
     }
+}
+
+/// The `*` of `(row).*`, which the parser has for relations only: to it the star is a member's name.
+pub(super) const ROW_STAR: &str = "*";
+
+fn follows_row(tokens: &[TokenWithSpan]) -> bool {
+    matches!(tokens, [.., row, dot] if row.token == Token::RParen && dot.token == Token::Period)
 }
 
 /// Whether the tokens end in the TABLE of the command `TABLE name`, short for `SELECT * FROM name`. It is replaced by the

@@ -1,7 +1,7 @@
 //! SQL text to statements: our own statements around sqlparser's, and the names PostgreSQL gives to things.
 //!
 //! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`alter`], [`index`],
-//! [`copy`], [`cursors`], [`subscribe`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL, put right in [`expressions`].
+//! [`copy`], [`cursors`], [`subscribe`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL, put right in [`expressions`] and, as to types, in [`types`].
 //! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`rename`] puts another name there, [`canonical`] writes a statement back for
 //! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
 
@@ -22,6 +22,7 @@ mod relations;
 mod rename;
 mod statement;
 mod subscribe;
+mod types;
 mod utility;
 
 #[cfg(test)]
@@ -37,7 +38,7 @@ pub use canonical::{RedactedOptions, create_sql, quote_identifier, quote_literal
 pub use copy::{Copy, CopyColumns, CopyFormat, CopyHeader, CopyOptions, CopySubject};
 pub use names::{
     OutputName, UNIQUE_MARK, expand_names, expr_name, item_names, name_derived_columns,
-    output_names, type_name,
+    output_names, row_of_star, type_name,
 };
 pub use position::locate;
 pub use relations::{has_query, placeholders, referenced_relations};

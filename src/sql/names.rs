@@ -12,6 +12,7 @@ use sqlparser::ast::{
 };
 
 use super::fold_identifier;
+use super::lexer::ROW_STAR;
 
 /// Ends the visible part of a column name that had to be made unique inside a plan.
 pub const UNIQUE_MARK: char = '\u{1}';
@@ -37,6 +38,9 @@ pub fn item_names(items: &[SelectItem]) -> Vec<OutputName> {
     items
         .iter()
         .flat_map(|item| match item {
+            SelectItem::UnnamedExpr(_) if row_of_star(item).is_some() => {
+                vec![OutputName::Wildcard]
+            }
             SelectItem::UnnamedExpr(expr) => vec![OutputName::Named(expr_name(expr))],
             SelectItem::ExprWithAlias { alias, .. } => {
                 vec![OutputName::Named(fold_identifier(alias))]
@@ -49,6 +53,23 @@ pub fn item_names(items: &[SelectItem]) -> Vec<OutputName> {
             }
         })
         .collect()
+}
+
+/// The row whose members `(row).*` stands for; `None` for other items.
+pub fn row_of_star(item: &SelectItem) -> Option<Expr> {
+    let SelectItem::UnnamedExpr(Expr::CompoundFieldAccess { root, access_chain }) = item else {
+        return None;
+    };
+    let (last, before) = access_chain.split_last()?;
+    let is_star = |ident: &ast::Ident| ident.value == ROW_STAR && ident.quote_style.is_none();
+    match last {
+        AccessExpr::Dot(Expr::Identifier(ident)) if is_star(ident) => {}
+        _ => return None,
+    }
+    Some(match before.is_empty() {
+        true => root.as_ref().clone(),
+        false => Expr::CompoundFieldAccess { root: root.clone(), access_chain: before.to_vec() },
+    })
 }
 
 /// The names of the columns of a planned query: `planned` are the plan's own names, in which wildcards are expanded.
@@ -194,6 +215,8 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Uuid => "uuid",
         DataType::Bytea | DataType::Bytes(_) => "bytea",
         DataType::Regclass => "regclass",
+        DataType::Struct(..) => "struct",
+        DataType::Map(..) => "map",
         DataType::Array(
             ast::ArrayElemTypeDef::SquareBracket(element, _)
             | ast::ArrayElemTypeDef::AngleBracket(element)

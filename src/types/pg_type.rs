@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use arrow_schema::{DataType, Field, IntervalUnit, TimeUnit};
+use arrow_schema::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 
 /// Metadata key that names the PostgreSQL type where the Arrow type does not say it, such as "jsonb".
 pub const TYPE_KEY: &str = "tidewater.type";
@@ -280,8 +280,8 @@ pub fn format_type(field: &Field) -> String {
             format!("numeric({p},{s})")
         }
         DataType::Struct(fields) => {
-            let members: Vec<String> =
-                fields.iter().map(|f| format!("{} {}", f.name(), format_type(f))).collect();
+            let member = |f: &FieldRef| format!("{} {}", member_name(f.name()), format_type(f));
+            let members: Vec<String> = fields.iter().map(member).collect();
             format!("struct<{}>", members.join(", "))
         }
         _ => {
@@ -293,6 +293,15 @@ pub fn format_type(field: &Field) -> String {
             }
             character_length(field).map_or_else(|| name.to_owned(), |n| format!("{name}({n})"))
         }
+    }
+}
+
+/// A member's name as it has to be written.
+fn member_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    match name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        true if !name.is_empty() => name.to_owned(),
+        _ => format!("\"{}\"", name.replace('"', "\"\"")),
     }
 }
 

@@ -65,7 +65,7 @@ const FUNCTIONS: &[(&str, &str, Body)] = &[
     ("pg_ts_template_is_visible", "bool", known),
     ("pg_statistics_obj_is_visible", "bool", known),
     ("pg_get_userbyid", "name", |c, a| Ok(user_by_id(c, int(a, 0)).into())),
-    ("format_type", "text", |_, a| Ok(format_type(int(a, 0), int(a, 1)).into())),
+    ("format_type", "text", |c, a| Ok(column_type(c, int(a, 0), int(a, 1)).into())),
     ("pg_get_expr", "text", |_, a| Ok(text(a, 0).into())),
     ("pg_get_viewdef", "text", |c, a| Ok(relation(c, a)?.and_then(relations::definition).into())),
     ("pg_get_indexdef", "text", |c, a| Ok(index_definition(c, a).into())),
@@ -252,6 +252,14 @@ fn user_by_id(context: &SystemContext, oid: Option<i64>) -> Option<String> {
 fn schema_name(context: &SystemContext, oid: i64) -> Option<String> {
     let schema = context.snapshot.schemas().find(|(_, entry)| i64::from(entry.oid.0) == oid);
     schema.map(|(name, _)| quote_identifier(name))
+}
+
+/// As [`format_type`], which knows nothing of records' members.
+fn column_type(context: &SystemContext, oid: Option<i64>, modifier: Option<i64>) -> Option<String> {
+    const RECORDS: [u32; 2] = [PgType::RECORD.oid, PgType::RECORD_ARRAY.oid];
+    let record = oid.zip(modifier).filter(|(oid, _)| RECORDS.iter().any(|r| i64::from(*r) == *oid));
+    let record = record.and_then(|(oid, m)| relations::record_type(context, oid, m));
+    record.or_else(|| format_type(oid, modifier))
 }
 
 /// A type as SQL writes it, with its modifier where one is given.

@@ -13,7 +13,7 @@ use super::columns::{self, SystemTable};
 use super::fixed;
 use crate::catalog::object::{Object, ObjectKind, Oid};
 use crate::catalog::rules::{Check, Generation};
-use crate::types::{PgType, pg_type_of, type_modifier};
+use crate::types::{PgType, format_type, pg_type_of, type_modifier};
 
 const PG_CLASS_OID: i64 = 1259;
 const PG_REWRITE_OID: i64 = 2618;
@@ -253,10 +253,31 @@ fn attribute(relation: i64, index: usize, field: &Field, not_null: bool, has_def
     row! {
         attrelid: relation, attname: field.name(), atttypid: i64::from(pg_type.oid), attstattarget: -1,
         attlen: pg_type.size, attnum: index as i64 + 1, attndims: i64::from(pg_type.element_oid != 0),
-        attcacheoff: -1, atttypmod: type_modifier(field), attbyval: matches!(pg_type.size, 1..=8),
+        attcacheoff: -1, atttypmod: modifier(field), attbyval: matches!(pg_type.size, 1..=8),
         attalign: alignment(pg_type), attstorage: storage, attnotnull: not_null, atthasdef: has_default,
         attislocal: true, attcollation: if is_text { DEFAULT_COLLATION } else { 0 },
     }
+}
+
+/// The type's modifier. Records are all of one type to clients: theirs tells them apart to format_type.
+fn modifier(field: &Field) -> i32 {
+    match pg_type_of(field).name {
+        "record" | "_record" => record_modifier(field),
+        _ => type_modifier(field),
+    }
+}
+
+fn record_modifier(field: &Field) -> i32 {
+    let hash = xxhash_rust::xxh3::xxh3_64(format_type(field).as_bytes());
+    (hash & 0x7fff_ffff) as i32
+}
+
+/// The type that [`record_modifier`] stands for, of any column there is.
+pub(super) fn record_type(context: &SystemContext, oid: i64, modifier: i64) -> Option<String> {
+    let fields = relations(context).flat_map(|object| object.columns.fields().iter());
+    let mut records = fields.filter(|field| i64::from(pg_type_of(field).oid) == oid);
+    let found = records.find(|field| i64::from(record_modifier(field)) == modifier);
+    found.map(|field| format_type(field))
 }
 
 fn alignment(pg_type: &PgType) -> &'static str {

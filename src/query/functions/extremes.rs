@@ -15,6 +15,9 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
+use crate::query::errors::{to_datafusion, undefined_function};
+use crate::query::sql_types::pg_type_name;
+
 /// The family.
 pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
     [min_udaf(), max_udaf()].map(|base| Arc::new(AggregateUDF::from(Extreme { base }))).into()
@@ -42,6 +45,11 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        // PostgreSQL 15 has none of records; DataFusion's takes a NULL member for the smallest, where ORDER BY has it last.
+        if let [DataType::Struct(_)] = types {
+            let error = undefined_function(self.name(), &[pg_type_name(&types[0])]);
+            return Err(to_datafusion(error));
+        }
         self.base.inner().coerce_types(types)
     }
 

@@ -26,6 +26,7 @@ pub(super) mod missing;
 mod moment_pattern;
 mod moment_reader;
 pub(super) mod native;
+pub(super) mod nested_order;
 mod number_pattern;
 pub(super) mod numbers;
 mod ordered_sets;
@@ -57,6 +58,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     functions.extend(datetime::all());
     functions.extend(json::all());
     functions.extend(math::all());
+    functions.extend(nested_order::all());
     functions.extend(numbers::all());
     functions.extend(ordered_sets::all());
     functions.extend(patterns::all());

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 use rand::RngCore;
 
 use super::math::any_arguments;
-use crate::query::sql_types::{marked, pg_name};
+use crate::query::sql_types::{cast_name, marked, pg_name};
 
 /// The family.
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
@@ -55,10 +55,19 @@ impl ScalarUDFImpl for TypeOf {
         let name = match args.arg_fields.first() {
             // What has come out of a query as nothing but NULLs is text.
             Some(field) if field.data_type().is_null() => "text".to_owned(),
+            // A record's name says nothing of what is in it.
+            Some(field) if holds_records(field.data_type()) => cast_name(field),
             Some(field) => pg_name(field),
             None => "unknown".to_owned(),
         };
         Ok(ColumnarValue::Scalar(ScalarValue::from(name)))
+    }
+}
+
+fn holds_records(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) => holds_records(item.data_type()),
+        other => matches!(other, DataType::Struct(_)),
     }
 }
 

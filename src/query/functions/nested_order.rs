@@ -1,0 +1,104 @@
+//! `<`, `<=`, `>` and `>=` of arrays and records, in the order in which ORDER BY has them: element by element, NULL behind
+//! everything, NaN as the greatest float. DataFusion's own comparison has NULL before everything.
+
+use std::sync::Arc;
+
+use arrow::array::make_comparator;
+use arrow::compute::SortOptions;
+use arrow_array::{Array, ArrayRef, BooleanArray};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
+use arrow_schema::DataType;
+use datafusion::common::{Result as DfResult, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::canonical::{canonical, ordering};
+use crate::query::errors::{from_arrow, to_datafusion};
+
+/// The comparison by an operator; `None` for operators that are none of order.
+pub(in crate::query) fn function(op: Operator) -> Option<Arc<ScalarUDF>> {
+    let holds = match op {
+        Operator::Lt => Holds::Less,
+        Operator::LtEq => Holds::LessOrEqual,
+        Operator::Gt => Holds::Greater,
+        Operator::GtEq => Holds::GreaterOrEqual,
+        _ => return None,
+    };
+    let signature = Signature::any(2, Volatility::Immutable);
+    Some(Arc::new(ScalarUDF::from(NestedOrder { holds, signature })))
+}
+
+/// All four.
+pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
+    [Operator::Lt, Operator::LtEq, Operator::Gt, Operator::GtEq]
+        .into_iter()
+        .filter_map(function)
+        .collect()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Holds {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct NestedOrder {
+    holds: Holds,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for NestedOrder {
+    fn name(&self) -> &str {
+        match self.holds {
+            Holds::Less => "order:<",
+            Holds::LessOrEqual => "order:<=",
+            Holds::Greater => "order:>",
+            Holds::GreaterOrEqual => "order:>=",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let scalars = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if scalars { 1 } else { args.number_rows };
+        let side = |arg: &ColumnarValue| arg.to_array(rows);
+        let compared = self.compare(&side(&args.args[0])?, &side(&args.args[1])?);
+        let compared: ArrayRef = Arc::new(compared?);
+        match scalars {
+            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&compared, 0)?)),
+            false => Ok(ColumnarValue::Array(compared)),
+        }
+    }
+}
+
+impl NestedOrder {
+    fn compare(&self, left: &ArrayRef, right: &ArrayRef) -> DfResult<BooleanArray> {
+        let form = |array: &ArrayRef| ordering(&canonical(array));
+        let options = SortOptions { descending: false, nulls_first: false };
+        let comparator = make_comparator(&form(left), &form(right), options)
+            .map_err(|error| to_datafusion(from_arrow(error)))?;
+        let holds = |row: usize| match self.holds {
+            Holds::Less => comparator(row, row).is_lt(),
+            Holds::LessOrEqual => comparator(row, row).is_le(),
+            Holds::Greater => comparator(row, row).is_gt(),
+            Holds::GreaterOrEqual => comparator(row, row).is_ge(),
+        };
+        let nulls = NullBuffer::union(left.nulls(), right.nulls());
+        Ok(BooleanArray::new(BooleanBuffer::collect_bool(left.len(), holds), nulls))
+    }
+}
