@@ -183,7 +183,7 @@ impl Job {
                 return;
             }
             let complete = self.complete();
-            if complete <= self.delivered || !self.is_due() {
+            if !self.is_due() || complete <= self.delivered {
                 std::thread::park_timeout(PARK);
                 continue;
             }
