@@ -90,6 +90,11 @@ pub fn is_jsonb(field: &Field) -> bool {
     sql_type(field) == Some("jsonb")
 }
 
+/// Whether a list of pairs is a map: its entries in the order of their keys, each key once.
+pub fn is_map(field: &Field) -> bool {
+    sql_type(field) == Some("map")
+}
+
 /// The length of a `varchar(n)` or `char(n)` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length {

@@ -81,6 +81,59 @@ fn views_over_a_topic_are_exact_through_bad_messages_and_a_broker_kill() {
 }
 
 #[test]
+fn nested_json_becomes_structs_and_maps_and_goes_on_as_them() {
+    let Some(kafka) = Kafka::shared() else { return };
+    let (topic, out) = (kafka.create_topic("order", 2), kafka.create_topic("spent", 1));
+    let message = |id: u32, name: &str, zip: &str| {
+        let at = format!("{{\"city\":\"{name}ville\",\"zip\":{zip}}}");
+        TestMessage::value(
+            (id % 2) as i32,
+            format!(
+                "{{\"id\":{id},\"who\":{{\"name\":\"{name}\",\"at\":{at}}},\"items\":[{{\"sku\":\"a\",\"n\":{id}}},{{\"sku\":\"b\"}}],\
+                 \"tags\":{{\"z\":{id},\"a\":null}},\"grid\":[[1,{id}],[]]}}"
+            ),
+        )
+    };
+    kafka.produce(
+        &topic,
+        [message(1, "Ann", "11"), message(2, "Bob", "22"), message(3, "Ann", "11")],
+    );
+    kafka.produce(
+        &topic,
+        [message(4, "Eve", "\"x\""), TestMessage::value(0, "{\"id\":5,\"tags\":[]}")],
+    );
+    let server = Server::start(&["--workers", "2"]).unwrap();
+    let client = Client::connect(&server.url);
+    let servers = kafka.servers();
+    client.query(&format!(
+        "create source orders (id int, who struct<name varchar, at struct<city varchar, zip int>>, \
+         items struct<sku varchar, n int>[], tags map(varchar, int), grid int[][]) with (connector = 'kafka', topic = '{topic}', \
+         properties.bootstrap.server = '{servers}', scan.startup.mode = 'earliest') format plain encode json; \
+         create materialized view spent as select o.who, sum(i.n) as n, sum(o.tags['z']) as z, map {{'last': max(o.id)}} as m \
+         from orders o, unnest(o.items) i group by o.who; \
+         create sink spent_out from spent with (connector = 'kafka', topic = '{out}', \
+         properties.bootstrap.server = '{servers}', primary_key = 'who') format upsert encode json"
+    ));
+    client.wait_for("select count(*) from orders", "3", PATIENCE);
+    let rows = client.query("select who, (who).at.zip, n, z, m from spent order by who");
+    let expected =
+        ["(Ann,\"(Annville,11)\")|11|4|8|{last:3}", "(Bob,\"(Bobville,22)\")|22|2|4|{last:2}"];
+    assert_eq!(rows, expected);
+    let values = client.query("select tags, grid, items[1].n from orders where id = 3");
+    assert_eq!(values, ["{a:NULL,z:3}|{{1,3},{}}|3"]);
+    assert_eq!(client.value("select count(*) from tidewater.dead_letters"), "2");
+    let began = Instant::now();
+    let wanted =
+        r#"{"who":{"name":"Ann","at":{"city":"Annville","zip":11}},"n":4,"z":8,"m":{"last":3}}"#;
+    let arrived = || kafka.consume(&out).into_iter().filter_map(|message| message.value);
+    while !arrived().any(|value| value == wanted.as_bytes()) {
+        assert!(began.elapsed() < PATIENCE, "the sink writes objects");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.stop().unwrap();
+}
+
+#[test]
 fn upserts_by_key_become_a_table_and_new_partitions_are_noticed() {
     let Some(kafka) = Kafka::shared() else { return };
     let topic = kafka.create_topic("user", 1);

@@ -41,12 +41,13 @@ pub enum Type {
     Pair,
     /// An array of arrays.
     Grid,
+    Dict,
     /// Anything else that a query gives: carried along, never computed with.
     Other,
 }
 
 impl Type {
-    pub const ALL: [Type; 13] = [
+    pub const ALL: [Type; 14] = [
         Type::Bool,
         Type::Int,
         Type::Big,
@@ -60,6 +61,7 @@ impl Type {
         Type::Bytea,
         Type::Pair,
         Type::Grid,
+        Type::Dict,
     ];
 
     pub fn sql(self) -> &'static str {
@@ -78,13 +80,15 @@ impl Type {
             // Without a blank behind the comma, by which a case's columns are told apart.
             Type::Pair => "struct<n integer,t text,f double precision>",
             Type::Grid => "integer[][]",
+            Type::Dict => "map(text,integer)",
             Type::Other => "?",
         }
     }
 
     /// Whether there are extremes of it.
     pub fn has_extremes(self) -> bool {
-        !matches!(self, Type::Bool | Type::Uuid | Type::Bytea | Type::Pair | Type::Grid)
+        let nested = matches!(self, Type::Pair | Type::Grid | Type::Dict);
+        !nested && !matches!(self, Type::Bool | Type::Uuid | Type::Bytea)
     }
 }
 

@@ -73,6 +73,9 @@ impl Expressions<'_> {
                 2 if self.column(Type::Grid).is_some() => {
                     format!("({})[1][2]", self.leaf(Type::Grid))
                 }
+                3 if self.column(Type::Dict).is_some() => {
+                    format!("({})['a']", self.leaf(Type::Dict))
+                }
                 0 => format!("({} * {})", self.leaf(t), self.leaf(t)),
                 1 => format!("({} % 3)", self.value(t, depth)),
                 2 => format!("length({})", self.value(Type::Text, depth)),
@@ -114,6 +117,13 @@ impl Expressions<'_> {
                 1 => format!("({} + interval '1 day')", self.leaf(t)),
                 _ => self.leaf(t),
             },
+            Type::Pair | Type::Grid | Type::Dict => self.nested_operation(t, choice),
+            Type::Real | Type::Uuid | Type::Bytea | Type::Other => self.leaf(t),
+        }
+    }
+
+    fn nested_operation(&mut self, t: Type, choice: u32) -> String {
+        match t {
             Type::Pair => match choice {
                 0 => {
                     let (number, text) = (self.value(Type::Int, 0), self.value(Type::Text, 0));
@@ -126,7 +136,16 @@ impl Expressions<'_> {
                 0 => format!("array[array[{}, 1]]", self.value(Type::Int, 0)),
                 _ => self.leaf(t),
             },
-            Type::Real | Type::Uuid | Type::Bytea | Type::Other => self.leaf(t),
+            Type::Dict => match choice {
+                0 => {
+                    let (name, number) = (self.value(Type::Text, 0), self.value(Type::Int, 0));
+                    format!("map_insert({}, coalesce({name}, '-'), {number})", self.leaf(t))
+                }
+                1 => format!("map_cat({}, {})", self.leaf(t), self.leaf(t)),
+                2 => format!("map_delete({}, 'a')", self.leaf(t)),
+                _ => self.leaf(t),
+            },
+            _ => self.leaf(t),
         }
     }
 

@@ -15,7 +15,7 @@ use super::parquet::Compression;
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result, SqlState};
 use crate::operators::group_index::GroupIndex;
-use crate::types::{ColumnWriter, TextStyle, type_marker};
+use crate::types::{ColumnWriter, TextStyle, map_parts, type_marker};
 
 /// How changes become messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,6 +272,11 @@ enum Look {
         offsets: Vec<i32>,
         items: Box<Cells>,
     },
+    /// An object whose names are keys; the entries are pairs.
+    Map {
+        offsets: Vec<i32>,
+        entries: Box<Cells>,
+    },
     Struct(Vec<(String, Cells)>),
 }
 
@@ -296,6 +301,13 @@ impl Cells {
             }
             DataType::Timestamp(..) => Look::Moment,
             DataType::Binary if events => Look::Base64,
+            DataType::List(_) if map_parts(field).is_some() => {
+                let list = array.as_list::<i32>();
+                let entries: ArrayRef = list.values().clone();
+                let item = Field::new("item", entries.data_type().clone(), true);
+                let entries = Box::new(Cells::new(&entries, &item, events)?);
+                Look::Map { offsets: list.offsets().to_vec(), entries }
+            }
             DataType::List(item) => {
                 let list = array.as_list::<i32>();
                 let items = Box::new(Cells::new(list.values(), item, events)?);
@@ -327,6 +339,22 @@ impl Cells {
                     items.put(item as usize, style, out);
                 }
                 out.push(']');
+            }
+            Look::Map { offsets, entries } => {
+                out.push('{');
+                let Look::Struct(parts) = &entries.look else { return };
+                let [(_, keys), (_, values)] = parts.as_slice() else { return };
+                for entry in offsets[row]..offsets[row + 1] {
+                    if entry > offsets[row] {
+                        out.push(',');
+                    }
+                    let mut name = BytesMut::new();
+                    keys.writer.write_text(entry as usize, style, &mut name);
+                    put_string(&String::from_utf8_lossy(&name), out);
+                    out.push(':');
+                    values.put(entry as usize, style, out);
+                }
+                out.push('}');
             }
             Look::Struct(members) => {
                 out.push('{');

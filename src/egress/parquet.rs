@@ -24,7 +24,7 @@ use tidewater_connectors::sink::Outgoing;
 use super::files::came;
 use crate::change::ChangeBatch;
 use crate::error::{Error, Result};
-use crate::types::{IntervalStyle, TextStyle, cast_to_text, type_marker};
+use crate::types::{IntervalStyle, TextStyle, cast_to_text, map_parts, type_marker};
 
 /// How many rows are encoded between two looks at how large the file has become.
 const ROWS_BETWEEN_LOOKS: usize = 4_096;
@@ -119,15 +119,25 @@ fn parquet_schema(schema: &SchemaRef) -> Result<(SchemaRef, SchemaDescriptor)> {
 
 /// The field of what is handed to the writer.
 fn written_field(field: &FieldRef) -> FieldRef {
+    if let Some((key, value)) = map_parts(field) {
+        let map = DataType::Map(written_entries(key, value), true);
+        return Arc::new(Field::new(field.name(), map, field.is_nullable()));
+    }
     let data_type = match field.data_type() {
         DataType::List(item) => DataType::List(written_field(item)),
-        DataType::Map(entries, sorted) => DataType::Map(written_field(entries), *sorted),
         DataType::Struct(fields) if fields.is_empty() => DataType::Utf8,
         DataType::Struct(fields) => DataType::Struct(written_fields(fields)),
         DataType::Interval(_) | DataType::Null => DataType::Utf8,
         other => other.clone(),
     };
     Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
+}
+
+/// The entries of a map, whose keys Parquet has as never NULL.
+fn written_entries(key: &FieldRef, value: &FieldRef) -> FieldRef {
+    let key = written_field(key).as_ref().clone().with_nullable(false);
+    let parts = Fields::from(vec![Arc::new(key), written_field(value)]);
+    Arc::new(Field::new("key_value", DataType::Struct(parts), false))
 }
 
 fn written_fields(fields: &Fields) -> Fields {
@@ -137,6 +147,19 @@ fn written_fields(fields: &Fields) -> Fields {
 /// The values of a column as [`written_field`] has them.
 fn written_values(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     let nulls = array.nulls().cloned();
+    if let Some((key, value)) = map_parts(field) {
+        let list = array.as_list::<i32>();
+        let parts = list.values().as_struct();
+        let columns =
+            vec![written_values(parts.column(0), key)?, written_values(parts.column(1), value)?];
+        let entries = written_entries(key, value);
+        let DataType::Struct(fields) = entries.data_type() else {
+            return Err(Error::internal("an entry is a pair"));
+        };
+        let values = StructArray::try_new(fields.clone(), columns, None).map_err(unwritten)?;
+        let map = MapArray::try_new(entries, list.offsets().clone(), values, nulls, true);
+        return Ok(Arc::new(map.map_err(unwritten)?));
+    }
     Ok(match field.data_type() {
         DataType::List(item) => {
             let list = array.as_list::<i32>();
@@ -144,14 +167,6 @@ fn written_values(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
             let list =
                 ListArray::try_new(written_field(item), list.offsets().clone(), values, nulls);
             Arc::new(list.map_err(unwritten)?)
-        }
-        DataType::Map(entries, sorted) => {
-            let map = array.as_map();
-            let values: ArrayRef = Arc::new(map.entries().clone());
-            let values = written_values(&values, entries)?.as_struct().clone();
-            let (entries, offsets) = (written_field(entries), map.offsets().clone());
-            let map = MapArray::try_new(entries, offsets, values, nulls, *sorted);
-            Arc::new(map.map_err(unwritten)?)
         }
         DataType::Struct(fields) if !fields.is_empty() => {
             let columns = array.as_struct().columns().iter().zip(fields);
@@ -188,12 +203,13 @@ fn annotated(parquet: &TypePtr, field: &Field) -> Result<TypePtr> {
         (Type::PrimitiveType { .. }, None) => Ok(parquet.clone()),
         (Type::GroupType { basic_info, fields }, _) => {
             let below: Vec<&Field> = match field.data_type() {
-                DataType::List(item) | DataType::Map(item, _) => vec![item],
+                DataType::List(item) => vec![item],
                 DataType::Struct(members) => members.iter().map(AsRef::as_ref).collect(),
                 _ => return Ok(parquet.clone()),
             };
             // A list is a group of a repeated group of its items; a map's repeated group is what its entries are.
-            let is_list = matches!(field.data_type(), DataType::List(_));
+            let is_list =
+                matches!(field.data_type(), DataType::List(_)) && map_parts(field).is_none();
             let members = fields.iter().zip(&below).map(|(parquet, field)| match is_list {
                 true => annotated_items(parquet, field),
                 false => annotated(parquet, field),
@@ -242,7 +258,7 @@ mod tests {
     use parquet::schema::printer::print_schema;
 
     use super::*;
-    use crate::types::{cast_from_text, field_of_sql_type};
+    use crate::types::{cast_from_text, field_of_sql_type, map_field};
 
     /// A column of an SQL type, with values given as text.
     fn column(name: &str, sql: &str, values: &[Option<&str>]) -> (FieldRef, ArrayRef) {
@@ -346,6 +362,59 @@ mod tests {
             print_schema(&mut types, metadata.parquet_schema().root_schema());
             assert_eq!(String::from_utf8(types).unwrap(), TYPES);
         }
+    }
+
+    const NESTED: &str = "message schema {
+  OPTIONAL group s {
+    OPTIONAL INT32 n;
+    OPTIONAL group j (LIST) {
+      REPEATED group list {
+        OPTIONAL BYTE_ARRAY item (JSON);
+      }
+    }
+    OPTIONAL BYTE_ARRAY i (STRING);
+  }
+  OPTIONAL group m (MAP) {
+    REPEATED group key_value {
+      REQUIRED BYTE_ARRAY key (STRING);
+      OPTIONAL FIXED_LEN_BYTE_ARRAY (16) value (UUID);
+    }
+  }
+}
+";
+
+    #[test]
+    fn structs_are_groups_and_maps_are_maps() {
+        let id = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+        let map = format!("{{b:{id},a:NULL}}");
+        let s = DataType::Struct(Fields::from(vec![
+            column("n", "int", &[]).0,
+            column("j", "jsonb[]", &[]).0,
+            column("i", "interval", &[]).0,
+        ]));
+        let s = Field::new("s", s, true);
+        let text = StringArray::from(vec![Some("(1,\"{2,NULL}\",1 day)"), None]);
+        let (records, errors) = cast_from_text(&text, &s, &TextStyle::default());
+        assert!(errors.is_empty(), "{errors:?}");
+        let m = map_field("m", &column("", "text", &[]).0, &column("", "uuid", &[]).0).unwrap();
+        let text = StringArray::from(vec![Some(map.as_str()), None]);
+        let (maps, errors) = cast_from_text(&text, &m, &TextStyle::default());
+        assert!(errors.is_empty(), "{errors:?}");
+        let schema = Arc::new(Schema::new(vec![s, m]));
+        let batch = RecordBatch::try_new(schema.clone(), vec![records, maps]).unwrap();
+        let out = files(&schema, &ChangeBatch::inserts(batch), 1 << 20, compression(0)).unwrap();
+        let content = Bytes::copy_from_slice(out.iter().next().unwrap().1.unwrap());
+        let metadata = ParquetRecordBatchReaderBuilder::try_new(content).unwrap();
+        let mut types = vec![];
+        print_schema(&mut types, metadata.parquet_schema().root_schema());
+        assert_eq!(String::from_utf8(types).unwrap(), NESTED);
+        let read = read(&out).remove(0);
+        let shown = |at: usize, row| {
+            arrow_cast::display::array_value_to_string(read.column(at), row).unwrap()
+        };
+        assert_eq!(shown(0, 0), "{n: 1, j: [2, ], i: P1D}");
+        assert_eq!(shown(1, 0), "{a: , b: a0eebc999c0b4ef8bb6d6bb9bd380a11}");
+        assert!(read.column(0).is_null(1) && read.column(1).is_null(1));
     }
 
     #[test]

@@ -30,12 +30,15 @@ use super::arithmetic::{bounded, power_of_ten, round_quotient};
 use super::coercion::INSERTED_TEXT;
 use super::errors::{from_arrow, numeric_overflow, out_of_range, to_datafusion};
 use super::functions::json;
+use super::functions::maps::as_maps;
 use super::moments;
 use super::reading::Reading;
 use super::sql_types::{cast_name, field_of, mark_of, marked, numeric, pg_name, plain};
 use super::text;
 use crate::error::{Error, Result, SqlState};
-use crate::types::{DateOrder, TYPMOD_KEY, depends_on_order, round_seconds, second_digits};
+use crate::types::{
+    DateOrder, TYPMOD_KEY, depends_on_order, map_parts, round_seconds, second_digits,
+};
 
 /// What the names of cast functions begin with; the SQL type follows.
 pub const CAST_PREFIX: &str = "cast:";
@@ -247,6 +250,10 @@ fn exists(source: &FieldRef, target: &FieldRef) -> bool {
     if json::is_document(target) && !is_text(from) {
         return false;
     }
+    let map = |field: &FieldRef| map_parts(field).is_some();
+    if map(source) != map(target) && from.is_nested() && to.is_nested() {
+        return false;
+    }
     if from == to || is_text(from) || is_text(to) || from.is_null() {
         return true;
     }
@@ -383,7 +390,11 @@ fn convert(array: &ArrayRef, source: &FieldRef, target: &FieldRef, zone: &str) -
         (T::Timestamp(..), T::Time64(_)) => moments::times(array),
         (T::Time64(_), T::Interval(_)) => moments::times_as_intervals(array),
         (T::Interval(_), T::Time64(_)) => moments::intervals_as_times(array),
-        (T::List(item), T::List(target_item)) => cast_list(array, item, target_item, zone),
+        (T::List(item), T::List(target_item)) => {
+            let list = cast_list(array, item, target_item, zone)?;
+            // Other keys may have another order.
+            if map_parts(target).is_some() { as_maps(&list, target) } else { Ok(list) }
+        }
         (T::Struct(members), T::Struct(targets)) => {
             cast_struct(array, members, targets, |array, member, target| {
                 cast_array(array, member, target, zone)

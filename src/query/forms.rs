@@ -6,7 +6,7 @@
 
 use sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, SetExpr, TrimWhereField, TypedString, UnaryOperator, Value,
+    FunctionArguments, MapEntry, SetExpr, TrimWhereField, TypedString, UnaryOperator, Value,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -50,6 +50,7 @@ pub(super) fn respell(expr: &mut Expr) {
             let text = value.value.clone().into_string();
             text.and_then(|text| named_moment(&text, data_type))
         }
+        Expr::Map(map) => Some(map_of(std::mem::take(&mut map.entries))),
         Expr::Extract { field, expr: moment, .. } => {
             let field = field.to_string().trim_matches('\'').to_ascii_lowercase();
             Some(call("extract", vec![string(field), take(moment)]))
@@ -207,6 +208,14 @@ fn expression(sql: &str) -> Option<Expr> {
     let mut parsed = parsed.and_then(|mut parser| parser.parse_expr()).ok()?;
     super::spelling::rewrite_expr(&mut parsed).ok()?;
     Some(parsed)
+}
+
+/// `MAP {'a': 1}`.
+fn map_of(entries: Vec<MapEntry>) -> Expr {
+    let entries = entries.into_iter().map(|entry| (*entry.key, *entry.value));
+    let (keys, values): (Vec<Expr>, Vec<Expr>) = entries.unzip();
+    let lists = [keys, values].map(|items| call("make_array", items));
+    call("map_from_key_values", lists.into())
 }
 
 /// Types whose names are functions that cast to them.

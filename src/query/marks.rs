@@ -125,7 +125,9 @@ fn compared_by_value(expr: Expr, field: &FieldRef) -> DfResult<Expr> {
 /// The type of arrays among the choices.
 fn array_choice(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
     let fields = choices(expr).into_iter().filter_map(|choice| field_of(choice, schema).ok());
-    fields.into_iter().find(|field| matches!(field.data_type(), DataType::List(_)))
+    fields
+        .into_iter()
+        .find(|field| matches!(field.data_type(), DataType::List(_)) && mark_of(field).is_none())
 }
 
 /// Literals among the choices become values of the type, as their form is the type's own.

@@ -24,6 +24,7 @@ use super::quantified::{self, Quantified};
 use super::sql_types::{canonical, canonical_field, interval, mark_of, numeric, pg_name, plain};
 use super::subscripts;
 use crate::error::{Error, Result, SqlState};
+use crate::types::{map_field, map_parts};
 
 /// Resolves operators as PostgreSQL does.
 #[derive(Debug)]
@@ -433,6 +434,10 @@ pub(super) fn comparison_type(left: &FieldRef, right: &FieldRef) -> Option<Field
             Some(plain(interval()))
         }
         (T::List(a), T::List(b)) => {
+            if let (Some(a), Some(b)) = (map_parts(left), map_parts(right)) {
+                let (key, value) = (comparison_type(a.0, b.0)?, comparison_type(a.1, b.1)?);
+                return map_field("", &key, &value).ok().map(Arc::new);
+            }
             let item = comparison_type(a, b)?;
             let item = super::sql_types::renamed(&item, "item", true);
             Some(plain(T::List(Arc::new(item))))

@@ -17,6 +17,7 @@ use super::functions;
 use super::marks::field_of;
 use super::spelling::{folded, string};
 use super::sql_types::{mark_of, plain};
+use crate::types::map_parts;
 
 /// `t.a[1]`, which is read as a field of `t`, as a subscript of the column `t.a`: fields are taken of what stands in
 /// parentheses only.
@@ -92,6 +93,12 @@ pub(super) fn resolve(
                 _ => cast_expr(*key, &plain(DataType::Utf8)).map_err(to_datafusion)?,
             };
             step_into(expr, functions::arrays::array().call(vec![key]))
+        }
+        (GetFieldAccess::ListIndex { key }, _) if map_parts(&field).is_some() => {
+            functions::maps::access().call(vec![expr, *key])
+        }
+        (GetFieldAccess::NamedStructField { name }, _) if map_parts(&field).is_some() => {
+            functions::maps::access().call(vec![expr, Expr::Literal(name, None)])
         }
         (GetFieldAccess::ListIndex { key }, other)
             if !matches!(other, DataType::Map(..) | DataType::Struct(_)) =>

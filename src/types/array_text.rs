@@ -42,6 +42,31 @@ pub fn split_array(text: &str) -> Result<Vec<Option<String>>> {
     }
 }
 
+/// The keys and values of `{a:1,"b c":NULL}`; `None` for NULL. Errors: 22P02.
+pub fn split_map(text: &str) -> Result<Vec<[Option<String>; 2]>> {
+    let malformed = || {
+        let message = format!("malformed map literal: \"{text}\"");
+        Error::new(SqlState::INVALID_TEXT_REPRESENTATION, message)
+    };
+    let inner = text.trim().strip_prefix('{').ok_or_else(malformed)?;
+    let mut entries = vec![];
+    let mut chars = Cursor { rest: inner };
+    chars.skip_space();
+    let mut more = !chars.eat('}');
+    while more {
+        let key = chars.map_part(&[':']).ok_or_else(malformed)?;
+        if !chars.eat(':') {
+            return Err(malformed());
+        }
+        entries.push([key, chars.map_part(&[',', '}']).ok_or_else(malformed)?]);
+        more = chars.eat(',');
+        if !more && !chars.eat('}') {
+            return Err(malformed());
+        }
+    }
+    if chars.at_end() { Ok(entries) } else { Err(malformed()) }
+}
+
 /// Drops explicit bounds such as `[0:2]=`: Arrow's lists begin at one place only.
 fn strip_bounds(text: &str) -> &str {
     if !text.starts_with('[') {
@@ -166,6 +191,26 @@ impl Cursor<'_> {
         }
         let null = !escaped && item.eq_ignore_ascii_case("null");
         Some(if null { None } else { Some(item) })
+    }
+
+    /// A key or a value of a map and the blanks around it; a bare one goes up to one of `ends`.
+    fn map_part(&mut self, ends: &[char]) -> Option<Option<String>> {
+        self.skip_space();
+        let part = match self.peek()? {
+            '"' | '{' => self.array_item()?,
+            _ => {
+                let length = self.rest.find(|c| ends.contains(&c) || matches!(c, '"' | '\\'))?;
+                let (bare, rest) = self.rest.split_at(length);
+                self.rest = rest;
+                let bare = bare.trim_end();
+                if bare.is_empty() {
+                    return None;
+                }
+                (!bare.eq_ignore_ascii_case("null")).then(|| bare.to_owned())
+            }
+        };
+        self.skip_space();
+        Some(part)
     }
 
     /// The text of an array inside, with its braces.

@@ -176,6 +176,10 @@ fn read(bytes: &[u8], field: &Field) -> Result<ScalarValue> {
             ScalarValue::TimestampMicrosecond(Some(read_timestamp(bytes)?), zone.clone())
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => read_interval(bytes)?,
+        DataType::List(_) if pg_type.is_map() => {
+            let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
+            super::text_in::parse_text(text, field, &TextStyle::default())?
+        }
         DataType::List(item) => ScalarValue::List(Arc::new(read_array(bytes, item)?)),
         _ => {
             return Err(Error::unsupported(format!(

@@ -7,6 +7,8 @@ use super::calendar::{DAYS_TO_2000, MICROS_TO_2000};
 use super::column::{Column, Values};
 use super::numeric::{put_binary_numeric, put_decimal, put_wide_decimal};
 use super::pg_type::PgType;
+use super::style::TextStyle;
+use super::text_out::put_text;
 use crate::error::{Error, Result};
 
 /// PostgreSQL's bound on an array's dimensions.
@@ -48,6 +50,9 @@ pub(super) fn put_binary(column: &Column, row: usize, out: &mut BytesMut) -> Res
             micros => micros.saturating_sub(MICROS_TO_2000),
         }),
         Values::Interval(v) => put_interval(v.value(row), out),
+        Values::List { .. } if column.pg_type.is_map() => {
+            put_text(column, row, &TextStyle::default(), out);
+        }
         Values::List { offsets, items } => {
             return put_array(items, offsets[row] as usize..offsets[row + 1] as usize, out);
         }
@@ -104,7 +109,7 @@ fn put_array(items: &Column, range: std::ops::Range<usize>, out: &mut BytesMut) 
     let mut leaf = items;
     let mut lengths = vec![range.len()];
     let mut rows: Vec<usize> = range.collect();
-    while let Values::List { offsets, items } = &leaf.values {
+    while let (Values::List { offsets, items }, false) = (&leaf.values, leaf.pg_type.is_map()) {
         let length = rows.first().map_or(0, |&r| (offsets[r + 1] - offsets[r]) as usize);
         let ragged =
             |&r: &usize| leaf.is_null(r) || (offsets[r + 1] - offsets[r]) as usize != length;

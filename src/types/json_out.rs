@@ -11,10 +11,11 @@ use bytes::BytesMut;
 
 use super::column::{Column, Values, canonical};
 use super::json::{jsonb_of_text, push_json_string, push_jsonb_object};
+use super::maps::map_parts;
 use super::pg_type::{PgType, retyped};
 use super::style::TextStyle;
 use super::text_out::put_text;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Which of the two types is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,10 @@ impl JsonWriter {
                 let range = offsets[row] as usize..offsets[row + 1] as usize;
                 self.put_list(items, range, out)
             }
+            Node::Map { offsets, keys, values, .. } => {
+                let range = offsets[row] as usize..offsets[row + 1] as usize;
+                self.put_map(keys, values, range, out)
+            }
             Node::Record { names, columns, .. } => self.put_record(names, columns, row, out),
             Node::Leaf { column, kind } => self.put_leaf(column, *kind, row, out),
         }
@@ -82,6 +87,37 @@ impl JsonWriter {
             self.put(items, at, out)?;
         }
         out.push(']');
+        Ok(())
+    }
+
+    /// An object whose names are the texts of the keys.
+    fn put_map(
+        &self,
+        keys: &Column,
+        values: &Node,
+        range: std::ops::Range<usize>,
+        out: &mut String,
+    ) -> Result<()> {
+        let mut members = Vec::with_capacity(range.len());
+        for at in range {
+            let (mut name, mut value) = (BytesMut::new(), String::new());
+            put_text(keys, at, &self.style, &mut name);
+            self.put(values, at, &mut value)?;
+            members.push((String::from_utf8_lossy(&name).into_owned(), value));
+        }
+        if self.form == JsonForm::Jsonb {
+            let members = members.iter();
+            push_jsonb_object(members.map(|(name, value)| (name.into(), value.as_str())), out);
+            return Ok(());
+        }
+        out.push('{');
+        for (at, (name, value)) in members.iter().enumerate() {
+            out.push_str(if at > 0 { "," } else { "" });
+            push_json_string(name, out);
+            out.push(':');
+            out.push_str(value);
+        }
+        out.push('}');
         Ok(())
     }
 
@@ -174,6 +210,7 @@ impl Leaf {
 enum Node {
     Leaf { column: Column, kind: Leaf },
     List { nulls: Option<NullBuffer>, offsets: OffsetBuffer<i32>, items: Box<Node> },
+    Map { nulls: Option<NullBuffer>, offsets: OffsetBuffer<i32>, keys: Column, values: Box<Node> },
     Record { nulls: Option<NullBuffer>, names: Vec<String>, columns: Vec<Node> },
 }
 
@@ -183,6 +220,16 @@ impl Node {
         let field = retyped(field, array.data_type());
         let nulls = array.nulls().cloned();
         match field.data_type() {
+            DataType::List(_) if map_parts(&field).is_some() => {
+                let list = array.as_list::<i32>();
+                let (entries, offsets) = (list.values().as_struct(), list.offsets().clone());
+                let Some((key, value)) = map_parts(&field) else {
+                    return Err(Error::internal("a map has keys and values"));
+                };
+                let keys = Column::try_new(entries.column(0), key)?;
+                let values = Box::new(Node::try_new(entries.column(1), value)?);
+                Ok(Node::Map { nulls, offsets, keys, values })
+            }
             DataType::List(item) => {
                 let list = array.as_list::<i32>();
                 let items = Box::new(Node::try_new(list.values(), item)?);
@@ -205,7 +252,7 @@ impl Node {
     fn is_null(&self, row: usize) -> bool {
         match self {
             Node::Leaf { column, .. } => column.is_null(row),
-            Node::List { nulls, .. } | Node::Record { nulls, .. } => {
+            Node::List { nulls, .. } | Node::Map { nulls, .. } | Node::Record { nulls, .. } => {
                 nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
             }
         }

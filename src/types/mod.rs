@@ -17,6 +17,7 @@ mod float;
 mod interval;
 mod json;
 mod json_out;
+mod maps;
 mod numeric;
 mod pg_type;
 mod precision;
@@ -33,6 +34,7 @@ pub use date_order::{DateOrder, depends_on_order};
 pub use interval::parse_interval;
 pub use json::{jsonb_of_text, push_json_string, push_jsonb_object, validate_json};
 pub use json_out::{JsonForm, JsonWriter};
+pub use maps::{Assembly, Twice, map_field, map_parts};
 pub use numeric::parse_decimal;
 pub use pg_type::{
     PgType, TYPE_KEY, TYPMOD_KEY, field_of_oid, field_of_pg_type, format_type, marked, pg_type_of,

@@ -11,6 +11,8 @@ use std::collections::HashMap;
 
 use arrow_schema::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 
+use super::maps::map_parts;
+
 /// Metadata key that names the PostgreSQL type where the Arrow type does not say it, such as "jsonb".
 pub const TYPE_KEY: &str = "tidewater.type";
 
@@ -109,6 +111,13 @@ impl PgType {
         ..*PgType::OID_ARRAY
     };
 
+    /// Maps, which PostgreSQL has not: to clients they are their text.
+    pub const MAP: &'static PgType = &PgType { sql_name: "map", ..*PgType::TEXT };
+
+    pub(super) fn is_map(&self) -> bool {
+        self.sql_name == PgType::MAP.sql_name
+    }
+
     pub(super) fn is_vector(&self) -> bool {
         [PgType::INT2VECTOR.oid, PgType::OIDVECTOR.oid].contains(&self.oid)
     }
@@ -165,6 +174,7 @@ pub fn pg_type_of(field: &Field) -> &'static PgType {
         DataType::Interval(_) | DataType::Duration(_) => PgType::INTERVAL,
         DataType::Struct(_) => PgType::RECORD,
         DataType::Map(..) => PgType::RECORD_ARRAY,
+        DataType::List(_) if map_parts(field).is_some() => PgType::MAP,
         DataType::List(_) if marker == Some("int2vector") => PgType::INT2VECTOR,
         DataType::List(_) if marker == Some("oidvector") => PgType::OIDVECTOR,
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -270,6 +280,9 @@ pub fn second_digits(field: &Field) -> Option<u32> {
 
 /// The type as PostgreSQL's format_type writes it, such as "numeric(10,2)" or "character varying(20)[]".
 pub fn format_type(field: &Field) -> String {
+    if let Some((key, value)) = map_parts(field) {
+        return format!("map({},{})", format_type(key), format_type(value));
+    }
     match field.data_type() {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             // PostgreSQL writes one pair of brackets whatever the number of dimensions.

@@ -8,6 +8,7 @@ use sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType as Sql, ExactNumberInfo, StructField, TimezoneInfo,
 };
 
+use super::maps::map_field;
 use super::pg_type::{
     NUMERIC_PRECISION, NUMERIC_SCALE, PgType, TYPMOD_KEY, field_of_pg_type, marked, timestamptz,
 };
@@ -77,6 +78,10 @@ fn field_at_depth(name: &str, sql: &Sql, depth: usize) -> Result<Field> {
         Sql::JSONB => Ok(field_of_pg_type(name, PgType::JSONB)),
         Sql::Regclass => Ok(field_of_pg_type(name, PgType::REGCLASS)),
         Sql::Array(element) => array_field(name, element, depth),
+        Sql::Map(key, value) => {
+            let key = field_at_depth("key", key, depth + 1)?;
+            map_field(name, &key, &field_at_depth("value", value, depth + 1)?)
+        }
         Sql::Struct(fields, _) | Sql::Tuple(fields) => struct_field(name, fields, depth),
         Sql::Custom(object, modifiers) => custom_field(name, sql, &object.to_string(), modifiers),
         other => Err(Error::unsupported(format!(

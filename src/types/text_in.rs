@@ -19,12 +19,13 @@ use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit};
 use datafusion::scalar::ScalarValue;
 
-use super::array_text::{split_array, split_record};
+use super::array_text::{split_array, split_map, split_record};
 use super::column::canonical_type;
 use super::datetime_in::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
 use super::float::{parse_f32, parse_f64};
 use super::interval::parse_interval;
 use super::json::{jsonb_of_text, validate_json};
+use super::maps::{Assembly, Twice, map_parts};
 use super::numeric::{parse_decimal, parse_wide_decimal};
 use super::pg_type::{PgType, character_length, pg_type_of, second_digits, type_marker};
 use super::precision::round_seconds;
@@ -136,6 +137,7 @@ fn read_canonical(
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             read_primitive::<IntervalMonthDayNanoType>(text, parse_interval)
         }
+        DataType::List(_) if pg_type_of(field).is_map() => read_maps(text, field, style),
         DataType::List(item) => read_lists(text, item, style),
         DataType::Struct(fields) => read_records(text, fields, style),
         other => refuse_all(
@@ -397,6 +399,55 @@ fn read_lists(text: &StringArray, item: &FieldRef, style: &TextStyle) -> (ArrayR
     let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
     let list = ListArray::new(item.clone(), offsets, values, Some(NullBuffer::from(valid)));
     (Arc::new(list), errors)
+}
+
+/// As [`read_lists`], for maps.
+fn read_maps(text: &StringArray, field: &Field, style: &TextStyle) -> (ArrayRef, RowErrors) {
+    let mut errors = vec![];
+    let mut columns = [StringBuilder::new(), StringBuilder::new()];
+    let (mut count, mut ranges) = (0u32, vec![]);
+    for (row, value) in text.iter().enumerate() {
+        let entries = value.map(split_map).transpose().unwrap_or_else(|e| {
+            errors.push((row, e));
+            None
+        });
+        let start = count;
+        let there = entries.is_some();
+        for entry in entries.into_iter().flatten() {
+            entry.into_iter().zip(&mut columns).for_each(|(part, c)| c.append_option(part));
+            count += 1;
+        }
+        ranges.push(there.then_some(start..count));
+    }
+    let [keys, values] = columns.map(|mut column| column.finish());
+    let Some((key, value)) = map_parts(field) else {
+        return refuse_all(text, field.data_type(), Error::internal("a map has keys and values"));
+    };
+    let (keys, key_errors) = cast_from_text(&keys, key, style);
+    let (values, value_errors) = cast_from_text(&values, value, style);
+    let mut valid: Vec<bool> = ranges.iter().map(Option::is_some).collect();
+    let row_of = |entry: usize| {
+        let ends = ranges.iter().scan(0, |end, range| {
+            *end = range.as_ref().map_or(*end, |range| range.end as usize);
+            Some(*end)
+        });
+        ends.take_while(|end| *end <= entry).count()
+    };
+    merge_errors(&mut errors, key_errors, row_of, &mut valid);
+    merge_errors(&mut errors, value_errors, row_of, &mut valid);
+    let assembled = Assembly::new(&keys, &values, Twice::Refused).and_then(|mut assembly| {
+        for (row, range) in ranges.into_iter().enumerate() {
+            if let Err(error) = assembly.push(range.filter(|_| valid[row])) {
+                errors.push((row, error));
+            }
+        }
+        assembly.finish(field)
+    });
+    errors.sort_by_key(|(row, _)| *row);
+    match assembled {
+        Ok(maps) => (maps, errors),
+        Err(error) => refuse_all(text, field.data_type(), error),
+    }
 }
 
 fn read_records(text: &StringArray, fields: &Fields, style: &TextStyle) -> (ArrayRef, RowErrors) {

@@ -88,6 +88,9 @@ pub(super) fn put_text(column: &Column, row: usize, style: &TextStyle, out: &mut
                 put_text(items, item, style, out);
             }
         }
+        Values::List { offsets, items } if column.pg_type.is_map() => {
+            put_map(items, offsets[row] as usize..offsets[row + 1] as usize, style, out);
+        }
         Values::List { offsets, items } => {
             put_array(items, offsets[row] as usize..offsets[row + 1] as usize, style, out);
         }
@@ -145,7 +148,7 @@ fn put_uuid(bytes: &[u8], out: &mut BytesMut) {
 
 /// An array's text: `{1,NULL,"a b"}`; arrays inside arrays are dimensions, hence not quoted.
 fn put_array(items: &Column, range: std::ops::Range<usize>, style: &TextStyle, out: &mut BytesMut) {
-    let nested = matches!(items.values, Values::List { .. });
+    let nested = matches!(items.values, Values::List { .. }) && !items.pg_type.is_map();
     out.put_u8(b'{');
     for (i, row) in range.enumerate() {
         if i > 0 {
@@ -168,6 +171,32 @@ fn array_item_needs_quotes(text: &[u8]) -> bool {
     text.is_empty()
         || text.eq_ignore_ascii_case(b"null")
         || text.iter().any(|&b| matches!(b, b'"' | b'\\' | b'{' | b'}' | b',') || is_space(b))
+}
+
+/// A map's text: `{a:1,"b c":NULL}`, its keys and values quoted as an array's items.
+fn put_map(items: &Column, range: std::ops::Range<usize>, style: &TextStyle, out: &mut BytesMut) {
+    let Values::Record(parts) = &items.values else { return };
+    out.put_u8(b'{');
+    for (i, row) in range.enumerate() {
+        if i > 0 {
+            out.put_u8(b',');
+        }
+        for (part, column) in parts.iter().enumerate() {
+            if part > 0 {
+                out.put_u8(b':');
+            }
+            if column.is_null(row) {
+                out.put_slice(b"NULL");
+                continue;
+            }
+            let start = out.len();
+            put_text(column, row, style, out);
+            if array_item_needs_quotes(&out[start..]) || out[start..].contains(&b':') {
+                quote(start, |b| matches!(b, b'"' | b'\\'), |_| b'\\', out);
+            }
+        }
+    }
+    out.put_u8(b'}');
 }
 
 /// A record's text: `(1,,"a b")`, where nothing at all stands for NULL.

@@ -256,7 +256,7 @@ fn schema_name(context: &SystemContext, oid: i64) -> Option<String> {
 
 /// As [`format_type`], which knows nothing of records' members.
 fn column_type(context: &SystemContext, oid: Option<i64>, modifier: Option<i64>) -> Option<String> {
-    const RECORDS: [u32; 2] = [PgType::RECORD.oid, PgType::RECORD_ARRAY.oid];
+    const RECORDS: [u32; 3] = [PgType::RECORD.oid, PgType::RECORD_ARRAY.oid, PgType::MAP.oid];
     let record = oid.zip(modifier).filter(|(oid, _)| RECORDS.iter().any(|r| i64::from(*r) == *oid));
     let record = record.and_then(|(oid, m)| relations::record_type(context, oid, m));
     record.or_else(|| format_type(oid, modifier))

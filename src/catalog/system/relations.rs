@@ -259,10 +259,10 @@ fn attribute(relation: i64, index: usize, field: &Field, not_null: bool, has_def
     }
 }
 
-/// The type's modifier. Records are all of one type to clients: theirs tells them apart to format_type.
+/// The type's modifier. Records are all of one type to clients, and maps text: theirs tells them apart to format_type.
 fn modifier(field: &Field) -> i32 {
-    match pg_type_of(field).name {
-        "record" | "_record" => record_modifier(field),
+    match pg_type_of(field).sql_name {
+        "record" | "record[]" | "map" => record_modifier(field),
         _ => type_modifier(field),
     }
 }

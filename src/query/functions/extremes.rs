@@ -46,7 +46,11 @@ impl AggregateUDFImpl for Extreme {
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         // PostgreSQL 15 has none of records; DataFusion's takes a NULL member for the smallest, where ORDER BY has it last.
-        if let [DataType::Struct(_)] = types {
+        let holds_records = |t: &DataType| match t {
+            DataType::List(item) => matches!(item.data_type(), DataType::Struct(_)),
+            other => matches!(other, DataType::Struct(_)),
+        };
+        if types.iter().any(holds_records) {
             let error = undefined_function(self.name(), &[pg_type_name(&types[0])]);
             return Err(to_datafusion(error));
         }

@@ -21,6 +21,7 @@ mod exact_sum;
 mod extremes;
 pub(super) mod json;
 mod json_rows;
+pub(super) mod maps;
 pub(super) mod math;
 pub(super) mod missing;
 mod moment_pattern;
@@ -57,6 +58,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     functions.extend(bytes::all());
     functions.extend(datetime::all());
     functions.extend(json::all());
+    functions.extend(maps::all());
     functions.extend(math::all());
     functions.extend(nested_order::all());
     functions.extend(numbers::all());

@@ -18,7 +18,9 @@ use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, IntervalUnit, 
 
 use super::blocks;
 use crate::contract::ConnectorError;
-use crate::types::{Invalid, Length, MINUTE_TEXT_BYTES, is_jsonb, pow10_i128, units_per_second};
+use crate::types::{
+    Invalid, Length, MINUTE_TEXT_BYTES, is_jsonb, is_map, pow10_i128, units_per_second,
+};
 
 /// A column's index in [`Columns`].
 pub(super) type ColumnId = usize;
@@ -193,6 +195,11 @@ impl Column {
         self.field.is_nullable()
     }
 
+    /// Whether it is a list of the entries of maps.
+    pub fn is_map(&self) -> bool {
+        is_map(&self.field)
+    }
+
     pub fn type_name(&self) -> &'static str {
         match &self.values {
             Values::Boolean(_) => "boolean",
@@ -211,6 +218,7 @@ impl Column {
             Values::Timestamp { zoned: true, .. } => "timestamp with time zone",
             Values::Interval(_) => "interval",
             Values::Uuid(_) => "uuid",
+            Values::List { .. } if self.is_map() => "map",
             Values::List { .. } => "array",
             Values::Struct(_) => "struct",
         }

@@ -40,6 +40,7 @@
 //! | uuid | a string |
 //! | array | an array whose elements fit |
 //! | struct | an object, by the rules of messages |
+//! | map | an object whose keys and values fit; of a key that comes twice the last one counts |
 
 mod blocks;
 mod column;

@@ -434,6 +434,41 @@ fn arrays_and_structs_nest() {
 }
 
 #[test]
+fn an_object_is_a_map_with_each_key_once_and_in_order() {
+    let map = |key: DataType| {
+        let parts = [Field::new("key", key, true), Field::new("value", DataType::Int64, true)];
+        let item = Field::new("item", DataType::Struct(Fields::from(parts.to_vec())), true);
+        Field::new("m", list(item), true)
+            .with_metadata([("tidewater.type".into(), "map".into())].into())
+    };
+    let texts = schema(vec![map(DataType::Utf8)]);
+    let numbers = schema(vec![map(DataType::Int64)]);
+    for (schema, message, want) in [
+        (
+            &texts,
+            r#"{"m":{"b":1,"a":null, "b" : 3,"\u0041":2}}"#,
+            "[{key: A, value: 2}, {key: a, value: NULL}, {key: b, value: 3}]",
+        ),
+        (&texts, r#"{"m":{}}"#, "[]"),
+        (&texts, r#"{"m":null}"#, "NULL"),
+        (&numbers, r#"{"m":{"10":1,"9":2}}"#, "[{key: 9, value: 2}, {key: 10, value: 1}]"),
+        (
+            &numbers,
+            r#"{"m":{"x":1}}"#,
+            "22P02 column \"m[].key\": invalid input syntax for type bigint: \"x\"",
+        ),
+        (
+            &texts,
+            r#"{"m":{"x":"y"}}"#,
+            "22P02 column \"m[].value\": invalid input syntax for type bigint: \"y\"",
+        ),
+        (&texts, r#"{"m":[]}"#, "22P02 column \"m\": invalid input syntax for type map: \"[]\""),
+    ] {
+        assert_eq!(decode(schema, &[message]), [want], "{message}");
+    }
+}
+
+#[test]
 fn unwanted_columns_are_checked_and_come_empty() {
     let inner = Fields::from(vec![Field::new("n", DataType::Int64, false)]);
     let schema = schema(vec![

@@ -44,13 +44,18 @@ impl Columns {
     /// Reads the value at the cursor into a column.
     pub fn read_value(&mut self, id: ColumnId, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
         let column = self.get_mut(id);
+        let is_map = column.is_map();
         match (cursor.peek(), &mut column.values) {
             (Some(b'n'), _) => {
                 cursor.value(0)?;
                 self.read_null(id)
             }
             (Some(b'{'), Values::Struct(_)) => self.read_object(id, cursor, None),
-            (Some(b'['), Values::List { item, .. }) => {
+            (Some(b'{'), Values::List { item, .. }) if is_map => {
+                let item = *item;
+                self.read_map(id, item, cursor)
+            }
+            (Some(b'['), Values::List { item, .. }) if !is_map => {
                 let item = *item;
                 self.read_list(id, item, cursor)
             }
@@ -174,6 +179,51 @@ impl Columns {
             self.read_value(item, cursor)?;
             more = cursor.another(b']')?;
         }
+        self.close_list(id, item)
+    }
+
+    /// Reads an object as entries in the order of their keys; of a key that comes twice the last one counts.
+    fn read_map(
+        &mut self,
+        id: ColumnId,
+        item: ColumnId,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<(), Fault> {
+        let &[key, value] = self.members(item) else { return self.read_scalar(id, cursor) };
+        // The keys, and where their values begin.
+        let mut entries: Vec<(String, usize)> = vec![];
+        let mut more = cursor.enter(b'{', b'}')?;
+        while more {
+            let name = cursor.key()?;
+            let name = name.unescaped(&mut self.scratch).map(str::to_owned);
+            let name = name.map_err(|invalid| Fault::in_column(&self.get(key).path, invalid))?;
+            entries.push((name, cursor.at));
+            cursor.value(0)?;
+            more = cursor.another(b'}')?;
+        }
+        let end = cursor.at;
+        let is_text = matches!(self.get(key).values, Values::Text { .. });
+        // Numbers have an order of their own; what is none is refused below.
+        let number = |name: &str| if is_text { None } else { name.trim().parse::<i64>().ok() };
+        entries.sort_by(|(a, _), (b, _)| (number(a), a.as_str()).cmp(&(number(b), b.as_str())));
+        let same = |a: &str, b: &str| a == b || number(a).is_some() && number(a) == number(b);
+        for (at, (name, start)) in entries.iter().enumerate() {
+            if entries.get(at + 1).is_some_and(|(next, _)| same(name, next)) {
+                continue;
+            }
+            let column = self.get_mut(key);
+            let stored = column.store(Scalar::Text(name), name.as_bytes());
+            stored.map_err(|invalid| Fault::in_column(&column.path, invalid))?;
+            cursor.at = *start;
+            self.read_value(value, cursor)?;
+            self.close_struct(item);
+        }
+        cursor.at = end;
+        self.close_list(id, item)
+    }
+
+    /// The items read since the last row are the next row's.
+    fn close_list(&mut self, id: ColumnId, item: ColumnId) -> Result<(), Fault> {
         let items = self.get(item).len();
         let column = self.get_mut(id);
         let Values::List { offsets, .. } = &mut column.values else { return Ok(()) };
