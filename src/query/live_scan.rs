@@ -22,6 +22,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::errors::to_datafusion;
 use super::own_rows::{LeftOver, OwnRows};
+use super::sizes::Known;
 use crate::arrangement::Snapshot;
 use crate::arrangement::live::{Index, LiveTable, Pin, Version};
 use crate::change::batch_of;
@@ -78,6 +79,12 @@ impl LiveScan {
     /// As the transaction sees it that has made these changes.
     pub fn with_own_rows(self, own: Option<Arc<OwnRows>>) -> LiveScan {
         LiveScan { own, ..self }
+    }
+
+    /// What is known of the rows before they are read.
+    pub fn known(&self) -> Known {
+        let keys = if self.live.key_is_unique { vec![self.live.key.clone()] } else { vec![] };
+        Known { rows: self.live.rows(), keys }
     }
 
     /// The value of each column of a key where the filters fix them all.
