@@ -47,6 +47,7 @@ pub mod own_rows;
 mod padding;
 mod panics;
 pub mod params;
+pub mod point;
 mod pushdown;
 mod quantified;
 mod reading;
