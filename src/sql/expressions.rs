@@ -40,8 +40,11 @@ pub(super) fn prefix(parser: &mut Parser) -> Option<Parsed> {
 /// A sign binds tighter than any operator between two operands: `-2 ^ 2` is 4.
 fn signed(parser: &mut Parser, op: UnaryOperator) -> Parsed {
     parser.next_token();
-    let operand = parser.parse_subexpr(COLLATE_PRECEDENCE)?;
-    Ok(Expr::UnaryOp { op, expr: Box::new(operand) })
+    let is_signed = matches!(parser.peek_token().token, Token::Minus | Token::Plus);
+    let operand = Box::new(parser.parse_subexpr(COLLATE_PRECEDENCE)?);
+    // Two signs are written back without a space between them, which begins a comment.
+    let expr = if is_signed { Box::new(Expr::Nested(operand)) } else { operand };
+    Ok(Expr::UnaryOp { op, expr })
 }
 
 /// `CAST(x AS type)`, of our types as well.
