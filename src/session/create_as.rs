@@ -9,15 +9,17 @@ use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
 use super::select::{columns_of, named};
+use super::sequences::identity_options;
 use super::{Outcome, Session, command};
-use crate::catalog::{Generation, Object, ObjectKind};
+use crate::catalog::system::shown_default;
+use crate::catalog::{CatalogSnapshot, Generation, Object, ObjectKind, Oid};
 use crate::coordinator::Write;
 use crate::coordinator::locks::Access;
 use crate::error::{Error, Result, SqlState};
 use crate::memory;
 use crate::query::output::output_fields;
 use crate::query::{assign, assignable_column};
-use crate::sql::{self, CreateTable, Generated, Statement};
+use crate::sql::{self, CreateTable, Generated, SequenceOptions, Statement};
 use crate::types::format_type;
 
 impl Session {
@@ -77,7 +79,7 @@ impl Session {
             let other = catalog.resolve(&self.settings.search_path(), &like.table)?;
             let mut columns = vec![];
             for (i, field) in other.columns.fields().iter().enumerate() {
-                columns.push(like_column(&other, i, field, like)?);
+                columns.push(like_column(&catalog, &other, i, field, like)?);
             }
             let at = like.before + inserted;
             inserted += columns.len();
@@ -107,6 +109,7 @@ impl Session {
 
 /// A column of a table under its own name, type and NOT NULL; the rest as far as it is asked for.
 fn like_column(
+    catalog: &CatalogSnapshot,
     other: &Object,
     i: usize,
     field: &FieldRef,
@@ -119,14 +122,19 @@ fn like_column(
         Some(Generation::Stored(text)) if like.generated => {
             column.generated = Some(Generated::Stored(Box::new(sql::parse_expr(text)?)));
         }
-        Some(Generation::Identity { always, .. }) if like.identity => {
-            column.generated =
-                Some(Generated::Identity { always: *always, start: 1, increment: 1 });
+        Some(Generation::Identity { always, sequence }) if like.identity => {
+            let options = match catalog.get_by_oid(*sequence).map(|sequence| &sequence.kind) {
+                Some(ObjectKind::Sequence { counting, .. }) => identity_options(counting),
+                _ => SequenceOptions::default(),
+            };
+            column.generated = Some(Generated::Identity { always: *always, options });
         }
-        Some(Generation::Serial(_)) if like.defaults => column.generated = Some(Generated::Serial),
         Some(_) => {}
         None if like.defaults => {
-            column.default = other.default_sql(i).map(|text| sql::parse_expr(&text)).transpose()?;
+            // A sequence that it calls is called by both.
+            let name = |oid| catalog.get_by_oid(Oid(oid)).map(|sequence| sequence.display_name());
+            let text = other.default_sql(i).map(|text| shown_default(&text, &name));
+            column.default = text.map(|text| sql::parse_expr(&text)).transpose()?;
         }
         None => {}
     }

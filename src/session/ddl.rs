@@ -12,6 +12,7 @@ use tidewater_connectors::registry::{self, Encode, Format, Include, IncludeKind,
 use tokio_util::sync::CancellationToken;
 
 use super::resolver::{Names, Purpose};
+use super::rules::sequence_of;
 use super::select::named;
 use super::{Outcome, Session, command};
 use crate::catalog::{
@@ -19,9 +20,10 @@ use crate::catalog::{
     TableRules,
 };
 use crate::coordinator::{Create, Feed, Runtime, Stream};
+use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Node, lower};
-use crate::query::compile::refuse_volatile;
+use crate::query::compile::{refuse_sequences, refuse_volatile};
 use crate::query::errors::canceled;
 use crate::query::output::{canonicalise, output_fields};
 use crate::query::{assign, assignable_column};
@@ -78,16 +80,23 @@ impl Session {
         }
     }
 
-    pub(super) async fn define(
+    pub(super) async fn define(&mut self, definition: Definition) -> Result<(ObjectId, Epoch)> {
+        self.define_with(definition, None, vec![]).await
+    }
+
+    /// As [`Self::define`], under a number that it has already, with the sequences that come with it.
+    async fn define_with(
         &mut self,
         definition: Definition,
-    ) -> Result<(ObjectId, crate::epoch::Epoch)> {
+        number: Option<(ObjectId, Oid)>,
+        sequences: Vec<Object>,
+    ) -> Result<(ObjectId, Epoch)> {
         let snapshot = self.server.catalog.snapshot();
         let schema = snapshot.creation_schema(&self.settings.search_path(), &definition.name)?;
         // Before its own number: nothing may depend on what comes after it.
         let allocate = |_| self.server.catalog.allocate().0;
         let spare_ids = definition.runtime.arrangements().iter().map(allocate).collect();
-        let (id, oid): (ObjectId, Oid) = self.server.catalog.allocate();
+        let (id, oid) = number.unwrap_or_else(|| self.server.catalog.allocate());
         let name = definition.name.name.clone();
         let object = Object {
             id,
@@ -102,7 +111,9 @@ impl Session {
             owner: catalog::OWNER.to_owned(),
             comments: BTreeMap::new(),
         };
-        let change = Some(CatalogChange::Create(Arc::new(object)));
+        let objects = sequences.into_iter().chain([object]);
+        let change = objects.map(|object| CatalogChange::Create(Arc::new(object))).collect();
+        let change = Some(CatalogChange::All(change));
         let (schema, runtime) = (definition.columns, definition.runtime);
         let create = Create { change, id, name, schema, runtime, spare_ids };
         let epoch = self.server.coordinator.create(create).await?;
@@ -173,13 +184,28 @@ impl Session {
             Some(opened) => opened.feed(!primary_key.is_empty()),
         };
         let columns = opened.as_ref().map_or(columns, |o| o.columns.clone());
-        let defaults: Vec<Option<String>> =
-            table.columns.iter().map(|c| c.default.as_ref().map(ToString::to_string)).collect();
+        let number = self.server.catalog.allocate();
+        let sequences = match table.options.is_empty() {
+            true => {
+                let snapshot = self.server.catalog.snapshot();
+                let path = self.settings.search_path();
+                let schema = snapshot.creation_schema(&path, &table.name)?;
+                let name = (schema.as_str(), table.name.name.as_str(), number.1);
+                self.column_sequences(name, &table.columns, &columns)?
+            }
+            false => vec![],
+        };
+        let mut defaults = vec![];
+        for column in &table.columns {
+            defaults.push(column.default.as_ref().map(|d| self.bound_default(d)).transpose()?);
+        }
         self.check_defaults(&columns, &defaults)?;
+        number_serials(table, &sequences, &mut defaults);
         let rules = match table.options.is_empty() {
-            true => self.table_rules(table, &columns)?,
+            true => self.table_rules(table, &columns, &sequences)?,
             false => TableRules::default(),
         };
+        let depends_on = self.called(&defaults, &sequences);
         let redacted = opened.as_ref().map(|o| o.redacted.clone()).unwrap_or_default();
         let key = (!primary_key.is_empty()).then(|| primary_key.clone());
         let definition = Definition {
@@ -192,11 +218,22 @@ impl Session {
                 append_only: table.append_only,
                 connector: opened.as_ref().map(|o| o.spec.clone()),
             },
-            depends_on: vec![],
+            depends_on,
             create_sql: create_sql(statement, &redacted),
             runtime: Runtime::Table { key, feed },
         };
-        Ok(self.define(definition).await?.0)
+        Ok(self.define_with(definition, Some(number), sequences).await?.0)
+    }
+
+    /// The sequences that a new table's defaults call; those that its columns own are counted with them.
+    fn called(&self, defaults: &[Option<String>], own: &[Object]) -> Vec<ObjectId> {
+        let snapshot = self.server.catalog.snapshot();
+        let mut ids: Vec<ObjectId> = own.iter().map(|sequence| sequence.id).collect();
+        for oid in defaults.iter().flatten().flat_map(|text| sql::sequences_called(text)) {
+            let there = snapshot.get_by_oid(Oid(oid)).map(|sequence| sequence.id);
+            ids.extend(there.filter(|id| !ids.contains(id)));
+        }
+        ids
     }
 
     /// A default that cannot be computed is refused now, not at the first INSERT.
@@ -205,7 +242,7 @@ impl Session {
         columns: &Schema,
         defaults: &[Option<String>],
     ) -> Result<()> {
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let names = Names::new(self, Purpose::Batch);
         for (field, default) in columns.fields().iter().zip(defaults) {
             let Some(text) = default else { continue };
             let query = sql::parse_query(&format!("SELECT {text}"))?;
@@ -359,8 +396,9 @@ impl Session {
             return command("CREATE VIEW");
         }
         let (query, names) = self.prepared_query(&view.query);
-        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let resolver = Names::new(self, Purpose::Batch);
         let plan = self.engine.analyze(self.engine.plan(&query, &resolver, &[])?)?;
+        refuse_sequences(&plan)?;
         let columns = view_columns(output_fields(&plan), &names, &view.columns)?;
         let definition = Definition {
             name: view.name.clone(),
@@ -476,7 +514,7 @@ impl Session {
         renames: &[String],
     ) -> Result<(Node, ast::Query, Vec<ObjectId>)> {
         let (query, names) = self.prepared_query(query);
-        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Streaming);
+        let resolver = Names::new(self, Purpose::Streaming);
         let plan = self.engine.plan(&query, &resolver, &[])?;
         refuse_volatile(&plan)?;
         let plan = self.engine.optimize_streaming(canonicalise(plan)?)?;
@@ -539,6 +577,12 @@ impl Session {
             return Ok(());
         }
         self.end_pours(&ids).await?;
+        if !plan.defaults.is_empty() {
+            let notice = plan.notice.clone();
+            self.drop_with_defaults(plan).await?;
+            self.notices.extend(notice);
+            return Ok(());
+        }
         self.server.coordinator.drop_objects(CatalogChange::Drop(ids.clone()), ids.clone()).await?;
         ids.into_iter().for_each(|id| self.server.coordinator.locks.forget(id));
         self.notices.extend(plan.notice);
@@ -613,6 +657,15 @@ impl Declared<'_> {
         let included = self.included().into_iter().map(|include| Arc::new(include.field()));
         let fields: Vec<FieldRef> = declared.fields().iter().cloned().chain(included).collect();
         key_columns(&Schema::new(fields), names)
+    }
+}
+
+/// SERIAL is a default that calls the column's sequence.
+fn number_serials(table: &sql::CreateTable, sequences: &[Object], defaults: &mut [Option<String>]) {
+    for (at, column) in table.columns.iter().enumerate() {
+        if matches!(column.generated, Some(sql::Generated::Serial)) {
+            defaults[at] = sequence_of(sequences, at).map(|oid| format!("nextval({oid})"));
+        }
     }
 }
 

@@ -89,7 +89,8 @@ fn check_kept(table: &Object) -> Result<()> {
         ObjectKind::Source { .. }
         | ObjectKind::View { .. }
         | ObjectKind::Sink { .. }
-        | ObjectKind::Index { .. } => {
+        | ObjectKind::Index { .. }
+        | ObjectKind::Sequence { .. } => {
             let message = format!("cannot create index on relation \"{}\"", table.name);
             let detail = format!("This operation is not supported for {}.", plural(&table.kind));
             Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message)

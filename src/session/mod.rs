@@ -1,7 +1,7 @@
 //! One client's session: settings, what its statements mean, the transaction's state. Independent of the wire.
 //!
 //! The wire parses and binds through [`Session`] and streams what comes back; it never sees plans or the catalog. Statements by
-//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece, [`subscribe`] changes as they happen; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
+//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece, [`subscribe`] changes as they happen; [`rules`] is what tables demand of rows; [`sequences`] number them, [`sequence_functions`] by hand; [`resolver`] tells planning what names stand for; [`settings`] are
 //! SET's.
 
 mod alter;
@@ -19,6 +19,8 @@ mod reshape;
 mod resolver;
 mod rules;
 mod select;
+mod sequence_functions;
+mod sequences;
 mod settings;
 mod show;
 mod sink_into;
@@ -49,6 +51,7 @@ use select::at_leisure;
 use settings::Settings;
 
 use cursors::Cursors;
+use sequence_functions::Taken;
 pub use statements::Named;
 use statements::Statements;
 use transaction::Block;
@@ -132,6 +135,8 @@ pub struct Session {
     /// Inside a query string of several statements and no BEGIN: writes are gathered as in a block.
     implicit: bool,
     block: Block,
+    /// The numbers it has taken of sequences.
+    taken: Arc<Taken>,
 }
 
 impl Session {
@@ -162,6 +167,7 @@ impl Session {
             status: TransactionStatus::Idle,
             implicit: false,
             block: Block::default(),
+            taken: Arc::default(),
         };
         for (name, value) in options {
             session.settings.set_at_startup(name, value)?;
@@ -307,6 +313,7 @@ impl Session {
                     | S::Update(_)
                     | S::Delete(_)
                     | S::Truncate(_)
+                    | S::Drop(_)
                     | S::CreateMaterializedView(_)
                     | S::CreateIndex(_)
                     | S::Subscribe(_)
@@ -359,6 +366,7 @@ impl Session {
             | Statement::CreateMaterializedView(_)
             | Statement::CreateIndex(_)
             | Statement::CreateSink(_)
+            | Statement::CreateSequence(_)
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
             | Statement::Alter(_)
@@ -375,6 +383,10 @@ impl Session {
             Statement::Release { name } => self.release(name),
             Statement::RollbackTo { name } => self.rollback_to(name),
             Statement::Discard(Discard::All) => self.discard_all(),
+            Statement::Discard(Discard::Sequences) => {
+                self.taken.forget();
+                command("DISCARD SEQUENCES")
+            }
             Statement::Discard(kind) => command(format!("DISCARD {}", discarded(*kind))),
             Statement::Prepare { name, types, statement } => {
                 self.prepare_named(name, types, statement, &prepared.parsed)
@@ -417,6 +429,7 @@ impl Session {
         }
         self.cursors.clear();
         self.statements.clear();
+        self.taken.forget();
         self.reset(None, TAG)
     }
 
@@ -434,6 +447,7 @@ impl Session {
             }
             Statement::CreateIndex(index) => self.create_index(index, statement, cancel).await,
             Statement::CreateSink(sink) => self.create_sink(sink, statement, cancel).await,
+            Statement::CreateSequence(sequence) => self.create_sequence(sequence).await,
             Statement::CreateSchema { name, if_not_exists } => {
                 self.create_schema(name, *if_not_exists).await
             }

@@ -15,7 +15,7 @@ use super::Session;
 use super::alter::Altered;
 use super::rules::row_schema;
 use super::select::{columns_of, nullable};
-use crate::catalog::{Alteration, CatalogChange, Generation, Object, ObjectId, ObjectKind};
+use crate::catalog::{Alteration, CatalogChange, Object, ObjectId, ObjectKind};
 use crate::coordinator::{self, Create, Feed, Reshape, Runtime, Stream};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
@@ -131,7 +131,7 @@ impl Session {
         Rows { old: empty(before), new: empty(after), _held: held }
     }
 
-    async fn define_altered(&self, altered: Altered<'_>) -> Result<Epoch> {
+    pub(super) async fn define_altered(&self, altered: Altered<'_>) -> Result<Epoch> {
         let change = altered.alteration(BTreeMap::new());
         let objects = change.objects.clone();
         let alter = coordinator::Alter { change, reshape: None };
@@ -195,7 +195,7 @@ impl Session {
             match value {
                 Value::Old(at) => given.push((i, old.column(*at).clone())),
                 Value::Cast { .. } => given.extend(cast.next().map(|array| (i, array.clone()))),
-                Value::New => given.extend(numbered(after, i, old.num_rows())?),
+                Value::New => given.extend(numbered(altered, after, i, old.num_rows())?),
             }
         }
         let mut new = self.completed(after, given, old.num_rows(), cancel).await?;
@@ -428,16 +428,30 @@ fn created(object: &Object, runtime: Runtime, spare_ids: Vec<ObjectId>) -> Creat
 }
 
 /// The numbers of a new column's rows, where it numbers them.
-fn numbered(table: &Object, column: usize, rows: usize) -> Result<Option<(usize, ArrayRef)>> {
-    let Some(numbers) = table.generation(column).and_then(Generation::numbers) else {
-        return Ok(None);
-    };
-    let (first, increment) = numbers.take(rows)?;
-    let numbers = (0..rows as i64).map(|i| first + i * increment);
-    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+fn numbered(
+    altered: &Altered<'_>,
+    table: &Object,
+    column: usize,
+    rows: usize,
+) -> Result<Option<(usize, ArrayRef)>> {
+    for sequence in altered.sequences_owned_by(table.oid) {
+        let ObjectKind::Sequence { counting, counter, owner: Some(owner) } = &sequence.kind else {
+            continue;
+        };
+        if owner.column != column {
+            continue;
+        }
+        let numbers = counter.take(&sequence.name, counting, rows)?;
+        return numbers_as(numbers, table, column).map(Some);
+    }
+    Ok(None)
+}
+
+fn numbers_as(numbers: Vec<i64>, table: &Object, column: usize) -> Result<(usize, ArrayRef)> {
+    let numbers: ArrayRef = Arc::new(Int64Array::from(numbers));
     let target = table.columns.field(column).data_type();
     let numbers = arrow_cast::cast(&numbers, target).map_err(from_arrow)?;
-    Ok(Some((column, numbers)))
+    Ok((column, numbers))
 }
 
 fn not_castable(error: Error, field: &Field, using: bool) -> Error {

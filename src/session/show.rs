@@ -108,6 +108,7 @@ impl Session {
         Ok(match kind {
             ShowKind::Tables => names(objects(DropKind::Table)),
             ShowKind::Views => names(objects(DropKind::View)),
+            ShowKind::Sequences => names(objects(DropKind::Sequence)),
             ShowKind::Sinks => objects(DropKind::Sink).iter().map(|o| self.sink_row(o)).collect(),
             ShowKind::Sources => {
                 let is_fed = |o: &Arc<Object>| o.kind.connector().is_some();

@@ -105,7 +105,7 @@ impl Session {
         columns: &[usize],
     ) -> Result<(Node, Vec<ObjectId>)> {
         let (query, _) = self.prepared_query(query);
-        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Streaming);
+        let resolver = Names::new(self, Purpose::Streaming);
         let plan = self.engine.plan(&query, &resolver, &[])?;
         refuse_volatile(&plan)?;
         let schema = plan.schema().clone();

@@ -569,6 +569,7 @@ fn written_by(statement: &sql::Statement) -> Option<&'static str> {
         S::CreateView(_) => "CREATE VIEW",
         S::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
         S::CreateIndex(_) => "CREATE INDEX",
+        S::CreateSequence(_) => "CREATE SEQUENCE",
         S::CreateSchema { .. } => "CREATE SCHEMA",
         S::Drop(_) => "DROP",
         S::Comment(_) => "COMMENT",

@@ -49,6 +49,11 @@ pub fn create_sql(statement: &Statement, options: RedactedOptions<'_>) -> Option
             let name = index.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
             format!("CREATE INDEX{name} ON {}{}", index.table, name_list(&index.columns))
         }
+        Statement::CreateSequence(sequence) => {
+            let options = sequence.options.to_string();
+            let space = if options.is_empty() { "" } else { " " };
+            format!("CREATE SEQUENCE {}{space}{options}", sequence.name)
+        }
         Statement::CreateSchema { name, .. } => format!("CREATE SCHEMA {}", quote_identifier(name)),
         _ => return None,
     })
@@ -150,12 +155,11 @@ fn column_item(column: &ColumnDef, primary_key: &[String]) -> String {
             write!(item, " GENERATED ALWAYS AS ({expr}) STORED")
                 .expect("writing to a string cannot fail");
         }
-        Some(Generated::Identity { always, start, increment }) => {
+        Some(Generated::Identity { always, options }) => {
             let when = if *always { "ALWAYS" } else { "BY DEFAULT" };
             write!(item, " GENERATED {when} AS IDENTITY").expect("writing to a string cannot fail");
-            if (*start, *increment) != (1, 1) {
-                write!(item, " (START WITH {start} INCREMENT BY {increment})")
-                    .expect("writing to a string cannot fail");
+            if !options.is_empty() {
+                write!(item, " ({options})").expect("writing to a string cannot fail");
             }
         }
         Some(Generated::Serial) | None => {}

@@ -9,6 +9,7 @@ use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::cursor::{Cursor, Parse, is_keyword};
 use super::fold_identifier;
+use super::sequence::{SequenceOptions, in_temporary_schema};
 use super::statement::*;
 use crate::error::{Error, SqlState};
 
@@ -69,6 +70,9 @@ impl Cursor {
         if self.eat(&["CREATE", "UNIQUE", "INDEX"]) {
             return self.create_index(true).map(Some);
         }
+        if self.eat(&["CREATE", "SEQUENCE"]) {
+            return self.create_sequence(false).map(Some);
+        }
         if self.eat(&["CREATE", "SCHEMA"]) {
             let if_not_exists = self.if_not_exists();
             let name = self.ident()?;
@@ -88,17 +92,16 @@ impl Cursor {
             if self.eat(&table) {
                 let mut statement = self.create_table()?;
                 if let Statement::CreateTable(table) = &mut statement {
-                    if table.name.schema.as_deref().is_some_and(|s| s != TEMPORARY_SCHEMA) {
-                        let message = "cannot create temporary relation in non-temporary schema";
-                        return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).into());
-                    }
-                    table.name = ObjectName::qualified(TEMPORARY_SCHEMA, &table.name.name);
+                    table.name = in_temporary_schema(table.name.clone())?;
                 }
                 return Ok(Some(statement));
             }
+            if self.eat(&[&["CREATE"], *word, &["SEQUENCE"]].concat()) {
+                return self.create_sequence(true).map(Some);
+            }
             let other = [&["CREATE"], *word].concat();
             if self.at(&other) || self.at(&[&["CREATE", "OR", "REPLACE"], *word].concat()) {
-                return Err(Error::unsupported("only tables can be temporary").into());
+                return Err(Error::unsupported("only tables and sequences can be temporary").into());
             }
         }
         Ok(None)
@@ -461,44 +464,20 @@ impl Cursor {
     }
 
     /// GENERATED ... AS IDENTITY, with its options in any order.
-    fn identity(&mut self) -> Parse<Option<Generated>> {
+    pub(super) fn identity(&mut self) -> Parse<Option<Generated>> {
         let always = self.eat(&["GENERATED", "ALWAYS", "AS", "IDENTITY"]);
         if !always && !self.eat(&["GENERATED", "BY", "DEFAULT", "AS", "IDENTITY"]) {
             return Ok(None);
         }
-        let (mut start, mut increment) = (None, 1);
+        let mut options = SequenceOptions::default();
         if self.eat_token(&Token::LParen) {
-            while !self.eat_token(&Token::RParen) {
-                if self.eat(&["START"]) {
-                    self.eat(&["WITH"]);
-                    start = Some(self.whole_number()?);
-                } else if self.eat(&["INCREMENT"]) {
-                    self.eat(&["BY"]);
-                    increment = self.whole_number()?;
-                } else {
-                    return Err(Error::unsupported(
-                        "options of an identity column other than START and INCREMENT are not supported",
-                    )
-                    .into());
-                }
-            }
+            options = self.sequence_options()?;
+            self.expect_token(&Token::RParen)?;
         }
-        if increment == 0 {
-            let message = "INCREMENT must not be zero";
-            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).into());
+        if options.data_type.is_some() || options.restart.is_some() || options.owned_by.is_some() {
+            return Err(Error::syntax("invalid option of an identity column").into());
         }
-        Ok(Some(Generated::Identity { always, start: start.unwrap_or(1), increment }))
-    }
-
-    fn whole_number(&mut self) -> Parse<i64> {
-        let sign = if self.eat_token(&Token::Minus) { "-" } else { "" };
-        let number = match self.rest().first().map(|t| t.token.clone()) {
-            Some(Token::Number(digits, _)) => format!("{sign}{digits}").parse().ok(),
-            _ => None,
-        };
-        let Some(number) = number else { return self.expected("a number") };
-        self.parser.advance_token();
-        Ok(number)
+        Ok(Some(Generated::Identity { always, options }))
     }
 
     fn column_option(

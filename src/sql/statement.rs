@@ -8,6 +8,7 @@ use std::fmt;
 use sqlparser::ast;
 
 use super::copy::Copy;
+use super::sequence::SequenceOptions;
 use crate::error::{Error, Result};
 use crate::sql::{fold_identifier, quote_identifier};
 
@@ -25,6 +26,7 @@ pub enum Statement {
     CreateMaterializedView(Box<CreateMaterializedView>),
     CreateSink(Box<CreateSink>),
     CreateIndex(Box<CreateIndex>),
+    CreateSequence(Box<CreateSequence>),
     CreateSchema {
         name: String,
         if_not_exists: bool,
@@ -120,6 +122,13 @@ pub enum AlterAction {
     },
     SetSchema(String),
     Owner(String),
+    /// Options of a sequence.
+    Sequence(Box<SequenceOptions>),
+    /// Of an identity column.
+    Identity {
+        column: String,
+        change: Box<IdentityChange>,
+    },
     AddColumn {
         column: Box<ColumnDef>,
         /// Those written behind the column.
@@ -153,6 +162,17 @@ pub enum AlterAction {
         if_exists: bool,
         cascade: bool,
     },
+}
+
+/// What ALTER COLUMN does to an identity column.
+#[derive(Clone, Debug)]
+pub enum IdentityChange {
+    /// ADD GENERATED ... AS IDENTITY.
+    Add { always: bool, options: SequenceOptions },
+    /// SET GENERATED and the options of its sequence, RESTART above all.
+    Set { always: Option<bool>, options: SequenceOptions },
+    /// DROP IDENTITY.
+    Drop { if_exists: bool },
 }
 
 /// A constraint for a table that exists.
@@ -273,7 +293,7 @@ pub enum Generated {
     /// GENERATED ALWAYS AS (expression) STORED.
     Stored(Box<ast::Expr>),
     /// GENERATED ALWAYS or BY DEFAULT AS IDENTITY.
-    Identity { always: bool, start: i64, increment: i64 },
+    Identity { always: bool, options: SequenceOptions },
     /// SERIAL, BIGSERIAL, SMALLSERIAL.
     Serial,
 }
@@ -434,6 +454,14 @@ pub struct CreateIndex {
     pub columns: Vec<String>,
 }
 
+/// CREATE SEQUENCE.
+#[derive(Clone, Debug)]
+pub struct CreateSequence {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub options: SequenceOptions,
+}
+
 #[derive(Clone, Debug)]
 pub struct CreateSink {
     pub name: ObjectName,
@@ -461,6 +489,7 @@ pub enum DropKind {
     Sink,
     Schema,
     Index,
+    Sequence,
 }
 
 impl DropKind {
@@ -474,6 +503,7 @@ impl DropKind {
             DropKind::Sink => "sink",
             DropKind::Schema => "schema",
             DropKind::Index => "index",
+            DropKind::Sequence => "sequence",
         }
     }
 }
@@ -490,6 +520,8 @@ pub struct Drop {
 #[derive(Clone, Debug)]
 pub struct Truncate {
     pub names: Vec<ObjectName>,
+    /// The sequences that the tables' columns own begin anew.
+    pub restart_identity: bool,
     pub cascade: bool,
 }
 
@@ -501,6 +533,7 @@ pub enum ShowKind {
     Views,
     MaterializedViews,
     Sinks,
+    Sequences,
     Schemas,
     Databases,
     Jobs,

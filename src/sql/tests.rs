@@ -257,7 +257,7 @@ fn create_table_collects_keys_and_refuses_what_is_not_enforced() {
             "create table t (a int, foreign key (a) references u (b))",
             "FOREIGN KEY constraints are not supported",
         ),
-        ("create temp view v as select 1", "only tables can be temporary"),
+        ("create temp view v as select 1", "only tables and sequences can be temporary"),
     ] {
         check_error(sql, SqlState::FEATURE_NOT_SUPPORTED, message, None);
     }

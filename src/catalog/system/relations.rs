@@ -10,12 +10,13 @@ use arrow_schema::{DataType, Field};
 use super::SystemContext;
 use super::cells::{Cell, Row, row};
 use super::columns::{self, SystemTable};
-use super::fixed;
+use super::{fixed, functions, sequences};
 use crate::catalog::object::{Object, ObjectKind, Oid};
 use crate::catalog::rules::{Check, Generation};
+use crate::sql::{parse_expr, sequences_called, show_sequences};
 use crate::types::{PgType, pg_type_of, type_modifier};
 
-const PG_CLASS_OID: i64 = 1259;
+pub(super) const PG_CLASS_OID: i64 = 1259;
 const PG_REWRITE_OID: i64 = 2618;
 pub(super) const DATABASE_OID: i64 = 1;
 pub(super) const OWNER_OID: i64 = 10;
@@ -54,7 +55,13 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
         "pg_tables" => pg_tables(context),
         "pg_views" => pg_views(context),
         "pg_rewrite" => views(context).map(pg_rewrite).collect(),
-        "pg_depend" => views(context).flat_map(|view| pg_depend(context, view)).collect(),
+        "pg_depend" => {
+            let mut rows = sequences::pg_depend(context);
+            rows.extend(views(context).flat_map(|view| pg_depend(context, view)));
+            rows
+        }
+        "pg_sequence" => sequences::pg_sequence(context),
+        "pg_sequences" => sequences::pg_sequences(context),
         "pg_matviews" => pg_matviews(context),
         "pg_indexes" => pg_indexes(context),
         "pg_stat_user_tables" | "pg_stat_all_tables" => {
@@ -125,6 +132,7 @@ pub(super) fn relkind(object: &Object) -> &'static str {
         ObjectKind::MaterializedView { .. } => "m",
         ObjectKind::Sink { .. } => "",
         ObjectKind::Index { .. } => "i",
+        ObjectKind::Sequence { .. } => "S",
     }
 }
 
@@ -172,7 +180,7 @@ fn pg_attribute(context: &SystemContext) -> Vec<Row> {
     for object in relations(context) {
         let fields = object.columns.fields().iter().enumerate();
         rows.extend(fields.map(|(i, field)| {
-            let has_default = default_of(object, i).is_some();
+            let has_default = default_of(context, object, i).is_some();
             let mut row =
                 attribute(i64::from(object.oid.0), i, field, is_not_null(object, i), has_default);
             let (identity, generated) = generation_codes(object, i);
@@ -199,16 +207,53 @@ pub(super) fn is_not_null(object: &Object, column: usize) -> bool {
 }
 
 /// The text of a column's default, or of the expression that generates it; an identity column has neither.
-pub(super) fn default_of(object: &Object, column: usize) -> Option<String> {
+pub(super) fn default_of(
+    context: &SystemContext,
+    object: &Object,
+    column: usize,
+) -> Option<String> {
     match object.generation(column) {
-        None => object.default_sql(column),
+        None => {
+            let text = object.default_sql(column)?;
+            let name = |oid| functions::class_name(context, i64::from(oid));
+            Some(shown_default(&text, &name))
+        }
         Some(Generation::Stored(text)) => Some(text.clone()),
         Some(Generation::Identity { .. }) => None,
-        Some(Generation::Serial(numbers)) => {
-            let name = crate::sql::quote_literal(&crate::sql::quote_identifier(&numbers.name));
-            Some(format!("nextval({name}::regclass)"))
+    }
+}
+
+/// A default with the names of the sequences that it calls.
+pub fn shown_default(text: &str, name: &dyn Fn(u32) -> Option<String>) -> String {
+    if sequences_called(text).is_empty() {
+        return text.to_owned();
+    }
+    let Ok(mut expr) = parse_expr(text) else { return text.to_owned() };
+    match show_sequences(&mut expr, name) {
+        Ok(()) => expr.to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// A default, or the expression that generates a column, with the number that it has as an object.
+pub(super) struct Default<'a> {
+    pub oid: i64,
+    pub object: &'a Object,
+    pub column: usize,
+    pub text: String,
+}
+
+pub(super) fn defaults(context: &SystemContext) -> Vec<Default<'_>> {
+    let mut defaults = vec![];
+    for object in relations(context) {
+        for column in 0..object.columns.fields().len() {
+            if let Some(text) = default_of(context, object, column) {
+                let oid = defaults.len() as i64 + 1;
+                defaults.push(Default { oid, object, column, text });
+            }
         }
     }
+    defaults
 }
 
 /// attidentity and attgenerated.
@@ -217,7 +262,7 @@ fn generation_codes(object: &Object, column: usize) -> (&'static str, &'static s
         Some(Generation::Identity { always: true, .. }) => ("a", ""),
         Some(Generation::Identity { always: false, .. }) => ("d", ""),
         Some(Generation::Stored(_)) => ("", "s"),
-        Some(Generation::Serial(_)) | None => ("", ""),
+        None => ("", ""),
     }
 }
 
@@ -291,18 +336,10 @@ fn pg_constraint(context: &SystemContext, object: &Object) -> Row {
 }
 
 fn pg_attrdef(context: &SystemContext) -> Vec<Row> {
-    let mut rows: Vec<Row> = vec![];
-    for object in relations(context) {
-        for column in 0..object.columns.fields().len() {
-            if let Some(text) = default_of(object, column) {
-                let oid = rows.len() as i64 + 1;
-                rows.push(
-                    row! {oid: oid, adrelid: object.oid, adnum: column as i64 + 1, adbin: text},
-                );
-            }
-        }
-    }
-    rows
+    let row = |d: Default<'_>| {
+        row! {oid: d.oid, adrelid: d.object.oid, adnum: d.column as i64 + 1, adbin: d.text}
+    };
+    defaults(context).into_iter().map(row).collect()
 }
 
 fn pg_description(context: &SystemContext) -> Vec<Row> {
@@ -330,7 +367,8 @@ fn connector(object: &Object) -> Option<String> {
         | ObjectKind::View { .. }
         | ObjectKind::MaterializedView { .. }
         | ObjectKind::Sink { .. }
-        | ObjectKind::Index { .. } => None,
+        | ObjectKind::Index { .. }
+        | ObjectKind::Sequence { .. } => None,
     }
 }
 
@@ -373,7 +411,8 @@ pub(super) fn definition(object: &Object) -> Option<String> {
         ObjectKind::Table { .. }
         | ObjectKind::Source { .. }
         | ObjectKind::Sink { .. }
-        | ObjectKind::Index { .. } => None,
+        | ObjectKind::Index { .. }
+        | ObjectKind::Sequence { .. } => None,
     }
 }
 
@@ -480,8 +519,6 @@ pub(super) fn is_always_empty(name: &str) -> bool {
         "pg_publication_rel",
         "pg_publication_tables",
         "pg_rules",
-        "pg_sequence",
-        "pg_sequences",
         "pg_statistic",
         "pg_statistic_ext",
         "pg_statistic_ext_data",
