@@ -461,6 +461,16 @@ async fn follow<'a>(
     view: &View,
     session: &mut Session,
 ) -> Result<&'a Bag> {
+    if let Some(begun) = follower.as_mut()
+        // A query that tells rows apart by all their columns has lost one of them.
+        && let Err(error) = begun.rows(session).await
+    {
+        let ended = follower.take().expect("it has told an error");
+        ended.end(session).await?;
+        if error.code != SqlState::SERIALIZATION_FAILURE {
+            return Err(error);
+        }
+    }
     if follower.is_none() {
         *follower = Some(Follower::begin(session, view).await?);
     }

@@ -111,8 +111,38 @@ fn totally_ordered(window: Window, runner: Runner) -> DfResult<LogicalPlan> {
             });
             Window::try_new(exprs.collect(), Arc::clone(&input)).map(LogicalPlan::Window)
         }
-        Runner::Batch => Stack::of(calls, &input)?.over(Arc::unwrap_or_clone(input), &schema),
+        Runner::Batch => {
+            let below = with_key_columns(&mut calls, Arc::clone(&input))?;
+            Stack::of(calls, &input)?.over(below, &schema)
+        }
     }
+}
+
+/// Has the expressions in PARTITION BY computed below the windows, as columns of the result. DataFusion at times takes rows
+/// for sorted by an expression where it does not find them so when it runs the window.
+fn with_key_columns(calls: &mut [Named], input: Arc<LogicalPlan>) -> DfResult<LogicalPlan> {
+    let mut keys: Vec<Expr> = vec![];
+    for key in calls.iter().flat_map(|(_, _, call)| &call.params.partition_by) {
+        if key.try_as_col().is_none() && !keys.contains(key) {
+            keys.push(key.clone());
+        }
+    }
+    if keys.is_empty() {
+        return Ok(Arc::unwrap_or_clone(input));
+    }
+    let in_column = |expr: &mut Expr| {
+        if let Some(i) = keys.iter().position(|key| key == expr) {
+            *expr = Expr::Column(Column::new_unqualified(format!("#key{i}")));
+        }
+    };
+    for (_, _, call) in calls {
+        call.params.partition_by.iter_mut().for_each(in_column);
+        call.params.order_by.iter_mut().map(|key| &mut key.expr).for_each(in_column);
+    }
+    let columns = input.schema().columns().into_iter().map(Expr::Column);
+    let computed = keys.iter().enumerate().map(|(i, key)| key.clone().alias(format!("#key{i}")));
+    let exprs = columns.chain(computed).collect();
+    Projection::try_new(exprs, input).map(LogicalPlan::Projection)
 }
 
 fn has_offset(frame: &WindowFrame) -> bool {
@@ -353,7 +383,6 @@ impl Stack {
     }
 
     fn over(self, input: LogicalPlan, schema: &DFSchema) -> DfResult<LogicalPlan> {
-        let plain = self.groups.len() == 1 && self.sorted.is_empty() && self.renamed.is_empty();
         let mut plan = input;
         for sorted in self.sorted {
             plan = window(sorted.number, plan)?;
@@ -366,7 +395,7 @@ impl Stack {
         for (_, calls) in self.groups {
             plan = window(calls, plan)?;
         }
-        if plain {
+        if self.renamed.is_empty() && plan.schema().columns() == schema.columns() {
             return Ok(plan);
         }
         let columns = schema.columns().into_iter().map(|column| match self.renamed.get(&column) {

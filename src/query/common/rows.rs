@@ -4,7 +4,7 @@
 //! memory account until the last reader is done.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Weak};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -25,15 +25,16 @@ use datafusion::physical_plan::{
 };
 use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 
 use super::Common;
 
 type Gathering = Shared<BoxFuture<'static, Result<Arc<Gathered>, Arc<DataFusionError>>>>;
 
-/// One evaluation's rows.
+/// The rows of each evaluation. A plan may be run more than once; the readers of one run have its context in common.
 pub(super) struct Rows {
     name: String,
-    gathering: OnceLock<Gathering>,
+    runs: Mutex<Vec<(Weak<TaskContext>, Gathering)>>,
 }
 
 struct Gathered {
@@ -43,17 +44,23 @@ struct Gathered {
 
 impl Rows {
     pub fn new(name: &str) -> Arc<Rows> {
-        Arc::new(Rows { name: name.to_owned(), gathering: OnceLock::new() })
+        Arc::new(Rows { name: name.to_owned(), runs: Mutex::default() })
     }
 
     /// All rows of `plan`, of whichever reader asks first: the readers' plans are the same.
     fn gathered(&self, plan: &Arc<dyn ExecutionPlan>, context: &Arc<TaskContext>) -> Gathering {
-        let gathering = self.gathering.get_or_init(|| {
-            let (plan, context) = (Arc::clone(plan), Arc::clone(context));
-            let consumer = MemoryConsumer::new(format!("WITH {}", self.name));
-            gather(plan, context, consumer).map(|rows| rows.map_err(Arc::new)).boxed().shared()
-        });
-        gathering.clone()
+        let mut runs = self.runs.lock();
+        runs.retain(|(run, _)| run.strong_count() > 0);
+        let run = Arc::downgrade(context);
+        if let Some((_, gathering)) = runs.iter().find(|(other, _)| other.ptr_eq(&run)) {
+            return gathering.clone();
+        }
+        let (plan, context) = (Arc::clone(plan), Arc::clone(context));
+        let consumer = MemoryConsumer::new(format!("WITH {}", self.name));
+        let rows = gather(plan, context, consumer).map(|rows| rows.map_err(Arc::new));
+        let gathering = rows.boxed().shared();
+        runs.push((run, gathering.clone()));
+        gathering
     }
 }
 

@@ -1,4 +1,7 @@
-//! `array_agg`: DataFusion's, whose items keep the mark of their type: of jsonb it is a `jsonb[]`.
+//! `array_agg` and `string_agg`: DataFusion's, with what PostgreSQL's have beyond them.
+//!
+//! The items of `array_agg` keep the mark of their type: of jsonb it is a `jsonb[]`. `string_agg`, which sorts its rows itself,
+//! does not insist on sorted ones: several calls with other orders go together.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -8,6 +11,7 @@ use arrow_array::{Array, ArrayRef, ListArray};
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions_aggregate::string_agg::string_agg_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
@@ -18,7 +22,65 @@ use crate::query::sql_types::{mark_of, plain, renamed};
 
 /// The family.
 pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
-    vec![Arc::new(AggregateUDF::from(Collect { base: array_agg_udaf() }))]
+    vec![
+        Arc::new(AggregateUDF::from(Collect { base: array_agg_udaf() })),
+        Arc::new(AggregateUDF::from(Concatenate { base: string_agg_udaf() })),
+    ]
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Concatenate {
+    base: Arc<AggregateUDF>,
+}
+
+impl Hash for Concatenate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.base.name().hash(state);
+    }
+}
+
+impl AggregateUDFImpl for Concatenate {
+    fn name(&self) -> &str {
+        self.base.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.base.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        self.base.inner().return_type(types)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
+        self.base.inner().state_fields(args)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        self.base.inner().accumulator(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.base.inner().groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> DfResult<Box<dyn GroupsAccumulator>> {
+        self.base.inner().create_groups_accumulator(args)
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::SoftRequirement
+    }
+
+    fn with_beneficial_ordering(
+        self: Arc<Self>,
+        _beneficial_ordering: bool,
+    ) -> DfResult<Option<Arc<dyn AggregateUDFImpl>>> {
+        Ok(Some(self))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
