@@ -482,13 +482,7 @@ impl Altered<'_> {
             | ObjectKind::Index { .. }
             | ObjectKind::Sequence { .. } => return Err(not_a_table(&object, "DROP COLUMN")),
         }
-        if let ObjectKind::Source { watermark, .. } = &mut object.kind {
-            if watermark.as_ref().is_some_and(|(column, _)| *column == at) {
-                return Err(Error::unsupported("the column of a watermark cannot be dropped"));
-            }
-            let later = watermark.iter_mut().filter(|(column, _)| *column > at);
-            later.for_each(|(column, _)| *column -= 1);
-        }
+        leave_watermark(&mut object, at)?;
         let keyless = object.kind.primary_key().is_empty();
         object.create_sql = sql::rewritten(&object.create_sql, |statement| {
             match statement {
@@ -587,6 +581,17 @@ fn leave_constraints(object: &mut Object, at: usize, name: &str) -> Result<bool>
     }
     primary_key.iter_mut().filter(|key| **key > at).for_each(|key| *key -= 1);
     Ok(of_key)
+}
+
+/// A source's column goes, which is none of its watermark.
+fn leave_watermark(object: &mut Object, at: usize) -> Result<()> {
+    let ObjectKind::Source { watermark, .. } = &mut object.kind else { return Ok(()) };
+    if watermark.as_ref().is_some_and(|(column, _)| *column == at) {
+        return Err(Error::unsupported("the column of a watermark cannot be dropped"));
+    }
+    let later = watermark.iter_mut().filter(|(column, _)| *column > at);
+    later.for_each(|(column, _)| *column -= 1);
+    Ok(())
 }
 
 /// A table's columns, but one, as they are called now: for queries that knew these only.

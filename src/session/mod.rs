@@ -1,7 +1,7 @@
 //! One client's session: settings, what its statements mean, the transaction's state. Independent of the wire.
 //!
 //! The wire parses and binds through [`Session`] and streams what comes back; it never sees plans or the catalog. Statements by
-//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece, [`subscribe`] changes as they happen; [`rules`] is what tables demand of rows; [`sequences`] number them, [`sequence_functions`] by hand; [`resolver`] tells planning what names stand for; [`settings`] are
+//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`drops`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece, [`subscribe`] changes as they happen; [`rules`] is what tables demand of rows; [`sequences`] number them, [`sequence_functions`] by hand; [`resolver`] tells planning what names stand for; [`settings`] are
 //! SET's.
 
 mod alter;
@@ -11,6 +11,7 @@ mod cursor_rows;
 mod cursors;
 mod ddl;
 mod dml;
+mod drops;
 mod explain;
 mod functions;
 mod index;
@@ -382,12 +383,7 @@ impl Session {
             Statement::Savepoint { name } => self.savepoint(name),
             Statement::Release { name } => self.release(name),
             Statement::RollbackTo { name } => self.rollback_to(name),
-            Statement::Discard(Discard::All) => self.discard_all(),
-            Statement::Discard(Discard::Sequences) => {
-                self.taken.forget();
-                command("DISCARD SEQUENCES")
-            }
-            Statement::Discard(kind) => command(format!("DISCARD {}", discarded(*kind))),
+            Statement::Discard(kind) => self.discard(*kind),
             Statement::Prepare { name, types, statement } => {
                 self.prepare_named(name, types, statement, &prepared.parsed)
             }
@@ -419,6 +415,15 @@ impl Session {
         self.settings.reset(name)?;
         self.settings_changed()?;
         command(tag)
+    }
+
+    fn discard(&mut self, kind: Discard) -> Result<Outcome> {
+        match kind {
+            Discard::All => return self.discard_all(),
+            Discard::Sequences => self.taken.forget(),
+            Discard::Plans | Discard::Temp => {}
+        }
+        command(format!("DISCARD {}", discarded(kind)))
     }
 
     fn discard_all(&mut self) -> Result<Outcome> {
