@@ -39,7 +39,7 @@ impl CatalogSnapshot {
         };
         let named = HashSet::from_iter(named.iter().copied());
         for sequence in &objects {
-            self.check_not_counted_by(sequence, &named)?;
+            self.check_not_required(sequence, &named)?;
         }
         self.plan(objects, &named, cascade, &what)
     }
@@ -90,9 +90,20 @@ impl CatalogSnapshot {
         Ok(DropPlan { objects: walk.order, defaults, notice })
     }
 
-    /// 2BP01 for a sequence that an identity column counts by, unless its table goes too.
-    fn check_not_counted_by(&self, sequence: &Object, named: &HashSet<ObjectId>) -> Result<()> {
-        let ObjectKind::Sequence { owner: Some(owner), .. } = &sequence.kind else { return Ok(()) };
+    /// 2BP01 for a sequence that an identity column counts by and an index that a constraint is judged by, unless the table
+    /// goes too.
+    fn check_not_required(&self, part: &Object, named: &HashSet<ObjectId>) -> Result<()> {
+        if let ObjectKind::Index { on, unique: Some(unique), .. } = &part.kind
+            && unique.constraint
+            && !named.contains(on)
+        {
+            let table = self.get(*on).map(|table| table.label()).unwrap_or_default();
+            let constraint = format!("constraint {} on {table}", part.name);
+            let message = format!("cannot drop {} because {constraint} requires it", part.label());
+            return Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+                .with_hint(format!("You can drop {constraint} instead.")));
+        }
+        let ObjectKind::Sequence { owner: Some(owner), .. } = &part.kind else { return Ok(()) };
         let Some(table) = self.get_by_oid(owner.table).filter(|_| owner.is_identity) else {
             return Ok(());
         };
@@ -101,7 +112,7 @@ impl CatalogSnapshot {
         }
         let column = table.columns.field(owner.column).name();
         let column = format!("column {column} of {}", table.label());
-        let message = format!("cannot drop {} because {column} requires it", sequence.label());
+        let message = format!("cannot drop {} because {column} requires it", part.label());
         Err(Error::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
             .with_hint(format!("You can drop {column} instead.")))
     }

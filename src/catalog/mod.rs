@@ -28,7 +28,7 @@ use crate::error::Result;
 pub use change::{Alteration, CatalogChange};
 pub use drop::DropPlan;
 pub use errors::{already_exists, already_exists_notice, does_not_exist};
-pub use object::{ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid};
+pub use object::{ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid, Unique};
 pub use rules::{Check, Generation, TableRules};
 pub use sequence::{Counter, Counting, NumberType, Owner, columns as sequence_columns};
 pub use snapshot::{CatalogSnapshot, Relation, SchemaEntry};

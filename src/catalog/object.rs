@@ -131,6 +131,15 @@ pub struct CreationContext {
     pub search_path: Vec<String>,
 }
 
+/// What an index says of the table beside where rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unique {
+    /// It is behind a UNIQUE constraint of its name, and goes with that.
+    pub constraint: bool,
+    /// Rows with a NULL in the key are like no other.
+    pub nulls_distinct: bool,
+}
+
 #[derive(Clone, Debug)]
 pub enum ObjectKind {
     Table {
@@ -173,6 +182,7 @@ pub enum ObjectKind {
         on: ObjectId,
         /// Indices of the columns, in order; the index's own columns are these.
         key: Vec<usize>,
+        unique: Option<Unique>,
     },
     Sequence {
         counting: Counting,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow_schema::{Schema, SchemaRef};
 use tokio_util::sync::CancellationToken;
 
-use super::alter_columns::not_a_table;
+use super::alter_columns::{duplicate_constraint, not_a_table};
 use super::reshape::Value;
 use super::sequences::linked;
 use super::{Outcome, Session, command};
@@ -23,7 +23,8 @@ use crate::coordinator::locks::Access;
 use crate::error::{Error, Result, SqlState};
 use crate::query::errors::canceled;
 use crate::sql::{
-    self, Alter, AlterAction, DropKind, Generated, ObjectName, Replacement, Statement, parse_expr,
+    self, Alter, AlterAction, DropKind, Generated, NewConstraint, ObjectName, Replacement,
+    Statement, UniqueConstraint, parse_expr,
 };
 
 /// How often an ALTER is worked out again because something else has changed the catalog meanwhile.
@@ -37,6 +38,11 @@ impl Session {
     ) -> Result<Outcome> {
         let tag = format!("ALTER {}", alter.kind.words().to_uppercase());
         self.outside_of_block(&tag)?;
+        if let [AlterAction::AddConstraint(NewConstraint::Unique(unique))] =
+            alter.actions.as_slice()
+        {
+            return self.alter_unique(alter, unique, tag, cancel).await;
+        }
         let told = self.notices.len();
         let mut tries = 0;
         loop {
@@ -54,6 +60,39 @@ impl Session {
         }
         self.forget_pin();
         command(tag)
+    }
+
+    /// ADD CONSTRAINT ... UNIQUE: an index is begun, for which nothing of the table changes.
+    async fn alter_unique(
+        &mut self,
+        alter: &Alter,
+        unique: &UniqueConstraint,
+        tag: String,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let snapshot = self.server.catalog.snapshot();
+            let Some(table) = self.object_to_alter(&snapshot, alter)? else { return command(tag) };
+            let checks = table.rules().map_or(&[][..], |rules| &rules.checks);
+            if let Some(check) =
+                checks.iter().find(|check| Some(&check.name) == unique.name.as_ref())
+            {
+                return Err(duplicate_constraint(&table.name, &check.name));
+            }
+            for (name, key, unique) in self.new_uniques(&table, std::slice::from_ref(unique))? {
+                match self.add_unique(&table, name, key, unique, cancel).await {
+                    Err(error)
+                        if error.code == SqlState::SERIALIZATION_FAILURE && tries < TRIES => {}
+                    Err(error) => return Err(error),
+                    Ok(()) => {
+                        self.forget_pin();
+                        return command(tag);
+                    }
+                }
+            }
+        }
     }
 
     /// Once; 40001 where something else has changed the catalog meanwhile.
@@ -544,13 +583,18 @@ impl Altered<'_> {
     }
 
     fn rename_constraint(&mut self, mut object: Object, from: &str, to: &str) -> Result<()> {
+        if has_constraint(self.catalog, &object, to) {
+            let message =
+                format!("constraint \"{to}\" for relation \"{}\" already exists", object.name);
+            return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
+        }
+        if let Some(index) = unique_named(self.catalog, object.id, from) {
+            let (index, schema) = (self.get(index.id)?, object.schema.clone());
+            return self.move_to(index, schema, to.to_owned());
+        }
         let is_key = !object.kind.primary_key().is_empty() && object.primary_key_name() == from;
         let missing = no_constraint(&object, from);
         let ObjectKind::Table { rules, .. } = &mut object.kind else { return Err(missing) };
-        if rules.checks.iter().any(|check| check.name == to) {
-            let message = format!("constraint \"{to}\" already exists");
-            return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
-        }
         match rules.checks.iter_mut().find(|check| check.name == from) {
             Some(check) => check.name = to.to_owned(),
             None if is_key => rules.key_name = Some(to.to_owned()),
@@ -561,6 +605,10 @@ impl Altered<'_> {
 
     /// The error for a constraint that is not there.
     fn drop_constraint(&mut self, mut object: Object, name: &str) -> Result<Option<Error>> {
+        if let Some(index) = unique_named(self.catalog, object.id, name) {
+            self.drop_dependent(index);
+            return Ok(None);
+        }
         let missing = no_constraint(&object, name);
         let is_key = !object.kind.primary_key().is_empty() && object.primary_key_name() == name;
         let ObjectKind::Table { rules, primary_key, connector: None, .. } = &mut object.kind else {
@@ -605,6 +653,24 @@ impl Altered<'_> {
         self.objects.insert(object.id, object);
         Ok(())
     }
+}
+
+/// The index behind a UNIQUE constraint.
+fn unique_named(catalog: &CatalogSnapshot, table: ObjectId, name: &str) -> Option<Arc<Object>> {
+    let is_it = |index: &&Arc<Object>| {
+        matches!(&index.kind, ObjectKind::Index { unique: Some(unique), .. } if unique.constraint)
+            && index.name == name
+    };
+    catalog.dependents(table).find(is_it).cloned()
+}
+
+/// Whether a table has a constraint of a name.
+fn has_constraint(catalog: &CatalogSnapshot, table: &Object, name: &str) -> bool {
+    let is_key = !table.kind.primary_key().is_empty() && table.primary_key_name() == name;
+    let checks = table.rules().map_or(&[][..], |rules| &rules.checks);
+    is_key
+        || checks.iter().any(|check| check.name == name)
+        || unique_named(catalog, table.id, name).is_some()
 }
 
 fn check_owner(owner: &str) -> Result<()> {

@@ -150,6 +150,11 @@ impl Session {
                 rules.checks.push(check);
                 rules.checks.sort_by(|a, b| a.name.cmp(&b.name));
             }
+            NewConstraint::Unique(_) => {
+                let message = "a UNIQUE constraint is added by a statement of its own";
+                return Err(Error::unsupported(message)
+                    .with_hint("Use ALTER TABLE ... ADD CONSTRAINT ... UNIQUE behind this one."));
+            }
             NewConstraint::PrimaryKey { name: given, columns: key } => {
                 if !primary_key.is_empty() {
                     let message =
@@ -644,7 +649,7 @@ fn write_nullability(object: &mut Object) -> Result<()> {
     Ok(())
 }
 
-fn duplicate_constraint(table: &str, name: &str) -> Error {
+pub(super) fn duplicate_constraint(table: &str, name: &str) -> Error {
     let message = format!("constraint \"{name}\" for relation \"{table}\" already exists");
     Error::new(SqlState::DUPLICATE_OBJECT, message)
 }

@@ -8,6 +8,7 @@ use arrow_schema::{DataType, Field, FieldRef, Schema};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
+use super::index::uniques_of;
 use super::select::{columns_of, named};
 use super::sequences::identity_options;
 use super::{Outcome, Session, command};
@@ -88,6 +89,10 @@ impl Session {
             for check in checks.into_iter().flatten() {
                 let expr = sql::parse_expr(&check.sql)?;
                 whole.checks.push(sql::CheckConstraint { name: Some(check.name.clone()), expr });
+            }
+            if like.indexes {
+                let others = uniques_of(&catalog, &other).into_iter();
+                whole.uniques.extend(others.map(|u| sql::UniqueConstraint { name: None, ..u }));
             }
             if like.indexes && !other.kind.primary_key().is_empty() {
                 if !whole.primary_key.is_empty() {

@@ -19,6 +19,7 @@ use crate::catalog::{
     self, CatalogChange, ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid,
     TableRules,
 };
+use crate::coordinator::locks::Access;
 use crate::coordinator::{Create, Feed, Runtime, Stream};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
@@ -219,10 +220,34 @@ impl Session {
                 connector: opened.as_ref().map(|o| o.spec.clone()),
             },
             depends_on,
-            create_sql: create_sql(statement, &redacted),
+            create_sql: without_uniques(&create_sql(statement, &redacted))?,
             runtime: Runtime::Table { key, feed },
         };
-        Ok(self.define_with(definition, Some(number), sequences).await?.0)
+        // Nobody writes to the table before its rows are judged by all keys.
+        let alone = BTreeMap::from([(number.0, Access::Alone)]);
+        let _guards = self.server.coordinator.locks.acquire(&alone).await;
+        let (id, _) = self.define_with(definition, Some(number), sequences).await?;
+        if !table.uniques.is_empty() {
+            self.define_uniques(id, table, cancel).await?;
+        }
+        Ok(id)
+    }
+
+    /// A table that cannot have its UNIQUE constraints does not stay behind without them.
+    async fn define_uniques(
+        &mut self,
+        id: ObjectId,
+        table: &sql::CreateTable,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let created = self.server.catalog.snapshot().get(id).cloned();
+        let created = created.ok_or_else(|| Error::internal("it has just been created"))?;
+        let begun = self.begin_uniques(&created, &table.uniques, cancel).await;
+        if begun.is_err() {
+            let plan = self.server.catalog.snapshot().plan_drop(&[id], true)?;
+            self.apply_drop(plan).await?;
+        }
+        begun
     }
 
     /// The sequences that a new table's defaults call; those that its columns own are counted with them.
@@ -567,6 +592,19 @@ impl Declared<'_> {
     }
 }
 
+/// UNIQUE constraints are objects of their own, which know their names.
+fn without_uniques(create_sql: &str) -> Result<String> {
+    if !create_sql.contains("UNIQUE") {
+        return Ok(create_sql.to_owned());
+    }
+    sql::rewritten(create_sql, |statement| {
+        if let Statement::CreateTable(table) = statement {
+            table.uniques.clear();
+        }
+        Ok(())
+    })
+}
+
 /// SERIAL is a default that calls the column's sequence.
 fn number_serials(table: &sql::CreateTable, sequences: &[Object], defaults: &mut [Option<String>]) {
     for (at, column) in table.columns.iter().enumerate() {
@@ -585,9 +623,8 @@ fn refuse_in_fed_table(table: &sql::CreateTable) -> Result<()> {
             .with_hint("Leave the default out, and use coalesce() where the table is read."));
     }
     let generated = table.columns.iter().any(|column| column.generated.is_some());
-    if generated || !table.checks.is_empty() {
-        let message =
-            "CHECK constraints and generated columns are not supported in a table with a connector";
+    if generated || !table.checks.is_empty() || !table.uniques.is_empty() {
+        let message = "UNIQUE and CHECK constraints and generated columns are not supported in a table with a connector";
         return Err(Error::unsupported(message).with_hint(
             "A materialized view over the table can leave rows out and compute columns.",
         ));

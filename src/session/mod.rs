@@ -450,7 +450,7 @@ impl Session {
             Statement::CreateMaterializedView(view) => {
                 self.create_materialized_view(view, statement, cancel).await
             }
-            Statement::CreateIndex(index) => self.create_index(index, statement, cancel).await,
+            Statement::CreateIndex(index) => self.create_index(index, cancel).await,
             Statement::CreateSink(sink) => self.create_sink(sink, statement, cancel).await,
             Statement::CreateSequence(sequence) => self.create_sequence(sequence).await,
             Statement::CreateSchema { name, if_not_exists } => {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use super::alter::Altered;
+use super::index::check_distinct;
 use super::rules::row_schema;
 use super::select::{columns_of, nullable};
 use crate::catalog::{Alteration, CatalogChange, Object, ObjectId, ObjectKind};
@@ -255,7 +256,7 @@ impl Session {
         let catalog = &self.server.catalog;
         let (id, _) = catalog.allocate();
         let mut renumbered = BTreeMap::from([(before.id, id)]);
-        let indexes = self.moved_indexes(&mut altered, id, &after.columns, &mut renumbered)?;
+        let indexes = self.moved_indexes(&mut altered, id, after, &rows.new, &mut renumbered)?;
         let keys: Vec<Vec<usize>> = indexes.iter().map(|(_, index)| key_of(index)).collect();
         let table = Object { id, ..after.as_ref().clone() };
         let primary_key = table.kind.primary_key().to_vec();
@@ -309,7 +310,8 @@ impl Session {
         &self,
         altered: &mut Altered<'_>,
         table: ObjectId,
-        columns: &SchemaRef,
+        of_table: &Object,
+        rows: &RecordBatch,
         renumbered: &mut BTreeMap<ObjectId, ObjectId>,
     ) -> Result<Vec<(ObjectId, Create)>> {
         let catalog = &self.server.catalog;
@@ -317,6 +319,7 @@ impl Session {
         let of: Vec<ObjectId> = renumbered.keys().copied().collect();
         for id in of {
             for index in altered.take_dependents(id)? {
+                let columns = &of_table.columns;
                 let Some((old, index)) = altered.index_moved(index, table, columns)? else {
                     continue;
                 };
@@ -324,8 +327,12 @@ impl Session {
                 let spare_ids = vec![catalog.allocate().0];
                 let (number, _) = catalog.allocate();
                 let index = Object { id: number, ..index };
-                let ObjectKind::Index { key, .. } = &index.kind else { continue };
-                let runtime = Runtime::Index { object: table, key: key.clone() };
+                let ObjectKind::Index { key, unique, .. } = &index.kind else { continue };
+                let (key, unique) = (key.clone(), *unique);
+                if let Some(unique) = unique {
+                    check_distinct(of_table, rows, &index.name, &key, unique)?;
+                }
+                let runtime = Runtime::Index { object: table, key, unique };
                 renumbered.insert(old, number);
                 indexes.push((old, created(&index, runtime, spare_ids)));
                 altered.objects.insert(old, index);
@@ -397,7 +404,7 @@ impl Altered<'_> {
         table: ObjectId,
         columns: &SchemaRef,
     ) -> Result<Option<(ObjectId, Object)>> {
-        let ObjectKind::Index { on, key } = &mut index.kind else { return Ok(None) };
+        let ObjectKind::Index { on, key, .. } = &mut index.kind else { return Ok(None) };
         *on = table;
         for at in key.iter_mut() {
             let found = self.values.iter().position(|value| value.from() == Some(*at));

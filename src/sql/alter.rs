@@ -90,6 +90,7 @@ impl Cursor {
                 not_valid: constraint && not_valid,
             })
             .collect();
+        constraints.extend(body.uniques.into_iter().map(NewConstraint::Unique));
         if !body.primary_key.is_empty() {
             let (name, columns) = (body.primary_key_name, body.primary_key);
             constraints.push(NewConstraint::PrimaryKey { name, columns });

@@ -47,7 +47,10 @@ pub fn create_sql(statement: &Statement, options: RedactedOptions<'_>) -> Option
         }
         Statement::CreateIndex(index) => {
             let name = index.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-            format!("CREATE INDEX{name} ON {}{}", index.table, name_list(&index.columns))
+            let unique = if index.unique { "UNIQUE " } else { "" };
+            let nulls = if index.nulls_distinct { "" } else { " NULLS NOT DISTINCT" };
+            let columns = name_list(&index.columns);
+            format!("CREATE {unique}INDEX{name} ON {}{columns}{nulls}", index.table)
         }
         Statement::CreateSequence(sequence) => {
             let options = sequence.options.to_string();
@@ -111,6 +114,10 @@ fn items(table: &CreateTable) -> String {
         let key = format!("PRIMARY KEY{}", name_list(&table.primary_key));
         items.push(named(&table.primary_key_name, key));
     }
+    items.extend(table.uniques.iter().map(|unique| {
+        let nulls = if unique.nulls_distinct { "" } else { " NULLS NOT DISTINCT" };
+        named(&unique.name, format!("UNIQUE{nulls}{}", name_list(&unique.columns)))
+    }));
     items.extend(table.checks.iter().map(|c| named(&c.name, format!("CHECK ({})", c.expr))));
     items.extend(table.watermark.as_ref().map(watermark_item));
     format!(" ({})", items.join(", "))

@@ -20,6 +20,7 @@ pub(super) struct Body {
     pub(super) primary_key: Vec<String>,
     pub(super) primary_key_name: Option<String>,
     pub(super) checks: Vec<CheckConstraint>,
+    pub(super) uniques: Vec<UniqueConstraint>,
     like: Vec<Like>,
     watermark: Option<Watermark>,
 }
@@ -148,6 +149,7 @@ impl Cursor {
             primary_key: body.primary_key,
             primary_key_name: body.primary_key_name,
             checks: body.checks,
+            uniques: body.uniques,
             like: body.like,
             append_only: clauses.append_only,
             watermark: body.watermark,
@@ -179,6 +181,7 @@ impl Cursor {
         let clauses = self.clauses()?;
         let refused = match () {
             () if !body.checks.is_empty() => Some("CHECK constraints are"),
+            () if !body.uniques.is_empty() => Some("UNIQUE constraints are"),
             () if !body.like.is_empty() => Some("LIKE is"),
             () if body.columns.iter().any(|c| c.generated.is_some()) => {
                 Some("generated columns are")
@@ -361,6 +364,8 @@ impl Cursor {
             || self.at(&["LIKE"])
             || (parenthesis
                 && (self.at(&["UNIQUE"]) || self.at(&["CHECK"]) || self.at(&["EXCLUDE"])))
+            || self.at(&["UNIQUE", "NULLS"])
+            || self.at(&["UNIQUE", "USING"])
     }
 
     fn table_constraint(&mut self, body: &mut Body, name: Option<String>) -> Parse<()> {
@@ -379,9 +384,17 @@ impl Cursor {
             body.checks.push(CheckConstraint { name, expr });
             return Ok(());
         }
-        for (word, name) in
-            [("UNIQUE", "UNIQUE"), ("FOREIGN", "FOREIGN KEY"), ("EXCLUDE", "EXCLUDE")]
-        {
+        if self.eat(&["UNIQUE"]) {
+            let nulls_distinct = self.nulls_distinct()?;
+            if self.at(&["USING"]) {
+                return Err(Error::unsupported("UNIQUE USING INDEX is not supported").into());
+            }
+            let columns = self.parenthesized(Self::ident)?;
+            self.index_parameters()?;
+            body.uniques.push(UniqueConstraint { name, columns, nulls_distinct });
+            return Ok(());
+        }
+        for (word, name) in [("FOREIGN", "FOREIGN KEY"), ("EXCLUDE", "EXCLUDE")] {
             if self.at(&[word]) {
                 return Err(refused_constraint(name).into());
             }
@@ -455,6 +468,13 @@ impl Cursor {
                 column.nullable = false;
                 continue;
             }
+            if self.eat(&["UNIQUE"]) {
+                let nulls_distinct = self.nulls_distinct()?;
+                self.index_parameters()?;
+                let columns = vec![column.name.clone()];
+                body.uniques.push(UniqueConstraint { name, columns, nulls_distinct });
+                continue;
+            }
             let Some(option) = self.parser.parse_optional_column_option()? else { break };
             self.column_option(body, &mut column, name, option)?;
         }
@@ -501,7 +521,6 @@ impl Cursor {
             ColumnOption::Check(check) => {
                 body.checks.push(CheckConstraint { name, expr: *check.expr });
             }
-            ColumnOption::Unique(_) => return Err(refused_constraint("UNIQUE").into()),
             ColumnOption::ForeignKey(_) => return Err(refused_constraint("FOREIGN KEY").into()),
             ColumnOption::Generated { generation_expr: Some(expr), .. } => {
                 column.generated = Some(Generated::Stored(Box::new(expr)));
@@ -760,9 +779,6 @@ fn second_primary_key() -> Error {
 }
 
 fn refused_constraint(name: &str) -> Error {
-    let hint = match name {
-        "UNIQUE" => "Declare the columns as PRIMARY KEY, or leave the constraint out.",
-        _ => "Leave the constraint out; a materialized view can list the rows that violate it.",
-    };
+    let hint = "Leave the constraint out; a materialized view can list the rows that violate it.";
     Error::unsupported(format!("{name} constraints are not supported")).with_hint(hint)
 }

@@ -182,6 +182,7 @@ pub enum NewConstraint {
         name: Option<String>,
         columns: Vec<String>,
     },
+    Unique(UniqueConstraint),
     /// `not_valid`: the rows there are may violate it.
     Check {
         check: Box<CheckConstraint>,
@@ -305,6 +306,15 @@ pub struct CheckConstraint {
     pub expr: ast::Expr,
 }
 
+/// A UNIQUE constraint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueConstraint {
+    pub name: Option<String>,
+    pub columns: Vec<String>,
+    /// Rows with a NULL in these columns are like no other.
+    pub nulls_distinct: bool,
+}
+
 /// OVERRIDING ... VALUE of INSERT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overriding {
@@ -347,6 +357,7 @@ pub struct CreateTable {
     pub primary_key: Vec<String>,
     pub primary_key_name: Option<String>,
     pub checks: Vec<CheckConstraint>,
+    pub uniques: Vec<UniqueConstraint>,
     /// LIKE other tables, in their order, before the columns declared here.
     pub like: Vec<Like>,
     pub append_only: bool,
@@ -445,13 +456,16 @@ pub struct CreateMaterializedView {
     pub emit_on_window_close: bool,
 }
 
-/// CREATE INDEX name ON table (columns); the name may be left out.
+/// CREATE [UNIQUE] INDEX name ON table (columns); the name may be left out.
 #[derive(Clone, Debug)]
 pub struct CreateIndex {
     pub name: Option<ObjectName>,
     pub if_not_exists: bool,
     pub table: ObjectName,
     pub columns: Vec<String>,
+    pub unique: bool,
+    /// Of a unique index: rows with a NULL in these columns are like no other.
+    pub nulls_distinct: bool,
 }
 
 /// CREATE SEQUENCE.

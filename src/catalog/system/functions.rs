@@ -306,8 +306,8 @@ fn constraint_definition(context: &SystemContext, args: &[Cell]) -> Option<Strin
     if let Some((_, _, check)) = relations::checks(context).find(|(_, other, _)| *other == oid) {
         return Some(format!("CHECK ({})", check.sql));
     }
-    let object = index_of(context, oid).filter(|index| index.is_primary)?.table;
-    Some(format!("PRIMARY KEY ({})", relations::key_columns(object)))
+    let is_it = |index: &Index<'_>| index.constraint_oid().is_some_and(|o| i64::from(o.0) == oid);
+    relations::constraints(context).find(is_it).map(|index| index.constraint_definition())
 }
 
 /// The sequence that a column owns, with its schema.

@@ -30,8 +30,10 @@ pub(super) fn rows(context: &SystemContext, name: &str) -> Option<Vec<Row>> {
             views.map(view).collect()
         }
         "table_constraints" => {
-            let keys = relations::keyed(context)
-                .map(|o| constraint(o, &o.primary_key_name(), "PRIMARY KEY"));
+            let keys = relations::constraints(context).map(|index| {
+                let kind = if index.is_primary { "PRIMARY KEY" } else { "UNIQUE" };
+                constraint(index.table, &index.name, kind)
+            });
             let checks =
                 relations::checks(context).map(|(o, _, check)| constraint(o, &check.name, "CHECK"));
             keys.chain(checks).collect()
@@ -201,11 +203,12 @@ fn constraint(object: &Object, name: &str, kind: &str) -> Row {
 
 fn key_columns(context: &SystemContext, with_position: bool) -> Vec<Row> {
     let mut rows = vec![];
-    for object in relations::keyed(context) {
-        for (i, key) in object.kind.primary_key().iter().enumerate() {
+    for index in relations::constraints(context) {
+        let object = index.table;
+        for (i, key) in index.key.iter().enumerate() {
             let mut row: Row = row! {
                 constraint_catalog: DATABASE, constraint_schema: &object.schema, table_catalog: DATABASE,
-                constraint_name: object.primary_key_name(), table_schema: &object.schema, table_name: &object.name,
+                constraint_name: &index.name, table_schema: &object.schema, table_name: &object.name,
                 column_name: object.columns.field(*key).name(),
             };
             if with_position {

@@ -11,7 +11,7 @@ use super::SystemContext;
 use super::cells::{Cell, Row, row};
 use super::columns::{self, SystemTable};
 use super::{fixed, functions, sequences};
-use crate::catalog::object::{Object, ObjectKind, Oid};
+use crate::catalog::object::{Object, ObjectKind, Oid, Unique};
 use crate::catalog::rules::{Check, Generation};
 use crate::sql::{parse_expr, sequences_called, show_sequences};
 use crate::types::{PgType, pg_type_of, type_modifier};
@@ -41,7 +41,7 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
         "pg_attribute" => pg_attribute(context),
         "pg_index" => indexes(context).map(|index| pg_index(&index)).collect(),
         "pg_constraint" => {
-            let keys = keyed(context).map(|o| pg_constraint(context, o));
+            let keys = constraints(context).map(|index| pg_constraint(context, &index));
             let checks = checks(context).map(|(o, oid, check)| pg_check(context, o, oid, check));
             keys.chain(checks).collect()
         }
@@ -85,6 +85,33 @@ pub(super) struct Index<'a> {
     pub table: &'a Object,
     pub key: &'a [usize],
     pub is_primary: bool,
+    pub unique: Option<Unique>,
+}
+
+impl Index<'_> {
+    /// The number of the constraint that it is behind.
+    pub fn constraint_oid(&self) -> Option<Oid> {
+        match self.unique {
+            _ if self.is_primary => Some(self.oid),
+            Some(unique) if unique.constraint => Some(self.oid.primary_key_index()),
+            Some(_) | None => None,
+        }
+    }
+
+    /// `PRIMARY KEY (id)`, `UNIQUE (a, b)`.
+    pub fn constraint_definition(&self) -> String {
+        let what = match self.unique {
+            Some(Unique { nulls_distinct: false, .. }) => "UNIQUE NULLS NOT DISTINCT",
+            Some(_) => "UNIQUE",
+            None => "PRIMARY KEY",
+        };
+        format!("{what} ({})", columns_list(self.table, self.key))
+    }
+}
+
+/// The indexes that constraints are judged by.
+pub(super) fn constraints(context: &SystemContext) -> impl Iterator<Item = Index<'_>> {
+    indexes(context).filter(|index| index.constraint_oid().is_some())
 }
 
 pub(super) fn indexes(context: &SystemContext) -> impl Iterator<Item = Index<'_>> {
@@ -95,12 +122,14 @@ pub(super) fn indexes(context: &SystemContext) -> impl Iterator<Item = Index<'_>
         table,
         key: table.kind.primary_key(),
         is_primary: true,
+        unique: None,
     });
     let named = context.snapshot.objects().filter_map(|index| {
-        let ObjectKind::Index { on, key } = &index.kind else { return None };
+        let ObjectKind::Index { on, key, unique } = &index.kind else { return None };
         let table = context.snapshot.get(*on)?;
         let (oid, name) = (index.oid, index.name.clone());
-        Some(Index { oid, name, schema: &index.schema, table, key, is_primary: false })
+        let (schema, unique) = (&index.schema, *unique);
+        Some(Index { oid, name, schema, table, key, is_primary: false, unique })
     });
     primary.chain(named)
 }
@@ -319,18 +348,19 @@ fn pg_index(index: &Index<'_>) -> Row {
     let zeros = || vec![0i64; keys.len()];
     row! {
         indexrelid: index.oid, indrelid: index.table.oid, indnatts: count, indnkeyatts: count,
-        indisunique: index.is_primary, indisprimary: index.is_primary, indimmediate: true, indisvalid: true,
+        indisunique: index.is_primary || index.unique.is_some(),
+        indnullsnotdistinct: index.unique.is_some_and(|unique| !unique.nulls_distinct), indisprimary: index.is_primary, indimmediate: true, indisvalid: true,
         indisready: true, indislive: true, indcollation: zeros(), indclass: zeros(), indoption: zeros(),
         indkey: keys.clone(),
     }
 }
 
-fn pg_constraint(context: &SystemContext, object: &Object) -> Row {
-    let keys: Vec<i64> = object.kind.primary_key().iter().map(|k| *k as i64 + 1).collect();
+fn pg_constraint(context: &SystemContext, index: &Index<'_>) -> Row {
+    let keys: Vec<i64> = index.key.iter().map(|k| *k as i64 + 1).collect();
     row! {
-        oid: object.oid.primary_key_index(), conname: object.primary_key_name(),
-        connamespace: schema_oid(context, &object.schema), contype: "p", convalidated: true, conrelid: object.oid,
-        conindid: object.oid.primary_key_index(), confupdtype: " ", confdeltype: " ", confmatchtype: " ",
+        oid: index.constraint_oid(), conname: &index.name, connamespace: schema_oid(context, index.schema),
+        contype: if index.is_primary { "p" } else { "u" }, convalidated: true, conrelid: index.table.oid,
+        conindid: index.oid, confupdtype: " ", confdeltype: " ", confmatchtype: " ",
         conislocal: true, connoinherit: true, conkey: keys,
     }
 }
@@ -449,18 +479,17 @@ fn pg_indexes(context: &SystemContext) -> Vec<Row> {
 pub(super) fn index_definition(index: &Index<'_>) -> String {
     let quote = crate::sql::quote_identifier;
     format!(
-        "CREATE {}INDEX {} ON {}.{} USING btree ({})",
-        if index.is_primary { "UNIQUE " } else { "" },
+        "CREATE {}INDEX {} ON {}.{} USING btree ({}){}",
+        if index.is_primary || index.unique.is_some() { "UNIQUE " } else { "" },
         quote(&index.name),
         quote(index.schema),
         quote(&index.table.name),
-        columns_list(index.table, index.key)
+        columns_list(index.table, index.key),
+        match index.unique {
+            Some(Unique { nulls_distinct: false, .. }) => " NULLS NOT DISTINCT",
+            _ => "",
+        }
     )
-}
-
-/// The primary key's columns as SQL: `id, "order"`.
-pub(super) fn key_columns(object: &Object) -> String {
-    columns_list(object, object.kind.primary_key())
 }
 
 fn columns_list(object: &Object, columns: &[usize]) -> String {

@@ -46,7 +46,7 @@ impl Session {
             [Some(&query), reads.as_ref(), conflict.query()].into_iter().flatten().collect();
         // Who has to know which rows there are keeps them from changing; the sequencer alone judges the others.
         let judges = conflict.reads_stored_rows(returning.is_some())
-            || (self.is_in_block() && matches!(conflict, Conflict::Skip));
+            || (self.is_in_block() && matches!(conflict, Conflict::Skip(_)));
         let access = match judges {
             true => Access::Alone,
             false => Access::Shared,
@@ -57,8 +57,8 @@ impl Session {
         let rows = self.settled(&target.table, rows)?;
         let (write, written) = match access {
             Access::Shared => {
-                let skip_conflicts = matches!(conflict, Conflict::Skip);
-                (Write { deletes: vec![], inserts: vec![rows.clone()], skip_conflicts }, rows)
+                let write = Write { inserts: vec![rows.clone()], ..Write::default() };
+                (Write { skip: conflict.skip(), ..write }, rows)
             }
             Access::Alone => {
                 self.resolve_conflicts(&target, conflict, rows, prepared, &params, cancel).await?
