@@ -155,7 +155,7 @@ async fn observe(server: Arc<Server>, metrics: Arc<Metrics>, stop: CancellationT
             let Some(object) = snapshot.get(*id) else {
                 let counters = &live.counters;
                 let bytes = counters.state_bytes.load(Ordering::Relaxed);
-                metrics.arrangement(name, bytes, counters.rows.load(Ordering::Relaxed));
+                metrics.arrangement(name, bytes, live.rows() as i64);
                 continue;
             };
             observe_table(&metrics, name, &object.kind, live, before);
@@ -189,8 +189,7 @@ fn observe_table(
     let counters = &live.counters;
     let (rows_in, rows_out) =
         (counters.rows_in.load(Ordering::Relaxed), counters.rows_out.load(Ordering::Relaxed));
-    let (rows, bytes) =
-        (counters.rows.load(Ordering::Relaxed), counters.state_bytes.load(Ordering::Relaxed));
+    let (rows, bytes) = (live.rows() as i64, counters.state_bytes.load(Ordering::Relaxed));
     let dead_letters = metrics.dead_letters(name);
     let errors = counters.errors_ever.load(Ordering::Relaxed);
     dead_letters.standing.set(counters.errors.load(Ordering::Relaxed));

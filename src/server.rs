@@ -10,6 +10,7 @@ use crate::coordinator::{Coordinator, Image};
 use crate::error::{Error, Result};
 use crate::log::MemoryLog;
 use crate::memory::{MemoryAccount, QueryPool};
+use crate::plan::lower::known_of;
 use crate::query::engine::{Engine, EngineOptions};
 
 /// Engine, catalog and coordinator, without any listener: what sessions, tests and benchmarks run on.
@@ -51,6 +52,7 @@ impl Server {
         let options = EngineOptions {
             target_partitions: 1,
             memory_pool: Some(QueryPool::new(memory.clone())),
+            known_of,
             ..EngineOptions::default()
         };
         let catalog = image.as_ref().map(|image| Catalog::of(image.catalog.clone()));

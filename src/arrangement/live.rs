@@ -49,7 +49,6 @@ pub struct Counters {
     pub errors: AtomicI64,
     /// Errors that ever stood.
     pub errors_ever: AtomicU64,
-    pub rows: AtomicI64,
     pub state_bytes: AtomicI64,
     /// What the operators in front of it hold: groups, join inputs, ordered rows.
     pub operator_bytes: AtomicI64,
@@ -123,9 +122,13 @@ impl LiveTable {
         self.names.store(Arc::new(Names { object: object.to_owned(), columns }));
     }
 
-    /// How many rows there are, roughly: each worker tells its own from time to time.
+    /// How many rows there are in the newest versions of all shards, which may be of different epochs.
     pub fn rows(&self) -> u64 {
-        u64::try_from(self.counters.rows.load(Ordering::Relaxed)).unwrap_or(0)
+        let newest = |shard: &Shard| {
+            let versions = shard.versions.lock();
+            versions.back().and_then(|version| version.rows.as_ref()).map_or(0, Snapshot::len)
+        };
+        self.shards.iter().map(|shard| newest(shard) as u64).sum()
     }
 
     /// Rows are looked up by these columns, of which several may have the same values.

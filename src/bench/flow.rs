@@ -84,6 +84,7 @@ impl Flow {
             schema: input.schema.clone(),
             properties: Properties { append_only: true, keys: vec![] },
             stored: false,
+            rows: 0,
         };
         let facts: Vec<ObjectFacts> = inputs.iter().enumerate().map(facts).collect();
         let plan = Arc::new(plan(query, &Tables(facts.clone()))?);

@@ -141,7 +141,7 @@ impl Setup {
         let generator = self.topic.is_none().then(generator_cpu_seconds);
         let events = self.topic.as_ref().map_or(self.events, |topic| topic.messages);
         let case = Case::new(name, events, meter.stop(), generator.unwrap_or(0.0));
-        let rows_out = Some(view.counters.rows.load(Ordering::Relaxed).max(0) as u64);
+        let rows_out = Some(view.rows());
         Ok(Case { generator_seconds: generator, rows_out, ..case })
     }
 

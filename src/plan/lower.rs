@@ -31,6 +31,7 @@ use crate::query::common::Common;
 use crate::query::compile::compile_with;
 use crate::query::constant_series::ConstantSeries;
 use crate::query::errors::from_datafusion;
+use crate::query::sizes::Known;
 
 /// What the planner needs to know of an object that a plan reads.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct ObjectFacts {
     pub properties: Properties,
     /// Whether its rows are kept, so that they can be kept by other columns, too.
     pub stored: bool,
+    /// Rows when the query is planned, roughly; 0 where there are none or nobody knows.
+    pub rows: u64,
 }
 
 /// An object in a logical plan that is to be lowered: it cannot be scanned, only imported.
@@ -59,6 +62,12 @@ impl TableSource for ObjectSource {
     fn schema(&self) -> SchemaRef {
         self.facts.schema.clone()
     }
+}
+
+/// What is known of an object that a view's query reads.
+pub fn known_of(source: &dyn TableSource) -> Option<Known> {
+    let facts = &source.downcast_ref::<ObjectSource>()?.facts;
+    Some(Known { rows: facts.rows, keys: facts.properties.keys.clone() })
 }
 
 /// Whether an optimized plan looks at what a column of an object holds.

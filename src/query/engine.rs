@@ -40,6 +40,7 @@ use super::constant_series::ConstantSeries;
 use super::document_equality::DocumentEquality;
 use super::document_order::DocumentOrder;
 use super::errors::{from_datafusion, to_datafusion};
+use super::join_order::{self, JoinOrder};
 use super::membership::{self, PlainAntiJoins};
 use super::null_keys::NullKeysApart;
 use super::operators::PgOperators;
@@ -49,6 +50,7 @@ use super::panics::contained;
 use super::pushdown::PushDown;
 use super::reading::Reading;
 use super::required_order::RequiredOrder;
+use super::sizes::KnownOf;
 use super::sql_types::PgTypes;
 use super::total_order::{TotalOrder, keep_inner_order};
 use super::unnested_keys::UnnestedKeys;
@@ -82,11 +84,18 @@ pub struct EngineOptions {
     pub memory_pool: Option<Arc<dyn MemoryPool>>,
     /// Rows of a batch.
     pub batch_rows: usize,
+    /// Tells what is known of the relations that views read.
+    pub known_of: KnownOf,
 }
 
 impl Default for EngineOptions {
     fn default() -> EngineOptions {
-        EngineOptions { target_partitions: 1, memory_pool: None, batch_rows: 8192 }
+        EngineOptions {
+            target_partitions: 1,
+            memory_pool: None,
+            batch_rows: 8192,
+            known_of: |_| None,
+        }
     }
 }
 
@@ -95,6 +104,7 @@ impl Default for EngineOptions {
 pub struct Engine {
     batch: Arc<SessionState>,
     streaming: Arc<SessionState>,
+    known_of: KnownOf,
 }
 
 impl Engine {
@@ -130,7 +140,12 @@ impl Engine {
                 .build();
             Arc::new(state)
         };
-        Ok(Engine { batch: state(batch_rules(), false), streaming: state(streaming_rules(), true) })
+        let known_of = options.known_of;
+        Ok(Engine {
+            batch: state(batch_rules(known_of), false),
+            streaming: state(streaming_rules(known_of), true),
+            known_of,
+        })
     }
 
     /// The same engine for sessions with another time zone (a name of the IANA database).
@@ -140,7 +155,7 @@ impl Engine {
             state.config_mut().options_mut().execution.time_zone = Some(zone.to_owned());
             Arc::new(state)
         };
-        Engine { batch: zoned(&self.batch), streaming: zoned(&self.streaming) }
+        Engine { batch: zoned(&self.batch), streaming: zoned(&self.streaming), ..self.clone() }
     }
 
     /// The same engine for sessions with another DateStyle (such as `ISO, DMY`).
@@ -151,7 +166,7 @@ impl Engine {
             state.config_mut().options_mut().extensions.insert(reading);
             Arc::new(state)
         };
-        Engine { batch: styled(&self.batch), streaming: styled(&self.streaming) }
+        Engine { batch: styled(&self.batch), streaming: styled(&self.streaming), ..self.clone() }
     }
 
     /// The state that SELECTs run in, for what DataFusion's own interfaces ask for.
@@ -277,6 +292,11 @@ impl Engine {
         contained(|| optimize(&self.batch, plan, Runner::Batch).map_err(from_datafusion))
     }
 
+    /// In which order the inner joins of an optimized plan are made, a line for each set of them.
+    pub fn join_orders(&self, plan: &LogicalPlan) -> Result<Vec<String>> {
+        join_order::told(plan, self.known_of).map_err(from_datafusion)
+    }
+
     /// Types, checks and optimizes a view's plan into the nodes a streaming plan is made of: Projection, Filter,
     /// Aggregate, Join, Sort, Limit, Union, Distinct, Window, Unnest, SubqueryAlias, TableScan, Values, EmptyRelation.
     /// Subqueries have become joins. What cannot be kept is 0A000.
@@ -359,7 +379,7 @@ fn parser_options() -> ParserOptions {
 /// DataFusion's rules with our filter push-down for its own, and without the one that makes `sum(x), sum(distinct y)` a sum of
 /// sums: the sum of bigints is numeric, so the sum of their sums has another type. Rules that mistake NULLs are held back. NOT IN has been spelled out before: its
 /// joins become plain as soon as they are there.
-fn batch_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+fn datafusion_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let rules = Optimizer::new().rules.into_iter();
     rules
         .filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by")
@@ -395,14 +415,30 @@ const STREAMING_RULES: &[&str] = &[
     "eliminate_outer_join",
     "push_down_safe_filters",
     "eliminate_group_by_constant",
+    "join_order",
     "total_order",
     "optimize_projections",
 ];
 
-fn streaming_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules = batch_rules();
+fn batch_rules(known_of: KnownOf) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = datafusion_rules();
+    before_pruning(&mut rules, JoinOrder { runner: Runner::Batch, known_of });
+    rules
+}
+
+/// Has the rule run before columns that nobody reads are taken out.
+fn before_pruning(
+    rules: &mut Vec<Arc<dyn OptimizerRule + Send + Sync>>,
+    rule: impl OptimizerRule + Send + Sync + 'static,
+) {
     let pruning = rules.iter().position(|rule| rule.name() == "optimize_projections");
-    rules.insert(pruning.unwrap_or(rules.len()), Arc::new(TotalOrder));
+    rules.insert(pruning.unwrap_or(rules.len()), Arc::new(rule));
+}
+
+fn streaming_rules(known_of: KnownOf) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = datafusion_rules();
+    before_pruning(&mut rules, JoinOrder { runner: Runner::Streaming, known_of });
+    before_pruning(&mut rules, TotalOrder);
     rules.retain(|rule| STREAMING_RULES.contains(&rule.name()));
     rules
 }

@@ -22,6 +22,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::errors::to_datafusion;
 use super::own_rows::{LeftOver, OwnRows};
+use super::sizes::Known;
 use crate::arrangement::Snapshot;
 use crate::arrangement::live::{Index, LiveTable, Pin, Version};
 use crate::change::batch_of;
@@ -78,6 +79,25 @@ impl LiveScan {
     /// As the transaction sees it that has made these changes.
     pub fn with_own_rows(self, own: Option<Arc<OwnRows>>) -> LiveScan {
         LiveScan { own, ..self }
+    }
+
+    /// What is known of the rows before they are read.
+    pub fn known(&self) -> Known {
+        let keys = if self.live.key_is_unique { vec![self.live.key.clone()] } else { vec![] };
+        Known { rows: self.live.rows(), keys }
+    }
+
+    pub(super) fn has_own_rows(&self) -> bool {
+        self.own.is_some()
+    }
+
+    pub(super) fn field(&self, column: usize) -> &FieldRef {
+        &self.schema.fields()[column]
+    }
+
+    /// The position of a column.
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        self.schema.index_of(name).ok()
     }
 
     /// The value of each column of a key where the filters fix them all.
@@ -221,7 +241,8 @@ impl TableProvider for LiveScan {
             partitions.push(match &key {
                 None => Arc::new(ShardScan { snapshot, columns, schema, own, read_at }),
                 Some(key) => {
-                    let found = lookup(&snapshot, key, &read).map_err(to_datafusion)?;
+                    let keys = key.arrays().map_err(to_datafusion)?;
+                    let found = look_up(&snapshot, &keys, &read).map_err(to_datafusion)?;
                     let mut left = self.own.as_ref().map(|own| LeftOver::new(own.clone(), &read));
                     let found = finished(found, &schema, &mut left).map_err(to_datafusion)?;
                     Arc::new(Rows { batches: vec![found], schema })
@@ -260,12 +281,16 @@ fn inserted(
     rows.iter().map(some).collect()
 }
 
-fn lookup(snapshot: &Snapshot, key: &Key, columns: &[usize]) -> Result<RecordBatch> {
-    let keys = key.arrays()?;
+/// Some columns of the rows under a key, of which `keys` holds one row.
+pub(super) fn look_up(
+    snapshot: &Snapshot,
+    keys: &[ArrayRef],
+    columns: &[usize],
+) -> Result<RecordBatch> {
     let mut hashes = vec![];
-    hash_columns(&keys, 1, &mut hashes);
+    hash_columns(keys, 1, &mut hashes);
     let (mut probe, mut stored) = (vec![], vec![]);
-    snapshot.probe(&keys, &hashes, &mut probe, &mut stored);
+    snapshot.probe(keys, &hashes, &mut probe, &mut stored);
     let found = snapshot.gather_columns(&stored, columns)?;
     let schema = Arc::new(snapshot.schema().project(columns).map_err(super::errors::from_arrow)?);
     batch_of(schema, found, stored.len()).map_err(super::errors::from_arrow)

@@ -44,6 +44,17 @@ pub(super) struct Definition {
     pub runtime: Runtime,
 }
 
+/// How a view's query is maintained.
+pub(super) struct PlannedView {
+    /// With the view's columns as its schema.
+    pub node: Node,
+    /// As the catalog keeps it.
+    pub query: ast::Query,
+    pub depends_on: Vec<ObjectId>,
+    /// In which order it joins, a line for each set of inner joins.
+    pub join_orders: Vec<String>,
+}
+
 /// A connector opened and asked for its splits.
 struct Opened {
     stream: Stream,
@@ -500,7 +511,8 @@ impl Session {
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
                 .with_hint("The option is on_error."));
         }
-        let (plan, query, depends_on) = self.plan_view(&view.query, &view.columns)?;
+        let PlannedView { node: plan, query, depends_on, .. } =
+            self.plan_view(&view.query, &view.columns)?;
         let key = plan.key().unwrap_or_default();
         let definition = Definition {
             name: view.name.clone(),
@@ -532,12 +544,8 @@ impl Session {
         command(TAG)
     }
 
-    /// The streaming plan of a view's query, with the view's columns as its schema.
-    pub(super) fn plan_view(
-        &self,
-        query: &ast::Query,
-        renames: &[String],
-    ) -> Result<(Node, ast::Query, Vec<ObjectId>)> {
+    /// How a view's query is maintained.
+    pub(super) fn plan_view(&self, query: &ast::Query, renames: &[String]) -> Result<PlannedView> {
         let (query, names) = self.prepared_query(query);
         let resolver = Names::new(self, Purpose::Streaming);
         let plan = self.engine.plan(&query, &resolver, &[])?;
@@ -546,7 +554,8 @@ impl Session {
         let columns = view_columns(output_fields(&plan), &names, renames)?;
         let mut node = lower(&self.engine.props(), &plan)?;
         node.rename(columns);
-        Ok((node, query, resolver.depends_on.take()))
+        let depends_on = resolver.depends_on.take();
+        Ok(PlannedView { node, query, depends_on, join_orders: self.engine.join_orders(&plan)? })
     }
 
     pub(super) async fn create_schema(

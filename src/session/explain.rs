@@ -68,7 +68,8 @@ impl Session {
 
     fn explain_statement(&self, statement: &Statement, format: ExplainFormat) -> Result<String> {
         if let Statement::CreateMaterializedView(view) = statement {
-            return Ok(plan_text(&self.plan_view(&view.query, &view.columns)?.0, format));
+            let planned = self.plan_view(&view.query, &view.columns)?;
+            return Ok(plan_text(&planned.node, &planned.join_orders, format));
         }
         let json = format == ExplainFormat::Json;
         match statement {
@@ -105,7 +106,7 @@ impl Session {
             return self.explain_stopped(&object, options);
         };
         if !options.analyze {
-            return Ok(plan_text(&running.plan, options.format));
+            return Ok(plan_text(&running.plan, &[], options.format));
         }
         let mut observed = Observed::new(running);
         if let Some(window) = window {
@@ -138,16 +139,23 @@ impl Session {
             }));
         }
         let columns = object.columns.fields().iter().map(|f| f.name().clone());
-        let (plan, ..) = self.plan_view(query, &columns.collect::<Vec<_>>())?;
-        Ok(plan_text(&plan, options.format))
+        let plan = self.plan_view(query, &columns.collect::<Vec<_>>())?;
+        Ok(plan_text(&plan.node, &plan.join_orders, options.format))
     }
 }
 
-fn plan_text(plan: &Node, format: ExplainFormat) -> String {
+fn plan_text(plan: &Node, join_orders: &[String], format: ExplainFormat) -> String {
+    let mut more = serde_json::Map::new();
     match format {
-        ExplainFormat::Text => explain(plan),
+        ExplainFormat::Text => {
+            let orders = join_orders.iter().map(|order| format!("Join order: {order}\n"));
+            explain(plan) + &orders.collect::<String>()
+        }
         ExplainFormat::Json => {
-            json_text(explain_json(plan, &|_| serde_json::Map::new()), serde_json::Map::new())
+            if !join_orders.is_empty() {
+                more.insert("Join Orders".to_owned(), join_orders.into());
+            }
+            json_text(explain_json(plan, &|_| serde_json::Map::new()), more)
         }
     }
 }

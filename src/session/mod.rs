@@ -16,6 +16,7 @@ mod explain;
 mod functions;
 mod index;
 mod jobs;
+mod lookup;
 mod reshape;
 mod resolver;
 mod rules;
@@ -48,6 +49,7 @@ use crate::query::engine::Engine;
 use crate::server::Server;
 use crate::sql::{Discard, RedactedOptions, Set, Statement, create_sql};
 use crate::types::DateOrder;
+pub use lookup::Compiled;
 use select::at_leisure;
 use settings::Settings;
 
@@ -98,6 +100,8 @@ pub struct Prepared {
     pub params: Vec<FieldRef>,
     /// The result's columns under the names a client sees; `None` for statements that return no rows.
     pub columns: Option<Vec<FieldRef>>,
+    /// What spares planning when it is run again.
+    pub compiled: Arc<Compiled>,
 }
 
 /// What a statement came to.
@@ -234,7 +238,9 @@ impl Session {
             }
         }
         match described {
-            Ok((params, columns)) => Ok(Prepared { parsed, params, columns }),
+            Ok((params, columns)) => {
+                Ok(Prepared { parsed, params, columns, compiled: Arc::default() })
+            }
             Err(error) => Err(parsed.locate(error)),
         }
     }

@@ -32,6 +32,9 @@ use crate::query::live_scan::{DeadLetters, LiveScan, ReadAt};
 use crate::server::Server;
 use crate::sql::ObjectName;
 
+/// How many rows a stream is taken to have, of which nothing is kept that could be counted.
+const STREAM_ROWS: u64 = 1_000_000;
+
 /// What a statement is planned for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -193,6 +196,7 @@ impl<'a> Names<'a> {
             schema: object.columns.clone(),
             properties: Properties { append_only, keys },
             stored,
+            rows: if stored { live.rows() } else { STREAM_ROWS },
         })
     }
 

@@ -117,6 +117,9 @@ impl Session {
         params: Vec<ScalarValue>,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
+        if let Some(found) = self.look_up(query, prepared, &params, cancel).await? {
+            return Ok(found);
+        }
         let types: Vec<Option<FieldRef>> = prepared.params.iter().cloned().map(Some).collect();
         let planned = at_leisure(prepared.parsed.sql.len(), || self.plan_batch(query, &types))?;
         let names = planned.names.clone();

@@ -106,6 +106,13 @@ fn invalid(name: &str, value: &str) -> Error {
     Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
 }
 
+/// Settings as they were.
+#[derive(Debug)]
+pub struct Kept {
+    values: BTreeMap<String, String>,
+    temporary_schema: Option<String>,
+}
+
 /// A call of set_config().
 #[derive(Clone, Debug)]
 struct Requested {
@@ -124,6 +131,16 @@ impl Settings {
             temporary_schema: None,
             requested: Arc::default(),
         }
+    }
+
+    /// All that statements may depend on.
+    pub fn kept(&self) -> Kept {
+        Kept { values: self.values.clone(), temporary_schema: self.temporary_schema.clone() }
+    }
+
+    /// Whether statements mean what they meant then.
+    pub fn are(&self, kept: &Kept) -> bool {
+        self.values == kept.values && self.temporary_schema == kept.temporary_schema
     }
 
     pub fn user(&self) -> &str {

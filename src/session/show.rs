@@ -197,7 +197,7 @@ impl Session {
         vec![
             Some(object.name.clone()),
             Some(state.to_owned()),
-            Some(live.counters.rows.load(Ordering::Relaxed).to_string()),
+            Some(live.rows().to_string()),
             (complete != u64::MAX).then(|| complete.to_string()),
             live.failure().map(|error| error.message.clone()),
         ]

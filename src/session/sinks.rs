@@ -8,7 +8,9 @@ use tidewater_connectors::options::Options as ConnectorOptions;
 use tidewater_connectors::sink::{self, Target};
 use tokio_util::sync::CancellationToken;
 
-use super::ddl::{DISCOVER_TIMEOUT, Definition, create_sql, key_columns, take_on_error};
+use super::ddl::{
+    DISCOVER_TIMEOUT, Definition, PlannedView, create_sql, key_columns, take_on_error,
+};
 use super::{Outcome, Session, command};
 use crate::catalog::{ConnectorSpec, ObjectKind};
 use crate::coordinator::Runtime;
@@ -55,7 +57,7 @@ impl Session {
         }
         let target = sink::open(&sink.name.name, &ConnectorOptions::new(pairs)?)?;
         let query = sink_query(sink)?;
-        let (plan, _, depends_on) = self.plan_view(&query, &[])?;
+        let PlannedView { node: plan, depends_on, .. } = self.plan_view(&query, &[])?;
         check_append_only(sink, &plan, format, target.as_ref(), own.force_append_only)?;
         let key = message_key(&plan, format, &own.primary_key)?;
         if key_encoding == KeyEncoding::Text && key.len() != 1 {

@@ -128,7 +128,7 @@ impl Session {
         let given = types.iter().map(parameter_type).collect::<Result<Vec<_>>>()?;
         let (params, columns) = self.describe(statement, &given)?;
         let parsed = Parsed { statement: statement.clone(), ..whole.clone() };
-        let prepared = Prepared { parsed, params, columns };
+        let prepared = Prepared { parsed, params, columns, compiled: Arc::default() };
         self.statements.keep(name.to_owned(), Some(Arc::new(prepared)), true);
         command("PREPARE")
     }

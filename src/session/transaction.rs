@@ -398,6 +398,10 @@ impl Session {
         self.block.own.clone()
     }
 
+    pub(super) fn has_own_rows(&self) -> bool {
+        !self.block.own.is_empty()
+    }
+
     /// Adds a write to the block; what the table's constraints refuse is refused now.
     pub(super) async fn write_in_block(&mut self, table: &Object, write: Write) -> Result<usize> {
         let live = self.server.coordinator.live(table.id).ok_or_else(|| {
