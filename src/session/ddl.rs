@@ -197,16 +197,7 @@ impl Session {
         };
         let columns = opened.as_ref().map_or(columns, |o| o.columns.clone());
         let number = self.server.catalog.allocate();
-        let sequences = match table.options.is_empty() {
-            true => {
-                let snapshot = self.server.catalog.snapshot();
-                let path = self.settings.search_path();
-                let schema = snapshot.creation_schema(&path, &table.name)?;
-                let name = (schema.as_str(), table.name.name.as_str(), number.1);
-                self.column_sequences(name, &table.columns, &columns)?
-            }
-            false => vec![],
-        };
+        let sequences = self.own_sequences(table, number.1, &columns)?;
         let mut defaults = vec![];
         for column in &table.columns {
             defaults.push(column.default.as_ref().map(|d| self.bound_default(d)).transpose()?);
@@ -259,6 +250,22 @@ impl Session {
             self.apply_drop(plan).await?;
         }
         begun
+    }
+
+    /// The sequences of a new table's columns; what a connector feeds has none.
+    fn own_sequences(
+        &self,
+        table: &sql::CreateTable,
+        oid: Oid,
+        columns: &SchemaRef,
+    ) -> Result<Vec<Object>> {
+        if !table.options.is_empty() {
+            return Ok(vec![]);
+        }
+        let (snapshot, path) = (self.server.catalog.snapshot(), self.settings.search_path());
+        let schema = snapshot.creation_schema(&path, &table.name)?;
+        let name = (schema.as_str(), table.name.name.as_str(), oid);
+        self.column_sequences(name, &table.columns, columns)
     }
 
     /// The sequences that a new table's defaults call; those that its columns own are counted with them.
