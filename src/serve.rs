@@ -223,7 +223,8 @@ fn observe_table(
         ObjectKind::Source { .. }
         | ObjectKind::View { .. }
         | ObjectKind::Sink { .. }
-        | ObjectKind::Index { .. } => {}
+        | ObjectKind::Index { .. }
+        | ObjectKind::Sequence { .. } => {}
     }
     (before.rows_in, before.rows_out) = (rows_in, rows_out);
 }

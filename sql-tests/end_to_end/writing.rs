@@ -48,6 +48,55 @@ fn counters_that_four_clients_upsert_lose_no_increment() {
     server.stop().unwrap();
 }
 
+/// Of all that four clients insert by values, a query, a transaction and a block of several, one row of each UNIQUE value stays;
+/// an index made UNIQUE meanwhile is exact from its first moment on.
+#[test]
+fn of_rows_with_one_unique_value_that_four_clients_insert_one_is_there() {
+    const VALUES: i32 = 60;
+    let server = Server::start(&["--workers", "2"]).unwrap();
+    let owner = Client::connect(&server.url);
+    owner.query("create table taken (id int primary key, a int unique, b int)");
+    let inserted: i32 = std::thread::scope(|scope| {
+        let clients = (0..CLIENTS as i32).map(|client| {
+            let url = &server.url;
+            scope.spawn(move || {
+                let connection = Client::connect(url);
+                let mut inserted = 0;
+                for a in 0..VALUES {
+                    let id = client * VALUES + a;
+                    let sql = match (a + client) % 4 {
+                        0 => format!("insert into taken values ({id}, {a}, {a})"),
+                        1 => format!("insert into taken select {id}, {a}, {a}"),
+                        2 => format!("begin; insert into taken values ({id}, {a}, {a}); commit"),
+                        _ => format!("update taken set a = a where a = {a}; insert into taken values ({id}, {a}, {a})"),
+                    };
+                    match connection.try_query(&sql) {
+                        Ok(_) => inserted += 1,
+                        Err(error) => {
+                            let code = error.code().map(|code| code.code().to_owned());
+                            assert!(matches!(code.as_deref(), Some("23505" | "40001")), "{error:?}");
+                            connection.query("rollback");
+                        }
+                    }
+                }
+                inserted
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        owner.query("create unique index b_once on taken (b)");
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    let rows = owner.value("select count(*) from taken");
+    assert_eq!(rows, inserted.to_string());
+    assert_eq!(owner.value("select count(distinct a) from taken"), rows);
+    assert_eq!(owner.value("select count(distinct b) from taken"), rows);
+    assert_eq!(
+        owner.failure("insert into taken select max(id) + 1, -1, max(b) from taken"),
+        "23505"
+    );
+    server.stop().unwrap();
+}
+
 #[test]
 fn returning_is_described_and_travels_in_binary() {
     let server = Server::start(&["--workers", "2"]).unwrap();

@@ -15,6 +15,7 @@
 //! - `gather`: rows found back into arrays
 //! - `rebuild`: the living rows into a new generation, in slices
 //! - `live`: what readers on any thread see of a table or view, and at which epoch
+//! - `unique`: what tells whether a row is like another
 //! - `feed`: an object's changes on their way to a subscription
 //! - `pins`: which epochs somebody still reads
 
@@ -30,6 +31,7 @@ pub mod live;
 mod pins;
 mod rebuild;
 mod snapshot;
+pub mod unique;
 
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,8 @@ pub enum CatalogChange {
     Alter(Alteration),
     /// In the order given; nothing that remains may depend on any of them.
     Drop(Vec<ObjectId>),
+    /// Several, in this order.
+    All(Vec<CatalogChange>),
     /// Splits of a source or connector table that were not known before.
     AddSplits {
         id: ObjectId,
@@ -46,6 +48,7 @@ pub enum CatalogChange {
 #[derive(Clone, Debug, Default)]
 pub struct Alteration {
     pub as_of: u64,
+    /// Also those that are new.
     pub objects: Vec<Arc<Object>>,
     /// Those that get other rows, and with them another number: by the number they have, the one they are to have, which is
     /// that of their new definition.
@@ -62,7 +65,12 @@ impl CatalogChange {
         match self {
             CatalogChange::CreateSchema { id, .. } => Some(*id),
             CatalogChange::Create(object) => Some(object.id),
-            CatalogChange::Alter(alteration) => alteration.renumbered.values().max().copied(),
+            CatalogChange::Alter(alteration) => {
+                alteration.objects.iter().map(|object| object.id).max()
+            }
+            CatalogChange::All(changes) => {
+                changes.iter().filter_map(CatalogChange::created_id).max()
+            }
             CatalogChange::DropSchema { .. }
             | CatalogChange::Replace(_)
             | CatalogChange::Drop(_)
@@ -76,6 +84,10 @@ impl CatalogSnapshot {
     /// Makes the change in this snapshot; after an error the snapshot is to be thrown away.
     pub(super) fn apply(&mut self, change: CatalogChange) -> Result<()> {
         self.version += 1;
+        self.make(change)
+    }
+
+    fn make(&mut self, change: CatalogChange) -> Result<()> {
         match change {
             CatalogChange::CreateSchema { id, name, owner } => self.create_schema(id, name, owner),
             CatalogChange::DropSchema { name } => self.drop_schema(&name),
@@ -83,6 +95,9 @@ impl CatalogSnapshot {
             CatalogChange::Replace(view) => self.replace(view),
             CatalogChange::Alter(alteration) => self.alter(alteration),
             CatalogChange::Drop(ids) => ids.into_iter().try_for_each(|id| self.drop_object(id)),
+            CatalogChange::All(changes) => {
+                changes.into_iter().try_for_each(|change| self.make(change))
+            }
             CatalogChange::AddSplits { id, splits } => self.add_splits(id, splits),
             CatalogChange::Comment { id, column, text } => self.comment(id, column, text),
         }
@@ -208,7 +223,11 @@ impl CatalogSnapshot {
             self.take_out(*id)?;
         }
         for object in &alteration.objects {
-            self.take_out(*old.get(&object.id).unwrap_or(&object.id))?;
+            let id = *old.get(&object.id).unwrap_or(&object.id);
+            // A sequence may come with a column of a table.
+            if self.objects.contains_key(&id) {
+                self.take_out(id)?;
+            }
         }
         for object in alteration.objects {
             self.check_creatable(&object.schema, &object.name)?;
@@ -331,7 +350,8 @@ impl CatalogSnapshot {
                 | ObjectKind::View { .. }
                 | ObjectKind::MaterializedView { .. }
                 | ObjectKind::Sink { .. }
-                | ObjectKind::Index { .. } => {
+                | ObjectKind::Index { .. }
+                | ObjectKind::Sequence { .. } => {
                     return Err(Error::internal("only sources have splits"));
                 }
             };

@@ -1,6 +1,6 @@
 //! What exists: schemas, tables, sources, views, materialized views and sinks, with their ids and dependencies.
 //!
-//! [`object`] says what an object is, [`rules`] what a table demands of its rows, [`snapshot`] holds all of them at one moment and answers look-ups, [`change`] is the one
+//! [`object`] says what an object is, [`rules`] what a table demands of its rows, [`sequence`] how numbers are given out, [`snapshot`] holds all of them at one moment and answers look-ups, [`change`] is the one
 //! way to change them, [`drop`] plans what has to go with what, and [`system`] shows it all as pg_catalog and
 //! information_schema. Readers take a [`CatalogSnapshot`] and never lock or wait; a snapshot never changes. The catalog plans
 //! nothing, opens no connector and does no I/O: whoever makes it durable logs the [`CatalogChange`]s and applies them again.
@@ -10,6 +10,7 @@ mod drop;
 mod errors;
 mod object;
 mod rules;
+mod sequence;
 mod snapshot;
 pub mod system;
 
@@ -27,8 +28,9 @@ use crate::error::Result;
 pub use change::{Alteration, CatalogChange};
 pub use drop::DropPlan;
 pub use errors::{already_exists, already_exists_notice, does_not_exist};
-pub use object::{ConnectorSpec, CreationContext, NEXT_NUMBER, Object, ObjectId, ObjectKind, Oid};
-pub use rules::{Check, Generation, Numbers, TableRules};
+pub use object::{ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid, Unique};
+pub use rules::{Check, Generation, TableRules};
+pub use sequence::{Counter, Counting, NumberType, Owner, columns as sequence_columns};
 pub use snapshot::{CatalogSnapshot, Relation, SchemaEntry};
 
 /// The one database; sessions are always connected to it.

@@ -13,11 +13,8 @@ use sqlparser::ast;
 use tidewater_connectors::contract::SplitStart;
 
 use super::rules::{Generation, TableRules};
-use crate::sql::{FormatEncode, IncludeColumn, Options};
-
-/// Functions that give a column's next number are called so, with the table's and the column's numbers behind: no name that
-/// a user can write without quotes.
-pub const NEXT_NUMBER: &str = "#next";
+use super::sequence::{Counter, Counting, Owner};
+use crate::sql::{FormatEncode, IncludeColumn, Options, sequences_called};
 
 /// Names an object for ever: never used again, not even after a drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +63,7 @@ impl fmt::Display for Oid {
     }
 }
 
-/// One table, source, view, materialized view, sink or index.
+/// One table, source, view, materialized view, sink, index or sequence.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub id: ObjectId,
@@ -101,7 +98,8 @@ impl Object {
             | ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
             | ObjectKind::Sink { .. }
-            | ObjectKind::Index { .. } => None,
+            | ObjectKind::Index { .. }
+            | ObjectKind::Sequence { .. } => None,
         }
     }
 
@@ -110,13 +108,18 @@ impl Object {
         self.rules()?.generated.get(column)?.as_ref()
     }
 
+    /// The sequences that a column's default calls.
+    pub fn sequences_of(&self, column: usize) -> Vec<Oid> {
+        let text = self.default_sql(column);
+        text.map_or_else(Vec::new, |text| sequences_called(&text).into_iter().map(Oid).collect())
+    }
+
     /// What DEFAULT stands for in a column, as SQL; `None` is NULL.
     pub fn default_sql(&self, column: usize) -> Option<String> {
         let ObjectKind::Table { defaults, .. } = &self.kind else { return None };
-        let numbers = self.generation(column).and_then(Generation::numbers);
-        match numbers {
-            Some(_) => Some(format!("\"{NEXT_NUMBER}{}.{column}\"()", self.id)),
-            None => defaults.get(column)?.clone(),
+        match self.generation(column) {
+            Some(Generation::Identity { sequence, .. }) => Some(format!("nextval({sequence})")),
+            Some(Generation::Stored(_)) | None => defaults.get(column)?.clone(),
         }
     }
 }
@@ -126,6 +129,15 @@ impl Object {
 pub struct CreationContext {
     pub time_zone: String,
     pub search_path: Vec<String>,
+}
+
+/// What an index says of the table beside where rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unique {
+    /// It is behind a UNIQUE constraint of its name, and goes with that.
+    pub constraint: bool,
+    /// Rows with a NULL in the key are like no other.
+    pub nulls_distinct: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -170,6 +182,12 @@ pub enum ObjectKind {
         on: ObjectId,
         /// Indices of the columns, in order; the index's own columns are these.
         key: Vec<usize>,
+        unique: Option<Unique>,
+    },
+    Sequence {
+        counting: Counting,
+        counter: Arc<Counter>,
+        owner: Option<Owner>,
     },
 }
 
@@ -189,6 +207,7 @@ impl ObjectKind {
             ObjectKind::MaterializedView { .. } => DropKind::MaterializedView,
             ObjectKind::Sink { .. } => DropKind::Sink,
             ObjectKind::Index { .. } => DropKind::Index,
+            ObjectKind::Sequence { .. } => DropKind::Sequence,
         }
     }
 
@@ -200,7 +219,8 @@ impl ObjectKind {
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
             | ObjectKind::Sink { .. }
-            | ObjectKind::Index { .. } => None,
+            | ObjectKind::Index { .. }
+            | ObjectKind::Sequence { .. } => None,
         }
     }
 
@@ -212,7 +232,8 @@ impl ObjectKind {
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
             | ObjectKind::Sink { .. }
-            | ObjectKind::Index { .. } => false,
+            | ObjectKind::Index { .. }
+            | ObjectKind::Sequence { .. } => false,
         }
     }
 
@@ -225,7 +246,8 @@ impl ObjectKind {
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
             | ObjectKind::Sink { .. }
-            | ObjectKind::Index { .. } => &[],
+            | ObjectKind::Index { .. }
+            | ObjectKind::Sequence { .. } => &[],
         }
     }
 }

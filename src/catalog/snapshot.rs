@@ -103,7 +103,14 @@ impl CatalogSnapshot {
         self.schemas.get(name)
     }
 
-    /// The objects that read this one directly, oldest first.
+    /// The sequences that go with a table's columns.
+    pub fn sequences_owned_by(&self, table: Oid) -> impl Iterator<Item = &Arc<Object>> {
+        self.objects().filter(move |object| {
+            matches!(&object.kind, ObjectKind::Sequence { owner: Some(owner), .. }
+                if owner.table == table)
+        })
+    }
+
     /// The sinks that write to a table.
     pub fn sinks_into(&self, table: ObjectId) -> impl Iterator<Item = &Arc<Object>> {
         self.dependents(table).filter(
@@ -111,6 +118,7 @@ impl CatalogSnapshot {
         )
     }
 
+    /// The objects that read this one directly, oldest first.
     pub fn dependents(&self, id: ObjectId) -> impl Iterator<Item = &Arc<Object>> {
         self.dependents.get(&id).into_iter().flatten().filter_map(|id| self.objects.get(id))
     }

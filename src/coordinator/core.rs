@@ -27,7 +27,7 @@ use self::pours::Pours;
 use self::sharing::Sharing;
 use super::flight::Flight;
 use super::memory_watch::MemoryWatch;
-use super::sequencer::Sequencer;
+use super::sequencer::{Sequencer, UniqueKey};
 use super::sources::{Backfill, SharedSource, Step};
 use super::{Alter, Create, Feed, Former, Reply, Request, Runtime, Shared, Stream, Writes};
 use crate::arrangement::live::LiveTable;
@@ -67,6 +67,8 @@ pub struct Core {
     dirty: bool,
     pending: Vec<Pending>,
     sequencer: Sequencer,
+    /// What is UNIQUE in tables, beside their primary keys.
+    uniques: HashMap<ObjectId, Vec<UniqueKey>>,
     /// What there is, by id: nothing depends on what comes after it.
     definitions: BTreeMap<ObjectId, Arc<Create>>,
     sources: HashMap<ObjectId, SharedSource>,
@@ -114,6 +116,7 @@ impl Core {
             dirty: false,
             pending: vec![],
             sequencer: Sequencer::default(),
+            uniques: HashMap::new(),
             definitions: BTreeMap::new(),
             sources: HashMap::new(),
             backfills: vec![],
@@ -278,8 +281,7 @@ impl Core {
         }
         self.raise_clock();
         let live = self.shared.live.load_full();
-        let complete = |id: ObjectId| live.get(&id).map(|live| live.complete());
-        self.sequencer.settle(complete, self.shared.clock.oldest());
+        self.sequencer.settle(self.shared.clock.oldest());
         if self.shared.memory.pressure() != Pressure::RefuseWrites {
             return;
         }
@@ -460,7 +462,12 @@ impl Core {
         match create.runtime.clone() {
             // A subscription's query is begun with its feed.
             Runtime::None | Runtime::Query { .. } => {}
-            Runtime::Index { .. } => drop(self.share(create)),
+            Runtime::Index { object, key, unique } => {
+                self.share(create);
+                if let Some(unique) = unique {
+                    self.note_unique(create.id, object, key, unique);
+                }
+            }
             Runtime::Table { key, feed } => self.create_base(create, key, true, feed, saved),
             Runtime::Source(stream) => {
                 self.create_base(create, None, false, Feed::Connector(stream), saved)
@@ -670,6 +677,7 @@ impl Core {
         self.readers.remove(&id);
         self.definitions.remove(&id);
         self.sequencer.forget(id);
+        self.forget_unique(id);
         self.sources.remove(&id);
         self.end_sink(id);
         self.forget_pour(id);

@@ -27,7 +27,7 @@ pub use self::core::Image;
 pub use self::flight::Flight;
 use crate::arrangement::feed::FeedCounters;
 use crate::arrangement::live::{Index, LiveTable, Pin, Progress, ReadClock};
-use crate::catalog::{Alteration, Catalog, CatalogChange, DropPlan, ObjectId};
+use crate::catalog::{Alteration, Catalog, CatalogChange, DropPlan, ObjectId, Unique};
 use crate::dataflow::Workers;
 use crate::egress::{Sink, SinkStatus};
 use crate::epoch::Epoch;
@@ -38,7 +38,7 @@ use crate::memory::MemoryAccount;
 use crate::plan::Node;
 use locks::TableLocks;
 use running::Running;
-pub use sequencer::Write;
+pub use sequencer::{Skip, UniqueKey, Write};
 use subscriptions::{Subscribe, Subscribed};
 
 /// A connector's part of a source or table.
@@ -112,6 +112,8 @@ pub enum Runtime {
     Index {
         object: ObjectId,
         key: Vec<usize>,
+        /// No two rows of the object have the same key.
+        unique: Option<Unique>,
     },
     /// What `object` has flows into `table`: a sink between relations.
     Pour {
@@ -132,7 +134,7 @@ impl Runtime {
             Runtime::View { plan, .. }
             | Runtime::Query { plan, .. }
             | Runtime::Sink { plan, .. } => plan.arrangements(),
-            Runtime::Index { object, key } => BTreeSet::from([(*object, key.clone())]),
+            Runtime::Index { object, key, .. } => BTreeSet::from([(*object, key.clone())]),
             Runtime::None
             | Runtime::Table { .. }
             | Runtime::Source(_)

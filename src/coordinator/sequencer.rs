@@ -1,8 +1,8 @@
 //! The DML sequencer: folds each write against its table's state plus what is accepted and not yet applied.
 //!
 //! Whatever may be refused (a duplicate key, a NULL in a NOT NULL column) is refused here, so nothing downstream ever is.
-//! A table with a primary key has an overlay: the keys written in epochs that the table has not applied yet. Of every table
-//! [`Recent`] knows what was written since the oldest epoch that a transaction may have read.
+//! Each key of a table, its primary key and those that are UNIQUE, has an overlay: the keys written in epochs that the
+//! arrangement by it has not applied yet. Of every table [`Recent`] knows what was written since the oldest epoch that a transaction may have read.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -13,6 +13,7 @@ use arrow_schema::Schema;
 use hashbrown::HashTable;
 
 use crate::arrangement::live::LiveTable;
+pub use crate::arrangement::unique::UniqueKey;
 use crate::canonical::canonical;
 use crate::catalog::ObjectId;
 use crate::change::{ChangeBatch, take_rows};
@@ -28,7 +29,27 @@ pub struct Write {
     pub deletes: Vec<RecordBatch>,
     pub inserts: Vec<RecordBatch>,
     /// ON CONFLICT DO NOTHING: rows whose key is taken are left out instead of refused.
-    pub skip_conflicts: bool,
+    pub skip: Skip,
+}
+
+/// Which of a table's keys a row may meet without being refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Skip {
+    #[default]
+    Nothing,
+    Any,
+    /// The key of this number.
+    Of(ObjectId),
+}
+
+impl Skip {
+    fn is_of(self, key: ObjectId) -> bool {
+        match self {
+            Skip::Nothing => false,
+            Skip::Any => true,
+            Skip::Of(id) => id == key,
+        }
+    }
 }
 
 impl Write {
@@ -81,27 +102,31 @@ struct Keys {
     columns: Vec<ArrayRef>,
     rows: Rows,
     hashes: Vec<u64>,
+    /// Which of them are like no other.
+    distinct: Vec<bool>,
 }
 
 /// Keys of one table written lately, one set an epoch, oldest first.
 struct Overlay {
+    key: UniqueKey,
     converter: RowConverter,
     sets: VecDeque<KeySet>,
 }
 
 impl Overlay {
-    fn new(live: &LiveTable) -> Result<Overlay> {
-        let fields = live.key.iter().map(|&k| live.schema.field(k).data_type().clone());
+    fn new(key: &UniqueKey) -> Result<Overlay> {
+        let fields = key.columns.iter().map(|&k| key.live.schema.field(k).data_type().clone());
         let converter = RowConverter::new(fields.map(SortField::new).collect()).map_err(failed)?;
-        Ok(Overlay { converter, sets: VecDeque::new() })
+        Ok(Overlay { key: key.clone(), converter, sets: VecDeque::new() })
     }
 
-    fn keys(&self, live: &LiveTable, rows: &RecordBatch) -> Result<Keys> {
-        let columns = key_columns(live, rows);
+    fn keys(&self, rows: &RecordBatch) -> Result<Keys> {
+        let columns = key_columns(&self.key.columns, rows);
         let mut hashes = vec![];
         hash_columns(&columns, rows.num_rows(), &mut hashes);
+        let distinct = self.key.distinct(rows);
         let rows = self.converter.convert_columns(&columns).map_err(failed)?;
-        Ok(Keys { columns, rows, hashes })
+        Ok(Keys { columns, rows, hashes, distinct })
     }
 
     /// Whether a key is taken, as far as it was written lately.
@@ -117,8 +142,9 @@ impl Overlay {
         self.sets.back_mut().expect("pushed where there was none")
     }
 
-    /// Forgets what the table has applied.
-    fn forget(&mut self, complete: Epoch) {
+    /// Forgets what the arrangement has applied.
+    fn forget(&mut self) {
+        let complete = self.key.live.complete();
         while self.sets.front().is_some_and(|set| set.epoch <= complete) {
             self.sets.pop_front();
         }
@@ -154,30 +180,28 @@ impl Recent {
 /// What is accepted and not everywhere known.
 #[derive(Default)]
 pub struct Sequencer {
-    /// Of tables with a primary key.
+    /// Of keys, by their numbers.
     overlays: HashMap<ObjectId, Overlay>,
     recent: HashMap<ObjectId, Recent>,
 }
 
 impl Sequencer {
     /// Checks a write that is to be part of `epoch`; returns the change and the number of rows inserted, or deleted
-    /// where none are. `key_name` tells what the key's constraint is called; without it rows replace those of their key.
+    /// where none are. `keys` are the table's, without those of which rows replace each other; `key_name` tells what a
+    /// key's constraint is called.
     pub fn accept(
         &mut self,
-        table: ObjectId,
         live: &LiveTable,
         mut write: Write,
         epoch: Epoch,
-        key_name: Option<&dyn Fn() -> String>,
+        keys: &[UniqueKey],
+        key_name: &dyn Fn(ObjectId) -> String,
     ) -> Result<(Vec<ChangeBatch>, usize)> {
         let names = live.names();
         let checked = |rows| check_not_null(&names.object, &names.columns, rows);
         write.inserts.iter().try_for_each(checked)?;
-        if live.key_is_unique
-            && !live.key.is_empty()
-            && let Some(key_name) = key_name
-        {
-            self.check_keys(table, live, &mut write, epoch, key_name)?;
+        if !keys.is_empty() {
+            self.check_keys(live, &mut write, epoch, keys, key_name)?;
         }
         let rows = write.rows();
         let deletes = write.deletes.into_iter().map(ChangeBatch::deletes);
@@ -201,14 +225,10 @@ impl Sequencer {
         }
     }
 
-    /// Forgets what nobody asks about any more: of what a table has applied, which `complete` tells, and of epochs up to
-    /// `oldest`. Without this, a table would keep the keys of its last write until the next one.
-    pub fn settle(&mut self, complete: impl Fn(ObjectId) -> Option<Epoch>, oldest: Epoch) {
-        for (table, overlay) in &mut self.overlays {
-            if let Some(complete) = complete(*table) {
-                overlay.forget(complete);
-            }
-        }
+    /// Forgets what nobody asks about any more: what has been applied, and epochs up to `oldest`. Without this, a table
+    /// would keep the keys of its last write until the next one.
+    pub fn settle(&mut self, oldest: Epoch) {
+        self.overlays.values_mut().for_each(Overlay::forget);
         self.recent.retain(|_, recent| {
             recent.forget(oldest);
             !recent.0.is_empty()
@@ -239,79 +259,118 @@ impl Sequencer {
     /// Takes back what `accept` noted of a write that is not applied after all.
     pub fn undo(
         &mut self,
-        table: ObjectId,
-        live: &LiveTable,
+        keys: &[UniqueKey],
         changes: &[ChangeBatch],
         epoch: Epoch,
     ) -> Result<()> {
-        let Some(overlay) = self.overlays.get_mut(&table) else { return Ok(()) };
-        // Deletes come first in a write: a key both deleted and inserted was taken before.
-        for change in changes.iter().rev() {
-            let taken = change.weights.first().is_some_and(|w| *w < 0);
-            let keys = overlay.keys(live, change.rows())?;
-            let set = overlay.open(epoch);
-            for (key, &hash) in keys.rows.iter().zip(&keys.hashes) {
-                set.set(hash, key, taken);
+        for key in keys {
+            let Some(overlay) = self.overlays.get_mut(&key.id) else { continue };
+            // Deletes come first in a write: a key both deleted and inserted was taken before.
+            for change in changes.iter().rev() {
+                let taken = change.weights.first().is_some_and(|w| *w < 0);
+                let keys = overlay.keys(change.rows())?;
+                let set = overlay.open(epoch);
+                for (key, &hash) in keys.rows.iter().zip(&keys.hashes) {
+                    set.set(hash, key, taken);
+                }
             }
         }
         Ok(())
     }
 
-    pub fn forget(&mut self, table: ObjectId) {
-        self.overlays.remove(&table);
-        self.recent.remove(&table);
+    /// A table or key is gone.
+    pub fn forget(&mut self, id: ObjectId) {
+        self.overlays.remove(&id);
+        self.recent.remove(&id);
     }
 
     /// Finds the keys that are taken: they are refused, or their rows left out of the write.
     fn check_keys(
         &mut self,
-        table: ObjectId,
         live: &LiveTable,
         write: &mut Write,
         epoch: Epoch,
-        key_name: &dyn Fn() -> String,
+        keys: &[UniqueKey],
+        key_name: &dyn Fn(ObjectId) -> String,
     ) -> Result<()> {
-        let overlay = match self.overlays.entry(table) {
-            Entry::Occupied(there) => there.into_mut(),
-            Entry::Vacant(free) => free.insert(Overlay::new(live)?),
-        };
-        // First what is applied, then the versions: a key is found in at least one of the two.
-        overlay.forget(live.complete());
         // What this write does is noted for others only once all of it is accepted.
-        let mut accepted = KeySet::new(epoch, &overlay.converter);
-        for rows in &write.deletes {
-            let keys = overlay.keys(live, rows)?;
-            for (key, &hash) in keys.rows.iter().zip(&keys.hashes) {
-                accepted.set(hash, key, false);
-            }
-        }
-        for rows in &mut write.inserts {
-            let keys = overlay.keys(live, rows)?;
-            let stored = stored_keys(live, &keys);
-            let mut fresh = Vec::with_capacity(rows.num_rows());
-            for (row, (key, &hash)) in keys.rows.iter().zip(&keys.hashes).enumerate() {
-                let taken = accepted.get(hash, key).or_else(|| overlay.get(hash, key));
-                if !taken.unwrap_or(stored[row]) {
-                    accepted.set(hash, key, true);
-                    fresh.push(row as u32);
-                } else if !write.skip_conflicts {
-                    return Err(duplicate(live, rows, row, &key_name()));
+        let mut accepted = Vec::with_capacity(keys.len());
+        for key in keys {
+            let overlay = match self.overlays.entry(key.id) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(free) => free.insert(Overlay::new(key)?),
+            };
+            // First what is applied, then the versions: a key is found in at least one of the two.
+            overlay.forget();
+            let mut set = KeySet::new(epoch, &overlay.converter);
+            for rows in &write.deletes {
+                let keys = overlay.keys(rows)?;
+                for (key, &hash) in keys.rows.iter().zip(&keys.hashes) {
+                    set.set(hash, key, false);
                 }
             }
+            accepted.push(set);
+        }
+        let skip = write.skip;
+        for rows in &mut write.inserts {
+            let fresh = self.fresh(live, rows, keys, &mut accepted, skip, key_name)?;
             if fresh.len() < rows.num_rows() {
                 *rows = take_rows(rows, &fresh).map_err(failed)?;
             }
         }
-        let open = overlay.open(epoch);
-        if open.taken.is_empty() {
-            *open = accepted;
-            return Ok(());
-        }
-        for &(hash, at) in &accepted.places {
-            let at = at as usize;
-            open.set(hash, accepted.keys.row(at), accepted.taken[at]);
+        for (key, accepted) in keys.iter().zip(accepted) {
+            let Some(overlay) = self.overlays.get_mut(&key.id) else { continue };
+            let open = overlay.open(epoch);
+            if open.taken.is_empty() {
+                *open = accepted;
+                continue;
+            }
+            for &(hash, at) in &accepted.places {
+                let at = at as usize;
+                open.set(hash, accepted.keys.row(at), accepted.taken[at]);
+            }
         }
         Ok(())
+    }
+
+    /// The places of rows that meet no other, which are accepted.
+    fn fresh(
+        &self,
+        live: &LiveTable,
+        rows: &RecordBatch,
+        keys: &[UniqueKey],
+        accepted: &mut [KeySet],
+        skip: Skip,
+        key_name: &dyn Fn(ObjectId) -> String,
+    ) -> Result<Vec<u32>> {
+        let mut asked = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(overlay) = self.overlays.get(&key.id) else { continue };
+            let given = overlay.keys(rows)?;
+            let stored = stored_keys(&key.live, &given);
+            asked.push((key, overlay, given, stored));
+        }
+        let mut fresh = Vec::with_capacity(rows.num_rows());
+        'rows: for row in 0..rows.num_rows() {
+            for ((key, overlay, given, stored), accepted) in asked.iter().zip(&*accepted) {
+                let (hash, value) = (given.hashes[row], given.rows.row(row));
+                let known = || accepted.get(hash, value).or_else(|| overlay.get(hash, value));
+                if given.distinct[row] || !known().unwrap_or(stored[row]) {
+                    continue;
+                }
+                if skip.is_of(key.id) {
+                    continue 'rows;
+                }
+                return Err(duplicate(live, &key.columns, rows, row, &key_name(key.id)));
+            }
+            for ((_, _, given, _), accepted) in asked.iter().zip(&mut *accepted) {
+                if !given.distinct[row] {
+                    accepted.set(given.hashes[row], given.rows.row(row), true);
+                }
+            }
+            fresh.push(row as u32);
+        }
+        Ok(fresh)
     }
 }
 
@@ -320,8 +379,8 @@ fn failed(e: arrow_schema::ArrowError) -> Error {
 }
 
 /// The key of each row, in canonical form: `-0` and `0` are one key.
-pub fn key_columns(live: &LiveTable, rows: &RecordBatch) -> Vec<ArrayRef> {
-    live.key.iter().map(|&k| canonical(rows.column(k))).collect()
+pub fn key_columns(key: &[usize], rows: &RecordBatch) -> Vec<ArrayRef> {
+    key.iter().map(|&k| canonical(rows.column(k))).collect()
 }
 
 /// For each row: does the table have its key, as far as its workers have come? That is the truth for every key that the
@@ -340,17 +399,23 @@ fn stored_keys(live: &LiveTable, keys: &Keys) -> Vec<bool> {
 /// What tells rows apart: a hash of the key, or of the whole row.
 fn identities(live: &LiveTable, rows: &RecordBatch) -> Vec<u64> {
     let keyed = live.key_is_unique && !live.key.is_empty();
-    let columns = if keyed { key_columns(live, rows) } else { rows.columns().to_vec() };
+    let columns = if keyed { key_columns(&live.key, rows) } else { rows.columns().to_vec() };
     let mut hashes = vec![];
     hash_columns(&columns, rows.num_rows(), &mut hashes);
     hashes
 }
 
 /// 23505 for a row whose key is taken.
-pub fn duplicate(live: &LiveTable, rows: &RecordBatch, row: usize, key_name: &str) -> Error {
+pub fn duplicate(
+    live: &LiveTable,
+    key: &[usize],
+    rows: &RecordBatch,
+    row: usize,
+    key_name: &str,
+) -> Error {
     let columns = live.names().columns.clone();
-    let names: Vec<&str> = live.key.iter().map(|&k| columns.field(k).name().as_str()).collect();
-    let values = rows.project(&live.key).map(|key| row_values(&key, row));
+    let names: Vec<&str> = key.iter().map(|&k| columns.field(k).name().as_str()).collect();
+    let values = rows.project(key).map(|key| row_values(&key, row));
     let message = format!("duplicate key value violates unique constraint \"{key_name}\"");
     let error = Error::new(SqlState::UNIQUE_VIOLATION, message)
         .about_constraint(&live.names().object, key_name);

@@ -35,10 +35,15 @@ pub fn compile_with(
 /// The name of the first function in the plan whose value is not a function of its arguments: such functions are
 /// refused in views. `now()` and its kin count: they differ between statements.
 pub fn volatile_function(plan: &LogicalPlan) -> Option<String> {
+    first_in(plan, &volatile_in)
+}
+
+/// The first thing that is found in an expression of the plan.
+fn first_in(plan: &LogicalPlan, find: &dyn Fn(&Expr) -> Option<String>) -> Option<String> {
     let mut found = None;
     let visited = plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
-            found = volatile_in(expr);
+            found = find(expr);
             Ok(match found {
                 Some(_) => TreeNodeRecursion::Stop,
                 None => TreeNodeRecursion::Continue,
@@ -64,6 +69,31 @@ pub fn volatile_in(expr: &Expr) -> Option<String> {
     });
     visited.ok()?;
     found
+}
+
+/// Refuses a plan that takes or looks at numbers of sequences: a view would not go with them.
+pub fn refuse_sequences(plan: &LogicalPlan) -> Result<()> {
+    let of_sequences = |expr: &Expr| {
+        let mut found = None;
+        let visited = expr.apply(|e| {
+            if let Expr::ScalarFunction(call) = e
+                && ["nextval", "currval", "setval", "lastval"].contains(&call.func.name())
+            {
+                found = Some(call.func.name().to_owned());
+                return Ok(TreeNodeRecursion::Stop);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        visited.ok()?;
+        found
+    };
+    match first_in(plan, &of_sequences) {
+        Some(name) => {
+            Err(Error::unsupported(format!("function {name}() is not supported in a view"))
+                .with_hint("Call it in the query over the view."))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses a plan with a volatile function: 0A000 naming it.

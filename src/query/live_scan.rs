@@ -269,7 +269,9 @@ fn inserted(
     schema: &SchemaRef,
 ) -> Result<Vec<RecordBatch>> {
     let rows = match key {
-        Some(key) if own.key() == Some(&key.columns) => vec![own.inserted_under(&key.arrays()?)?.0],
+        Some(key) if own.key() == Some(&key.columns) => {
+            vec![own.inserted_under(None, &key.arrays()?)?.0]
+        }
         _ => own.inserted_rows()?,
     };
     let some = |rows: &RecordBatch| {

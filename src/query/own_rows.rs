@@ -16,8 +16,11 @@ use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave_record_batch;
 
 use super::errors::from_arrow;
+use super::own_keys::OwnKeys;
 use crate::arrangement::live::LiveTable;
+use crate::arrangement::unique::UniqueKey;
 use crate::canonical::canonical;
+use crate::catalog::ObjectId;
 use crate::error::Result;
 
 /// Rows by what they are told by, each as often as it is there.
@@ -45,10 +48,12 @@ pub struct OwnRows {
     last: HashMap<Box<[u8]>, u32>,
     /// Of each inserted row the place of an equal one before it.
     before: Vec<u32>,
+    /// What is UNIQUE beside the primary key.
+    keys: Vec<OwnKeys>,
 }
 
 impl OwnRows {
-    pub fn new(live: &LiveTable) -> OwnRows {
+    pub fn new(live: &LiveTable, keys: Vec<UniqueKey>) -> OwnRows {
         let has_key = live.key_is_unique && !live.key.is_empty();
         let identity =
             if has_key { live.key.clone() } else { (0..live.schema.fields().len()).collect() };
@@ -63,11 +68,18 @@ impl OwnRows {
             gone: 0,
             last: HashMap::new(),
             before: vec![],
+            keys: keys.into_iter().map(OwnKeys::new).collect(),
         }
+    }
+
+    /// The changes of one of its keys beside the primary one.
+    pub fn of_key(&self, id: ObjectId) -> Option<&OwnKeys> {
+        self.keys.iter().find(|own| own.key.id == id)
     }
 
     /// Whole rows that are there for the transaction are deleted.
     pub fn delete(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.keys.iter_mut().try_for_each(|own| own.delete(rows))?;
         let mut stored = Vec::with_capacity(rows.num_rows());
         for row in self.identities(rows)?.iter() {
             let own = self.last.get(row.data()).copied();
@@ -103,6 +115,7 @@ impl OwnRows {
 
     /// Whole rows are inserted; returns the first whose key is that of a row inserted before, where the table has a key.
     pub fn insert(&mut self, rows: &RecordBatch) -> Result<Option<usize>> {
+        let first = self.there.len() as u32;
         for (at, row) in self.identities(rows)?.iter().enumerate() {
             let place = self.there.len() as u32;
             match self.last.get_mut(row.data()) {
@@ -115,6 +128,7 @@ impl OwnRows {
             }
             self.there.push(true);
         }
+        self.keys.iter_mut().try_for_each(|own| own.insert(rows, first))?;
         push(&mut self.inserts, rows.clone())?;
         Ok(None)
     }
@@ -143,11 +157,21 @@ impl OwnRows {
         self.inserts.iter().map(there).collect()
     }
 
-    /// Of a table with a key: the whole rows inserted, and there, under some keys, and for each of them which of the keys it is
-    /// under, ascending.
-    pub fn inserted_under(&self, keys: &[ArrayRef]) -> Result<(RecordBatch, Vec<u32>)> {
+    /// The whole rows inserted, and there, under some values of a key (without a number: the primary one), and for each
+    /// of them which of the values it is under, ascending.
+    pub fn inserted_under(
+        &self,
+        id: Option<ObjectId>,
+        keys: &[ArrayRef],
+    ) -> Result<(RecordBatch, Vec<u32>)> {
         let (mut places, mut probes) = (vec![], vec![]);
-        if !self.last.is_empty() {
+        if let Some(id) = id {
+            let own = self.of_key(id).map(|own| own.places(keys)).transpose()?;
+            for (probe, place) in own.into_iter().flatten() {
+                places.push(self.batch_and_row(place));
+                probes.push(probe);
+            }
+        } else if self.has_key && !self.last.is_empty() {
             for (probe, key) in self.encoded(keys)?.iter().enumerate() {
                 let Some(&place) = self.last.get(key.data()) else { continue };
                 places.push(self.batch_and_row(place as usize));

@@ -10,18 +10,21 @@ use std::sync::Arc;
 use arrow_schema::{Schema, SchemaRef};
 use tokio_util::sync::CancellationToken;
 
-use super::alter_columns::not_a_table;
+use super::alter_columns::{duplicate_constraint, not_a_table};
 use super::reshape::Value;
+use super::sequences::linked;
 use super::{Outcome, Session, command};
 use crate::catalog::{
-    self, Alteration, CatalogSnapshot, Generation, Object, ObjectId, ObjectKind, Relation,
+    self, Alteration, CatalogSnapshot, Counter, DropPlan, Generation, Object, ObjectId, ObjectKind,
+    Relation,
 };
 use crate::coordinator;
 use crate::coordinator::locks::Access;
 use crate::error::{Error, Result, SqlState};
 use crate::query::errors::canceled;
 use crate::sql::{
-    self, Alter, AlterAction, DropKind, ObjectName, Replacement, Statement, parse_expr,
+    self, Alter, AlterAction, DropKind, Generated, NewConstraint, ObjectName, Replacement,
+    Statement, UniqueConstraint, parse_expr,
 };
 
 /// How often an ALTER is worked out again because something else has changed the catalog meanwhile.
@@ -35,6 +38,11 @@ impl Session {
     ) -> Result<Outcome> {
         let tag = format!("ALTER {}", alter.kind.words().to_uppercase());
         self.outside_of_block(&tag)?;
+        if let [AlterAction::AddConstraint(NewConstraint::Unique(unique))] =
+            alter.actions.as_slice()
+        {
+            return self.alter_unique(alter, unique, tag, cancel).await;
+        }
         let told = self.notices.len();
         let mut tries = 0;
         loop {
@@ -52,6 +60,39 @@ impl Session {
         }
         self.forget_pin();
         command(tag)
+    }
+
+    /// ADD CONSTRAINT ... UNIQUE: an index is begun, for which nothing of the table changes.
+    async fn alter_unique(
+        &mut self,
+        alter: &Alter,
+        unique: &UniqueConstraint,
+        tag: String,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let snapshot = self.server.catalog.snapshot();
+            let Some(table) = self.object_to_alter(&snapshot, alter)? else { return command(tag) };
+            let checks = table.rules().map_or(&[][..], |rules| &rules.checks);
+            if let Some(check) =
+                checks.iter().find(|check| Some(&check.name) == unique.name.as_ref())
+            {
+                return Err(duplicate_constraint(&table.name, &check.name));
+            }
+            for (name, key, unique) in self.new_uniques(&table, std::slice::from_ref(unique))? {
+                match self.add_unique(&table, name, key, unique, cancel).await {
+                    Err(error)
+                        if error.code == SqlState::SERIALIZATION_FAILURE && tries < TRIES => {}
+                    Err(error) => return Err(error),
+                    Ok(()) => {
+                        self.forget_pin();
+                        return command(tag);
+                    }
+                }
+            }
+        }
     }
 
     /// Once; 40001 where something else has changed the catalog meanwhile.
@@ -75,7 +116,12 @@ impl Session {
             let object = altered.get(object.id)?;
             self.alter_one(&mut altered, object, action)?;
         }
-        self.put(altered, object.id, cancel).await.map(drop)
+        let (restarts, notices) =
+            (std::mem::take(&mut altered.restarts), std::mem::take(&mut altered.notices));
+        self.put(altered, object.id, cancel).await?;
+        restarts.iter().for_each(|(counter, to)| counter.set(*to, false));
+        self.notices.extend(notices);
+        Ok(())
     }
 
     /// ALTER SCHEMA: what is in it is called anew, and what reads that.
@@ -86,15 +132,7 @@ impl Session {
             let message = format!("schema \"{from}\" does not exist");
             return Err(Error::new(SqlState::INVALID_SCHEMA_NAME, message));
         }
-        let mut altered = Altered {
-            catalog: &snapshot,
-            objects: BTreeMap::new(),
-            width: 0,
-            values: vec![],
-            other_key: false,
-            checks: vec![],
-            dropped: vec![],
-        };
+        let mut altered = Altered::over(&snapshot);
         for action in &alter.actions {
             let to = match action {
                 AlterAction::Rename(to) => to.clone(),
@@ -118,6 +156,19 @@ impl Session {
             let alter = coordinator::Alter { change, reshape: None };
             self.server.coordinator.alter(alter).await?;
         }
+        Ok(())
+    }
+
+    /// Drops what a plan says, with the defaults of tables that stay: one change of the catalog.
+    pub(super) async fn drop_with_defaults(&mut self, plan: DropPlan) -> Result<()> {
+        let snapshot = self.server.catalog.snapshot();
+        let mut altered = Altered::over(&snapshot);
+        for (table, column) in &plan.defaults {
+            let table = altered.get(table.id)?;
+            altered.set_default(table, *column, None, None)?;
+        }
+        altered.dropped = plan.objects;
+        self.define_altered(altered).await?;
         Ok(())
     }
 
@@ -150,6 +201,17 @@ impl Session {
         let path = self.settings.search_path();
         let found = match alter.kind {
             DropKind::Table => snapshot.resolve(&path, &alter.name),
+            DropKind::Sequence => snapshot.resolve(&path, &alter.name).and_then(|object| {
+                let wrong = || {
+                    Error::new(
+                        SqlState::WRONG_OBJECT_TYPE,
+                        format!("\"{}\" is not a sequence", object.name),
+                    )
+                };
+                matches!(object.kind, ObjectKind::Sequence { .. })
+                    .then_some(object.clone())
+                    .ok_or_else(wrong)
+            }),
             kind => snapshot.resolve_kind(&path, &alter.name, kind),
         };
         match found {
@@ -180,8 +242,12 @@ impl Session {
             }
             AlterAction::RenameColumn { from, to } => altered.rename_column(object, from, to),
             AlterAction::Owner(owner) => check_owner(owner),
+            AlterAction::Sequence(options) => self.alter_sequence(altered, object, options),
+            AlterAction::Identity { column, change } => {
+                self.alter_identity(altered, object, column, change)
+            }
             AlterAction::SetDefault { column, default } => {
-                let text = default.as_ref().map(ToString::to_string);
+                let text = default.as_ref().map(|d| self.bound_default(d)).transpose()?;
                 let at = column_of(&object, column)?;
                 let field = Schema::new(vec![object.columns.fields()[at].clone()]);
                 self.check_defaults(&field, std::slice::from_ref(&text))?;
@@ -256,6 +322,8 @@ impl Session {
             | AlterAction::RenameConstraint { .. }
             | AlterAction::SetSchema(_)
             | AlterAction::Owner(_)
+            | AlterAction::Sequence(_)
+            | AlterAction::Identity { .. }
             | AlterAction::SetDefault { .. }
             | AlterAction::DropConstraint { .. } => Err(Error::internal("not about columns")),
         }
@@ -276,19 +344,29 @@ pub(super) struct Altered<'a> {
     pub checks: Vec<String>,
     /// What goes with what it was about; dependents come first.
     pub dropped: Vec<Arc<Object>>,
+    /// Counters that begin anew when all is done, with their next numbers.
+    pub restarts: Vec<(Arc<Counter>, i64)>,
+    pub notices: Vec<Error>,
 }
 
 impl<'a> Altered<'a> {
     fn new(catalog: &'a CatalogSnapshot, object: &Object) -> Altered<'a> {
         let width = object.columns.fields().len();
+        Altered { width, values: (0..width).map(Value::Old).collect(), ..Altered::over(catalog) }
+    }
+
+    /// Nothing altered, and no object that it is about.
+    pub fn over(catalog: &'a CatalogSnapshot) -> Altered<'a> {
         Altered {
             catalog,
             objects: BTreeMap::new(),
-            width,
-            values: (0..width).map(Value::Old).collect(),
+            width: 0,
+            values: vec![],
             other_key: false,
             checks: vec![],
             dropped: vec![],
+            restarts: vec![],
+            notices: vec![],
         }
     }
 }
@@ -302,7 +380,25 @@ impl Altered<'_> {
 
     /// Another name or schema.
     fn move_to(&mut self, object: Object, schema: String, name: String) -> Result<()> {
+        let moves = schema != object.schema;
+        if let ObjectKind::Sequence { owner: Some(owner), .. } = &object.kind
+            && moves
+        {
+            let message = "cannot move an owned sequence into another schema";
+            let detail = linked(self.catalog, &object.name, *owner);
+            return Err(Error::unsupported(message).with_detail(detail));
+        }
         self.catalog.check_creatable(&schema, &name)?;
+        if moves {
+            for sequence in self.sequences_owned_by(object.oid) {
+                self.catalog.check_creatable(&schema, &sequence.name)?;
+                let name = sequence.name.clone();
+                self.call(sequence, schema.clone(), name)?;
+            }
+            // Its defaults may have been written anew.
+            let object = Object { create_sql: self.get(object.id)?.create_sql, ..object };
+            return self.call(object, schema, name);
+        }
         self.call(object, schema, name)
     }
 
@@ -431,7 +527,10 @@ impl Altered<'_> {
                         Ok(())
                     })?;
                 }
-                ObjectKind::Sink { .. } | ObjectKind::Table { .. } | ObjectKind::Source { .. } => {
+                ObjectKind::Table { .. } => self.rewrite_defaults(&mut dependent)?,
+                ObjectKind::Sink { .. }
+                | ObjectKind::Source { .. }
+                | ObjectKind::Sequence { .. } => {
                     return Err(read_by(&dependent));
                 }
             }
@@ -452,7 +551,7 @@ impl Altered<'_> {
         sql::replace_relation(query, &is_it, replacement)
     }
 
-    fn set_default(
+    pub fn set_default(
         &mut self,
         mut object: Object,
         at: usize,
@@ -461,43 +560,41 @@ impl Altered<'_> {
     ) -> Result<()> {
         let generated = object.generation(at).cloned();
         let name = object.name.clone();
-        let ObjectKind::Table { defaults, connector: None, rules, .. } = &mut object.kind else {
+        let ObjectKind::Table { defaults, connector: None, .. } = &mut object.kind else {
             let message = format!("\"{name}\" is not a table that statements write to");
             return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
         };
-        match generated {
-            // Its default is the next number: another one takes its place.
-            Some(Generation::Serial(_)) => rules.generated[at] = None,
-            Some(_) => {
-                let column = object.columns.field(at).name();
-                let message =
-                    format!("column \"{column}\" of relation \"{name}\" is a generated column");
-                return Err(Error::syntax(message));
-            }
-            None => {}
+        if let Some(generation) = generated {
+            let column = object.columns.field(at).name();
+            let what = match generation {
+                Generation::Stored(_) => "a generated column",
+                Generation::Identity { .. } => "an identity column",
+            };
+            let message = format!("column \"{column}\" of relation \"{name}\" is {what}");
+            return Err(Error::syntax(message));
         }
+        defaults.resize(defaults.len().max(at + 1), None);
         defaults[at] = text;
-        object.create_sql = sql::rewritten(&object.create_sql, |statement| {
-            if let Statement::CreateTable(table) = statement
-                && let Some(column) = table.columns.get_mut(at)
-            {
-                column.default = default;
-                column.generated = None;
-            }
-            Ok(())
-        })?;
-        self.objects.insert(object.id, object);
-        Ok(())
+        self.write_column(object, at, |column| {
+            column.nullable &= !matches!(column.generated, Some(Generated::Serial));
+            column.default = default;
+            column.generated = None;
+        })
     }
 
     fn rename_constraint(&mut self, mut object: Object, from: &str, to: &str) -> Result<()> {
+        if has_constraint(self.catalog, &object, to) {
+            let message =
+                format!("constraint \"{to}\" for relation \"{}\" already exists", object.name);
+            return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
+        }
+        if let Some(index) = unique_named(self.catalog, object.id, from) {
+            let (index, schema) = (self.get(index.id)?, object.schema.clone());
+            return self.move_to(index, schema, to.to_owned());
+        }
         let is_key = !object.kind.primary_key().is_empty() && object.primary_key_name() == from;
         let missing = no_constraint(&object, from);
         let ObjectKind::Table { rules, .. } = &mut object.kind else { return Err(missing) };
-        if rules.checks.iter().any(|check| check.name == to) {
-            let message = format!("constraint \"{to}\" already exists");
-            return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
-        }
         match rules.checks.iter_mut().find(|check| check.name == from) {
             Some(check) => check.name = to.to_owned(),
             None if is_key => rules.key_name = Some(to.to_owned()),
@@ -508,6 +605,10 @@ impl Altered<'_> {
 
     /// The error for a constraint that is not there.
     fn drop_constraint(&mut self, mut object: Object, name: &str) -> Result<Option<Error>> {
+        if let Some(index) = unique_named(self.catalog, object.id, name) {
+            self.drop_dependent(index);
+            return Ok(None);
+        }
         let missing = no_constraint(&object, name);
         let is_key = !object.kind.primary_key().is_empty() && object.primary_key_name() == name;
         let ObjectKind::Table { rules, primary_key, connector: None, .. } = &mut object.kind else {
@@ -552,6 +653,24 @@ impl Altered<'_> {
         self.objects.insert(object.id, object);
         Ok(())
     }
+}
+
+/// The index behind a UNIQUE constraint.
+fn unique_named(catalog: &CatalogSnapshot, table: ObjectId, name: &str) -> Option<Arc<Object>> {
+    let is_it = |index: &&Arc<Object>| {
+        matches!(&index.kind, ObjectKind::Index { unique: Some(unique), .. } if unique.constraint)
+            && index.name == name
+    };
+    catalog.dependents(table).find(is_it).cloned()
+}
+
+/// Whether a table has a constraint of a name.
+fn has_constraint(catalog: &CatalogSnapshot, table: &Object, name: &str) -> bool {
+    let is_key = !table.kind.primary_key().is_empty() && table.primary_key_name() == name;
+    let checks = table.rules().map_or(&[][..], |rules| &rules.checks);
+    is_key
+        || checks.iter().any(|check| check.name == name)
+        || unique_named(catalog, table.id, name).is_some()
 }
 
 fn check_owner(owner: &str) -> Result<()> {

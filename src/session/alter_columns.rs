@@ -13,7 +13,7 @@ use super::alter::{Altered, column_of, no_constraint};
 use super::reshape::Value;
 use super::resolver::{Names, Purpose};
 use super::rules::row_schema;
-use crate::catalog::{Check, Generation, Object, ObjectId, ObjectKind};
+use crate::catalog::{Check, Generation, Object, ObjectId, ObjectKind, Oid};
 use crate::error::{Error, Result, SqlState};
 use crate::query::{canonicalise, output_fields};
 use crate::sql::{self, Generated, NewConstraint, ObjectName, Replacement, Statement, parse_expr};
@@ -43,7 +43,7 @@ impl Session {
         }
         let field = field_of_sql_type(&column.name, &column.data_type)?;
         let field = Arc::new(field.with_nullable(column.nullable));
-        let default = column.default.as_ref().map(ToString::to_string);
+        let default = column.default.as_ref().map(|d| self.bound_default(d)).transpose()?;
         self.check_defaults(&Schema::new(vec![field.clone()]), std::slice::from_ref(&default))?;
         let before = object.columns.clone();
         // Columns of a message's metadata come behind those that are declared.
@@ -54,7 +54,13 @@ impl Session {
         count_on(&mut object, at)?;
         let schema = row_schema(&object.name, &object.columns)?;
         let stored = computed(&object);
-        let generated = self.new_generation(&object.name, column, &field, &schema, &stored)?;
+        let sequence = self.new_sequence(altered, &object, column, at)?;
+        let generated = self.new_generation(column, &field, &schema, &stored, sequence)?;
+        let serial = matches!(column.generated, Some(Generated::Serial));
+        let default = match sequence.filter(|_| serial) {
+            Some(sequence) => Some(format!("nextval({sequence})")),
+            None => default,
+        };
         if object.kind.connector().is_some() && (default.is_some() || generated.is_some()) {
             let message = format!("a default of column \"{}\" is not supported", column.name);
             return Err(Error::unsupported(message)
@@ -75,11 +81,37 @@ impl Session {
             Ok(())
         })?;
         altered.values.insert(at, Value::New);
+        altered.note_sequences(&mut object)?;
         let id = object.id;
         let replacement = shows(&object, &before, None);
         altered.objects.insert(id, object);
         altered.rewrite_dependents(id, &replacement)?;
         Ok(true)
+    }
+
+    /// The sequence that a new column of a table owns, which comes with it.
+    fn new_sequence(
+        &self,
+        altered: &mut Altered<'_>,
+        object: &Object,
+        column: &sql::ColumnDef,
+        at: usize,
+    ) -> Result<Option<Oid>> {
+        if !matches!(object.kind, ObjectKind::Table { connector: None, .. }) {
+            return Ok(None);
+        }
+        let table = (object.schema.as_str(), object.name.as_str(), object.oid);
+        let field = object.columns.project(&[at]).map_err(|e| Error::internal(e.to_string()))?;
+        let sequences = self.column_sequences(table, std::slice::from_ref(column), &field)?;
+        let mut oid = None;
+        for mut sequence in sequences {
+            if let ObjectKind::Sequence { owner: Some(owner), .. } = &mut sequence.kind {
+                owner.column = at;
+            }
+            oid = Some(sequence.oid);
+            altered.objects.insert(sequence.id, sequence);
+        }
+        Ok(oid)
     }
 
     /// Constraints that were written behind a column, or by themselves.
@@ -117,6 +149,11 @@ impl Session {
                 }
                 rules.checks.push(check);
                 rules.checks.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+            NewConstraint::Unique(_) => {
+                let message = "a UNIQUE constraint is added by a statement of its own";
+                return Err(Error::unsupported(message)
+                    .with_hint("Use ALTER TABLE ... ADD CONSTRAINT ... UNIQUE behind this one."));
             }
             NewConstraint::PrimaryKey { name: given, columns: key } => {
                 if !primary_key.is_empty() {
@@ -179,11 +216,19 @@ impl Session {
         let before = object.columns.clone();
         let replacement = shows(&object, &before, Some(at));
         let dependents = self.dependents_on_column(altered, &object, at, &replacement)?;
-        let plan = altered.catalog.plan_drop_column(&object, name, &dependents, cascade)?;
+        let owned = altered.leave_sequences(object.oid, at);
+        let plan = altered.catalog.plan_drop_column(&object, name, &dependents, &owned, cascade)?;
         self.notices.extend(plan.notice);
+        for (table, column) in plan.defaults {
+            let table = altered.get(table.id)?;
+            altered.set_default(table, column, None, None)?;
+        }
+        let object = altered.get(id)?;
         for dropped in plan.objects {
             altered.drop_dependent(dropped);
         }
+        // Of a column that the statement itself has added.
+        owned.iter().for_each(|sequence| drop(altered.objects.remove(sequence)));
         altered.remove_column(object, at)?;
         altered.rewrite_dependents(id, &replacement)
     }
@@ -213,9 +258,10 @@ impl Session {
                         || !self.gives_columns(&rewritten, path, &dependent.columns)
                 }
                 ObjectKind::Index { .. } => false,
-                ObjectKind::Sink { .. } | ObjectKind::Table { .. } | ObjectKind::Source { .. } => {
-                    true
-                }
+                ObjectKind::Sink { .. }
+                | ObjectKind::Table { .. }
+                | ObjectKind::Source { .. }
+                | ObjectKind::Sequence { .. } => true,
             };
             if depends {
                 found.push(dependent.id);
@@ -226,7 +272,7 @@ impl Session {
 
     /// Whether a query's result may depend on what an object's column holds.
     fn uses_column(&self, query: &ast::Query, path: &[String], id: ObjectId, at: usize) -> bool {
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Streaming);
+        let names = Names::new(self, Purpose::Streaming);
         let plan = names.plan_as(query, path).and_then(canonicalise);
         match plan.and_then(|plan| self.engine.optimize_streaming(plan)) {
             Ok(plan) => crate::plan::lower::scans_column(&plan, id, at),
@@ -236,7 +282,7 @@ impl Session {
     }
 
     fn gives_columns(&self, query: &ast::Query, path: &[String], columns: &SchemaRef) -> bool {
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let names = Names::new(self, Purpose::Batch);
         let Ok(plan) = names.plan_as(query, path) else { return false };
         let fields = output_fields(&plan);
         let same = |(a, b): (&FieldRef, &FieldRef)| a.data_type() == b.data_type();
@@ -400,7 +446,7 @@ impl Altered<'_> {
         self.dropped.iter().any(|dropped| dropped.id == id)
     }
 
-    fn drop_dependent(&mut self, object: Arc<Object>) {
+    pub fn drop_dependent(&mut self, object: Arc<Object>) {
         self.objects.remove(&object.id);
         if !self.is_dropped(object.id) {
             self.dropped.push(object);
@@ -422,6 +468,7 @@ impl Altered<'_> {
         match &mut object.kind {
             ObjectKind::Table { connector: None, .. } => {
                 self.other_key |= leave_constraints(&mut object, at, &name)?;
+                self.note_sequences(&mut object)?;
             }
             ObjectKind::Table { primary_key, connector: Some(connector), .. }
             | ObjectKind::Source { primary_key, connector, .. } => {
@@ -437,15 +484,10 @@ impl Altered<'_> {
             ObjectKind::View { .. }
             | ObjectKind::MaterializedView { .. }
             | ObjectKind::Sink { .. }
-            | ObjectKind::Index { .. } => return Err(not_a_table(&object, "DROP COLUMN")),
+            | ObjectKind::Index { .. }
+            | ObjectKind::Sequence { .. } => return Err(not_a_table(&object, "DROP COLUMN")),
         }
-        if let ObjectKind::Source { watermark, .. } = &mut object.kind {
-            if watermark.as_ref().is_some_and(|(column, _)| *column == at) {
-                return Err(Error::unsupported("the column of a watermark cannot be dropped"));
-            }
-            let later = watermark.iter_mut().filter(|(column, _)| *column > at);
-            later.for_each(|(column, _)| *column -= 1);
-        }
+        leave_watermark(&mut object, at)?;
         let keyless = object.kind.primary_key().is_empty();
         object.create_sql = sql::rewritten(&object.create_sql, |statement| {
             match statement {
@@ -513,7 +555,8 @@ fn count_on(object: &mut Object, at: usize) -> Result<()> {
         ObjectKind::View { .. }
         | ObjectKind::MaterializedView { .. }
         | ObjectKind::Sink { .. }
-        | ObjectKind::Index { .. } => return Err(not_a_table(object, "ADD COLUMN")),
+        | ObjectKind::Index { .. }
+        | ObjectKind::Sequence { .. } => return Err(not_a_table(object, "ADD COLUMN")),
     }
     Ok(())
 }
@@ -543,6 +586,17 @@ fn leave_constraints(object: &mut Object, at: usize, name: &str) -> Result<bool>
     }
     primary_key.iter_mut().filter(|key| **key > at).for_each(|key| *key -= 1);
     Ok(of_key)
+}
+
+/// A source's column goes, which is none of its watermark.
+fn leave_watermark(object: &mut Object, at: usize) -> Result<()> {
+    let ObjectKind::Source { watermark, .. } = &mut object.kind else { return Ok(()) };
+    if watermark.as_ref().is_some_and(|(column, _)| *column == at) {
+        return Err(Error::unsupported("the column of a watermark cannot be dropped"));
+    }
+    let later = watermark.iter_mut().filter(|(column, _)| *column > at);
+    later.for_each(|(column, _)| *column -= 1);
+    Ok(())
 }
 
 /// A table's columns, but one, as they are called now: for queries that knew these only.
@@ -595,7 +649,7 @@ fn write_nullability(object: &mut Object) -> Result<()> {
     Ok(())
 }
 
-fn duplicate_constraint(table: &str, name: &str) -> Error {
+pub(super) fn duplicate_constraint(table: &str, name: &str) -> Error {
     let message = format!("constraint \"{name}\" for relation \"{table}\" already exists");
     Error::new(SqlState::DUPLICATE_OBJECT, message)
 }

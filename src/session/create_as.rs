@@ -8,16 +8,19 @@ use arrow_schema::{DataType, Field, FieldRef, Schema};
 use sqlparser::ast;
 use tokio_util::sync::CancellationToken;
 
+use super::index::uniques_of;
 use super::select::{columns_of, named};
+use super::sequences::identity_options;
 use super::{Outcome, Session, command};
-use crate::catalog::{Generation, Object, ObjectKind};
+use crate::catalog::system::shown_default;
+use crate::catalog::{CatalogSnapshot, Generation, Object, ObjectKind, Oid};
 use crate::coordinator::Write;
 use crate::coordinator::locks::Access;
 use crate::error::{Error, Result, SqlState};
 use crate::memory;
 use crate::query::output::output_fields;
 use crate::query::{assign, assignable_column};
-use crate::sql::{self, CreateTable, Generated, Statement};
+use crate::sql::{self, CreateTable, Generated, SequenceOptions, Statement};
 use crate::types::format_type;
 
 impl Session {
@@ -77,7 +80,7 @@ impl Session {
             let other = catalog.resolve(&self.settings.search_path(), &like.table)?;
             let mut columns = vec![];
             for (i, field) in other.columns.fields().iter().enumerate() {
-                columns.push(like_column(&other, i, field, like)?);
+                columns.push(like_column(&catalog, &other, i, field, like)?);
             }
             let at = like.before + inserted;
             inserted += columns.len();
@@ -86,6 +89,10 @@ impl Session {
             for check in checks.into_iter().flatten() {
                 let expr = sql::parse_expr(&check.sql)?;
                 whole.checks.push(sql::CheckConstraint { name: Some(check.name.clone()), expr });
+            }
+            if like.indexes {
+                let others = uniques_of(&catalog, &other).into_iter();
+                whole.uniques.extend(others.map(|u| sql::UniqueConstraint { name: None, ..u }));
             }
             if like.indexes && !other.kind.primary_key().is_empty() {
                 if !whole.primary_key.is_empty() {
@@ -107,6 +114,7 @@ impl Session {
 
 /// A column of a table under its own name, type and NOT NULL; the rest as far as it is asked for.
 fn like_column(
+    catalog: &CatalogSnapshot,
     other: &Object,
     i: usize,
     field: &FieldRef,
@@ -119,14 +127,19 @@ fn like_column(
         Some(Generation::Stored(text)) if like.generated => {
             column.generated = Some(Generated::Stored(Box::new(sql::parse_expr(text)?)));
         }
-        Some(Generation::Identity { always, .. }) if like.identity => {
-            column.generated =
-                Some(Generated::Identity { always: *always, start: 1, increment: 1 });
+        Some(Generation::Identity { always, sequence }) if like.identity => {
+            let options = match catalog.get_by_oid(*sequence).map(|sequence| &sequence.kind) {
+                Some(ObjectKind::Sequence { counting, .. }) => identity_options(counting),
+                _ => SequenceOptions::default(),
+            };
+            column.generated = Some(Generated::Identity { always: *always, options });
         }
-        Some(Generation::Serial(_)) if like.defaults => column.generated = Some(Generated::Serial),
         Some(_) => {}
         None if like.defaults => {
-            column.default = other.default_sql(i).map(|text| sql::parse_expr(&text)).transpose()?;
+            // A sequence that it calls is called by both.
+            let name = |oid| catalog.get_by_oid(Oid(oid)).map(|sequence| sequence.display_name());
+            let text = other.default_sql(i).map(|text| shown_default(&text, &name));
+            column.default = text.map(|text| sql::parse_expr(&text)).transpose()?;
         }
         None => {}
     }

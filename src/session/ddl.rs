@@ -1,4 +1,4 @@
-//! CREATE, DROP and COMMENT: what a definition means is found out here, the coordinator gives it its place in time.
+//! CREATE: what a definition means is found out here, the coordinator gives it its place in time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,16 +12,19 @@ use tidewater_connectors::registry::{self, Encode, Format, Include, IncludeKind,
 use tokio_util::sync::CancellationToken;
 
 use super::resolver::{Names, Purpose};
+use super::rules::sequence_of;
 use super::select::named;
 use super::{Outcome, Session, command};
 use crate::catalog::{
     self, CatalogChange, ConnectorSpec, CreationContext, Object, ObjectId, ObjectKind, Oid,
     TableRules,
 };
+use crate::coordinator::locks::Access;
 use crate::coordinator::{Create, Feed, Runtime, Stream};
+use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
 use crate::plan::{Node, lower};
-use crate::query::compile::refuse_volatile;
+use crate::query::compile::{refuse_sequences, refuse_volatile};
 use crate::query::errors::canceled;
 use crate::query::output::{canonicalise, output_fields};
 use crate::query::{assign, assignable_column};
@@ -89,16 +92,23 @@ impl Session {
         }
     }
 
-    pub(super) async fn define(
+    pub(super) async fn define(&mut self, definition: Definition) -> Result<(ObjectId, Epoch)> {
+        self.define_with(definition, None, vec![]).await
+    }
+
+    /// As [`Self::define`], under a number that it has already, with the sequences that come with it.
+    async fn define_with(
         &mut self,
         definition: Definition,
-    ) -> Result<(ObjectId, crate::epoch::Epoch)> {
+        number: Option<(ObjectId, Oid)>,
+        sequences: Vec<Object>,
+    ) -> Result<(ObjectId, Epoch)> {
         let snapshot = self.server.catalog.snapshot();
         let schema = snapshot.creation_schema(&self.settings.search_path(), &definition.name)?;
         // Before its own number: nothing may depend on what comes after it.
         let allocate = |_| self.server.catalog.allocate().0;
         let spare_ids = definition.runtime.arrangements().iter().map(allocate).collect();
-        let (id, oid): (ObjectId, Oid) = self.server.catalog.allocate();
+        let (id, oid) = number.unwrap_or_else(|| self.server.catalog.allocate());
         let name = definition.name.name.clone();
         let object = Object {
             id,
@@ -113,7 +123,9 @@ impl Session {
             owner: catalog::OWNER.to_owned(),
             comments: BTreeMap::new(),
         };
-        let change = Some(CatalogChange::Create(Arc::new(object)));
+        let objects = sequences.into_iter().chain([object]);
+        let change = objects.map(|object| CatalogChange::Create(Arc::new(object))).collect();
+        let change = Some(CatalogChange::All(change));
         let (schema, runtime) = (definition.columns, definition.runtime);
         let create = Create { change, id, name, schema, runtime, spare_ids };
         let epoch = self.server.coordinator.create(create).await?;
@@ -184,13 +196,19 @@ impl Session {
             Some(opened) => opened.feed(!primary_key.is_empty()),
         };
         let columns = opened.as_ref().map_or(columns, |o| o.columns.clone());
-        let defaults: Vec<Option<String>> =
-            table.columns.iter().map(|c| c.default.as_ref().map(ToString::to_string)).collect();
+        let number = self.server.catalog.allocate();
+        let sequences = self.own_sequences(table, number.1, &columns)?;
+        let mut defaults = vec![];
+        for column in &table.columns {
+            defaults.push(column.default.as_ref().map(|d| self.bound_default(d)).transpose()?);
+        }
         self.check_defaults(&columns, &defaults)?;
+        number_serials(table, &sequences, &mut defaults);
         let rules = match table.options.is_empty() {
-            true => self.table_rules(table, &columns)?,
+            true => self.table_rules(table, &columns, &sequences)?,
             false => TableRules::default(),
         };
+        let depends_on = self.called(&defaults, &sequences);
         let redacted = opened.as_ref().map(|o| o.redacted.clone()).unwrap_or_default();
         let key = (!primary_key.is_empty()).then(|| primary_key.clone());
         let definition = Definition {
@@ -203,11 +221,62 @@ impl Session {
                 append_only: table.append_only,
                 connector: opened.as_ref().map(|o| o.spec.clone()),
             },
-            depends_on: vec![],
-            create_sql: create_sql(statement, &redacted),
+            depends_on,
+            create_sql: without_uniques(&create_sql(statement, &redacted))?,
             runtime: Runtime::Table { key, feed },
         };
-        Ok(self.define(definition).await?.0)
+        // Nobody writes to the table before its rows are judged by all keys.
+        let alone = BTreeMap::from([(number.0, Access::Alone)]);
+        let _guards = self.server.coordinator.locks.acquire(&alone).await;
+        let (id, _) = self.define_with(definition, Some(number), sequences).await?;
+        if !table.uniques.is_empty() {
+            self.define_uniques(id, table, cancel).await?;
+        }
+        Ok(id)
+    }
+
+    /// A table that cannot have its UNIQUE constraints does not stay behind without them.
+    async fn define_uniques(
+        &mut self,
+        id: ObjectId,
+        table: &sql::CreateTable,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let created = self.server.catalog.snapshot().get(id).cloned();
+        let created = created.ok_or_else(|| Error::internal("it has just been created"))?;
+        let begun = self.begin_uniques(&created, &table.uniques, cancel).await;
+        if begun.is_err() {
+            let plan = self.server.catalog.snapshot().plan_drop(&[id], true)?;
+            self.apply_drop(plan).await?;
+        }
+        begun
+    }
+
+    /// The sequences of a new table's columns; what a connector feeds has none.
+    fn own_sequences(
+        &self,
+        table: &sql::CreateTable,
+        oid: Oid,
+        columns: &SchemaRef,
+    ) -> Result<Vec<Object>> {
+        if !table.options.is_empty() {
+            return Ok(vec![]);
+        }
+        let (snapshot, path) = (self.server.catalog.snapshot(), self.settings.search_path());
+        let schema = snapshot.creation_schema(&path, &table.name)?;
+        let name = (schema.as_str(), table.name.name.as_str(), oid);
+        self.column_sequences(name, &table.columns, columns)
+    }
+
+    /// The sequences that a new table's defaults call; those that its columns own are counted with them.
+    fn called(&self, defaults: &[Option<String>], own: &[Object]) -> Vec<ObjectId> {
+        let snapshot = self.server.catalog.snapshot();
+        let mut ids: Vec<ObjectId> = own.iter().map(|sequence| sequence.id).collect();
+        for oid in defaults.iter().flatten().flat_map(|text| sql::sequences_called(text)) {
+            let there = snapshot.get_by_oid(Oid(oid)).map(|sequence| sequence.id);
+            ids.extend(there.filter(|id| !ids.contains(id)));
+        }
+        ids
     }
 
     /// A default that cannot be computed is refused now, not at the first INSERT.
@@ -216,7 +285,7 @@ impl Session {
         columns: &Schema,
         defaults: &[Option<String>],
     ) -> Result<()> {
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let names = Names::new(self, Purpose::Batch);
         for (field, default) in columns.fields().iter().zip(defaults) {
             let Some(text) = default else { continue };
             let query = sql::parse_query(&format!("SELECT {text}"))?;
@@ -370,8 +439,9 @@ impl Session {
             return command("CREATE VIEW");
         }
         let (query, names) = self.prepared_query(&view.query);
-        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let resolver = Names::new(self, Purpose::Batch);
         let plan = self.engine.analyze(self.engine.plan(&query, &resolver, &[])?)?;
+        refuse_sequences(&plan)?;
         let columns = view_columns(output_fields(&plan), &names, &view.columns)?;
         let definition = Definition {
             name: view.name.clone(),
@@ -484,7 +554,7 @@ impl Session {
     /// How a view's query is maintained.
     pub(super) fn plan_view(&self, query: &ast::Query, renames: &[String]) -> Result<PlannedView> {
         let (query, names) = self.prepared_query(query);
-        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Streaming);
+        let resolver = Names::new(self, Purpose::Streaming);
         let plan = self.engine.plan(&query, &resolver, &[])?;
         refuse_volatile(&plan)?;
         let plan = self.engine.optimize_streaming(canonicalise(plan)?)?;
@@ -515,93 +585,6 @@ impl Session {
         self.server.coordinator.define(change).await?;
         command("CREATE SCHEMA")
     }
-
-    pub(super) async fn drop_objects(&mut self, drop: &sql::Drop) -> Result<Outcome> {
-        let tag = format!("DROP {}", drop.kind.words().to_uppercase());
-        self.outside_of_block(&tag)?;
-        if drop.kind == sql::DropKind::Schema {
-            return self.drop_schemas(drop, tag).await;
-        }
-        let snapshot = self.server.catalog.snapshot();
-        let mut ids = vec![];
-        for name in &drop.names {
-            match snapshot.resolve_kind(&self.settings.search_path(), name, drop.kind) {
-                Ok(object) => ids.push(object.id),
-                Err(error) if drop.if_exists && error.code == SqlState::UNDEFINED_TABLE => {
-                    let message = format!("{}, skipping", error.message);
-                    self.notices.push(Error::new(SqlState::SUCCESSFUL_COMPLETION, message));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if ids.is_empty() {
-            return command(tag);
-        }
-        let plan = snapshot.plan_drop(&ids, drop.cascade)?;
-        self.apply_drop(plan).await?;
-        command(tag)
-    }
-
-    pub(super) async fn apply_drop(&mut self, plan: catalog::DropPlan) -> Result<()> {
-        let ids = plan.ids();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        self.end_pours(&ids).await?;
-        self.server.coordinator.drop_objects(CatalogChange::Drop(ids.clone()), ids.clone()).await?;
-        ids.into_iter().for_each(|id| self.server.coordinator.locks.forget(id));
-        self.notices.extend(plan.notice);
-        Ok(())
-    }
-
-    async fn drop_schemas(&mut self, drop: &sql::Drop, tag: String) -> Result<Outcome> {
-        for name in &drop.names {
-            let snapshot = self.server.catalog.snapshot();
-            if drop.if_exists && snapshot.schema(&name.name).is_none() {
-                let message = format!("schema \"{}\" does not exist, skipping", name.name);
-                self.notices.push(Error::new(SqlState::SUCCESSFUL_COMPLETION, message));
-                continue;
-            }
-            let plan = snapshot.plan_drop_schema(&name.name, drop.cascade)?;
-            self.apply_drop(plan).await?;
-            self.server
-                .coordinator
-                .define(CatalogChange::DropSchema { name: name.name.clone() })
-                .await?;
-        }
-        command(tag)
-    }
-
-    pub(super) async fn comment(&mut self, statement: &ast::Statement) -> Result<Outcome> {
-        let ast::Statement::Comment { object_name, comment, object_type, .. } = statement else {
-            return Err(Error::internal("not a COMMENT statement"));
-        };
-        let snapshot = self.server.catalog.snapshot();
-        let path = self.settings.search_path();
-        let (object, column) = match object_type {
-            ast::CommentObject::Column => {
-                let mut table = object_name.clone();
-                let column = table.0.pop().filter(|_| !table.0.is_empty());
-                let Some(column) = column.as_ref().and_then(|part| part.as_ident()) else {
-                    return Err(Error::syntax("column name must be qualified"));
-                };
-                let column = sql::fold_identifier(column);
-                let object = snapshot.resolve(&path, &ObjectName::try_from(&table)?)?;
-                let column = object.columns.index_of(&column).map_err(|_| {
-                    let message = format!(
-                        "column \"{column}\" of relation \"{}\" does not exist",
-                        object.name
-                    );
-                    Error::new(SqlState::UNDEFINED_COLUMN, message)
-                })?;
-                (object, column + 1)
-            }
-            _ => (snapshot.resolve(&path, &ObjectName::try_from(object_name)?)?, 0),
-        };
-        let change = CatalogChange::Comment { id: object.id, column, text: comment.clone() };
-        self.server.coordinator.define(change).await?;
-        command("COMMENT")
-    }
 }
 
 /// The parts of CREATE TABLE and CREATE SOURCE that say where rows come from.
@@ -625,6 +608,28 @@ impl Declared<'_> {
     }
 }
 
+/// UNIQUE constraints are objects of their own, which know their names.
+fn without_uniques(create_sql: &str) -> Result<String> {
+    if !create_sql.contains("UNIQUE") {
+        return Ok(create_sql.to_owned());
+    }
+    sql::rewritten(create_sql, |statement| {
+        if let Statement::CreateTable(table) = statement {
+            table.uniques.clear();
+        }
+        Ok(())
+    })
+}
+
+/// SERIAL is a default that calls the column's sequence.
+fn number_serials(table: &sql::CreateTable, sequences: &[Object], defaults: &mut [Option<String>]) {
+    for (at, column) in table.columns.iter().enumerate() {
+        if matches!(column.generated, Some(sql::Generated::Serial)) {
+            defaults[at] = sequence_of(sequences, at).map(|oid| format!("nextval({oid})"));
+        }
+    }
+}
+
 /// What a table that a connector feeds cannot have.
 fn refuse_in_fed_table(table: &sql::CreateTable) -> Result<()> {
     if let Some(column) = table.columns.iter().find(|column| column.default.is_some()) {
@@ -634,9 +639,8 @@ fn refuse_in_fed_table(table: &sql::CreateTable) -> Result<()> {
             .with_hint("Leave the default out, and use coalesce() where the table is read."));
     }
     let generated = table.columns.iter().any(|column| column.generated.is_some());
-    if generated || !table.checks.is_empty() {
-        let message =
-            "CHECK constraints and generated columns are not supported in a table with a connector";
+    if generated || !table.checks.is_empty() || !table.uniques.is_empty() {
+        let message = "UNIQUE and CHECK constraints and generated columns are not supported in a table with a connector";
         return Err(Error::unsupported(message).with_hint(
             "A materialized view over the table can leave rows out and compute columns.",
         ));

@@ -12,7 +12,7 @@ use crate::server::Server;
 
 /// What runs behind an object; behind an index that is what keeps the rows by its columns, which may be another's, too.
 pub(super) fn dataflow_of(server: &Server, object: &Object) -> Option<Arc<Running>> {
-    let ObjectKind::Index { on, key } = &object.kind else {
+    let ObjectKind::Index { on, key, .. } = &object.kind else {
         return server.coordinator.running(object.id);
     };
     let index = server.coordinator.indexes(*on).into_iter().find(|i| i.live.key == *key)?;

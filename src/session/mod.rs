@@ -1,7 +1,7 @@
 //! One client's session: settings, what its statements mean, the transaction's state. Independent of the wire.
 //!
 //! The wire parses and binds through [`Session`] and streams what comes back; it never sees plans or the catalog. Statements by
-//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece, [`subscribe`] changes as they happen; [`rules`] is what tables demand of rows; [`resolver`] tells planning what names stand for; [`settings`] are
+//! kind: [`select`], [`dml`], [`ddl`] with [`create_as`], [`drops`], [`show`]; [`statements`] are those prepared under a name, [`cursors`] queries fetched piece by piece, [`subscribe`] changes as they happen; [`rules`] is what tables demand of rows; [`sequences`] number them, [`sequence_functions`] by hand; [`resolver`] tells planning what names stand for; [`settings`] are
 //! SET's.
 
 mod alter;
@@ -11,6 +11,7 @@ mod cursor_rows;
 mod cursors;
 mod ddl;
 mod dml;
+mod drops;
 mod explain;
 mod functions;
 mod index;
@@ -20,6 +21,8 @@ mod reshape;
 mod resolver;
 mod rules;
 mod select;
+mod sequence_functions;
+mod sequences;
 mod settings;
 mod show;
 mod sink_into;
@@ -51,6 +54,7 @@ use select::at_leisure;
 use settings::Settings;
 
 use cursors::Cursors;
+use sequence_functions::Taken;
 pub use statements::Named;
 use statements::Statements;
 use transaction::Block;
@@ -136,6 +140,8 @@ pub struct Session {
     /// Inside a query string of several statements and no BEGIN: writes are gathered as in a block.
     implicit: bool,
     block: Block,
+    /// The numbers it has taken of sequences.
+    taken: Arc<Taken>,
 }
 
 impl Session {
@@ -166,6 +172,7 @@ impl Session {
             status: TransactionStatus::Idle,
             implicit: false,
             block: Block::default(),
+            taken: Arc::default(),
         };
         for (name, value) in options {
             session.settings.set_at_startup(name, value)?;
@@ -313,6 +320,7 @@ impl Session {
                     | S::Update(_)
                     | S::Delete(_)
                     | S::Truncate(_)
+                    | S::Drop(_)
                     | S::CreateMaterializedView(_)
                     | S::CreateIndex(_)
                     | S::Subscribe(_)
@@ -365,6 +373,7 @@ impl Session {
             | Statement::CreateMaterializedView(_)
             | Statement::CreateIndex(_)
             | Statement::CreateSink(_)
+            | Statement::CreateSequence(_)
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
             | Statement::Alter(_)
@@ -380,8 +389,7 @@ impl Session {
             Statement::Savepoint { name } => self.savepoint(name),
             Statement::Release { name } => self.release(name),
             Statement::RollbackTo { name } => self.rollback_to(name),
-            Statement::Discard(Discard::All) => self.discard_all(),
-            Statement::Discard(kind) => command(format!("DISCARD {}", discarded(*kind))),
+            Statement::Discard(kind) => self.discard(*kind),
             Statement::Prepare { name, types, statement } => {
                 self.prepare_named(name, types, statement, &prepared.parsed)
             }
@@ -415,6 +423,15 @@ impl Session {
         command(tag)
     }
 
+    fn discard(&mut self, kind: Discard) -> Result<Outcome> {
+        match kind {
+            Discard::All => return self.discard_all(),
+            Discard::Sequences => self.taken.forget(),
+            Discard::Plans | Discard::Temp => {}
+        }
+        command(format!("DISCARD {}", discarded(kind)))
+    }
+
     fn discard_all(&mut self) -> Result<Outcome> {
         const TAG: &str = "DISCARD ALL";
         if self.status != TransactionStatus::Idle || self.implicit {
@@ -423,6 +440,7 @@ impl Session {
         }
         self.cursors.clear();
         self.statements.clear();
+        self.taken.forget();
         self.reset(None, TAG)
     }
 
@@ -438,8 +456,9 @@ impl Session {
             Statement::CreateMaterializedView(view) => {
                 self.create_materialized_view(view, statement, cancel).await
             }
-            Statement::CreateIndex(index) => self.create_index(index, statement, cancel).await,
+            Statement::CreateIndex(index) => self.create_index(index, cancel).await,
             Statement::CreateSink(sink) => self.create_sink(sink, statement, cancel).await,
+            Statement::CreateSequence(sequence) => self.create_sequence(sequence).await,
             Statement::CreateSchema { name, if_not_exists } => {
                 self.create_schema(name, *if_not_exists).await
             }

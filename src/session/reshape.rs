@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Session;
 use super::alter::Altered;
+use super::index::check_distinct;
 use super::rules::row_schema;
 use super::select::{columns_of, nullable};
-use crate::catalog::{Alteration, CatalogChange, Generation, Object, ObjectId, ObjectKind};
+use crate::catalog::{Alteration, CatalogChange, Object, ObjectId, ObjectKind};
 use crate::coordinator::{self, Create, Feed, Reshape, Runtime, Stream};
 use crate::epoch::Epoch;
 use crate::error::{Error, Result, SqlState};
@@ -131,7 +132,7 @@ impl Session {
         Rows { old: empty(before), new: empty(after), _held: held }
     }
 
-    async fn define_altered(&self, altered: Altered<'_>) -> Result<Epoch> {
+    pub(super) async fn define_altered(&self, altered: Altered<'_>) -> Result<Epoch> {
         let change = altered.alteration(BTreeMap::new());
         let objects = change.objects.clone();
         let alter = coordinator::Alter { change, reshape: None };
@@ -195,7 +196,7 @@ impl Session {
             match value {
                 Value::Old(at) => given.push((i, old.column(*at).clone())),
                 Value::Cast { .. } => given.extend(cast.next().map(|array| (i, array.clone()))),
-                Value::New => given.extend(numbered(after, i, old.num_rows())?),
+                Value::New => given.extend(numbered(altered, after, i, old.num_rows())?),
             }
         }
         let mut new = self.completed(after, given, old.num_rows(), cancel).await?;
@@ -255,7 +256,7 @@ impl Session {
         let catalog = &self.server.catalog;
         let (id, _) = catalog.allocate();
         let mut renumbered = BTreeMap::from([(before.id, id)]);
-        let indexes = self.moved_indexes(&mut altered, id, &after.columns, &mut renumbered)?;
+        let indexes = self.moved_indexes(&mut altered, id, after, &rows.new, &mut renumbered)?;
         let keys: Vec<Vec<usize>> = indexes.iter().map(|(_, index)| key_of(index)).collect();
         let table = Object { id, ..after.as_ref().clone() };
         let primary_key = table.kind.primary_key().to_vec();
@@ -309,7 +310,8 @@ impl Session {
         &self,
         altered: &mut Altered<'_>,
         table: ObjectId,
-        columns: &SchemaRef,
+        of_table: &Object,
+        rows: &RecordBatch,
         renumbered: &mut BTreeMap<ObjectId, ObjectId>,
     ) -> Result<Vec<(ObjectId, Create)>> {
         let catalog = &self.server.catalog;
@@ -317,6 +319,7 @@ impl Session {
         let of: Vec<ObjectId> = renumbered.keys().copied().collect();
         for id in of {
             for index in altered.take_dependents(id)? {
+                let columns = &of_table.columns;
                 let Some((old, index)) = altered.index_moved(index, table, columns)? else {
                     continue;
                 };
@@ -324,8 +327,12 @@ impl Session {
                 let spare_ids = vec![catalog.allocate().0];
                 let (number, _) = catalog.allocate();
                 let index = Object { id: number, ..index };
-                let ObjectKind::Index { key, .. } = &index.kind else { continue };
-                let runtime = Runtime::Index { object: table, key: key.clone() };
+                let ObjectKind::Index { key, unique, .. } = &index.kind else { continue };
+                let (key, unique) = (key.clone(), *unique);
+                if let Some(unique) = unique {
+                    check_distinct(of_table, rows, &index.name, &key, unique)?;
+                }
+                let runtime = Runtime::Index { object: table, key, unique };
                 renumbered.insert(old, number);
                 indexes.push((old, created(&index, runtime, spare_ids)));
                 altered.objects.insert(old, index);
@@ -397,7 +404,7 @@ impl Altered<'_> {
         table: ObjectId,
         columns: &SchemaRef,
     ) -> Result<Option<(ObjectId, Object)>> {
-        let ObjectKind::Index { on, key } = &mut index.kind else { return Ok(None) };
+        let ObjectKind::Index { on, key, .. } = &mut index.kind else { return Ok(None) };
         *on = table;
         for at in key.iter_mut() {
             let found = self.values.iter().position(|value| value.from() == Some(*at));
@@ -428,16 +435,30 @@ fn created(object: &Object, runtime: Runtime, spare_ids: Vec<ObjectId>) -> Creat
 }
 
 /// The numbers of a new column's rows, where it numbers them.
-fn numbered(table: &Object, column: usize, rows: usize) -> Result<Option<(usize, ArrayRef)>> {
-    let Some(numbers) = table.generation(column).and_then(Generation::numbers) else {
-        return Ok(None);
-    };
-    let (first, increment) = numbers.take(rows)?;
-    let numbers = (0..rows as i64).map(|i| first + i * increment);
-    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+fn numbered(
+    altered: &Altered<'_>,
+    table: &Object,
+    column: usize,
+    rows: usize,
+) -> Result<Option<(usize, ArrayRef)>> {
+    for sequence in altered.sequences_owned_by(table.oid) {
+        let ObjectKind::Sequence { counting, counter, owner: Some(owner) } = &sequence.kind else {
+            continue;
+        };
+        if owner.column != column {
+            continue;
+        }
+        let numbers = counter.take(&sequence.name, counting, rows)?;
+        return numbers_as(numbers, table, column).map(Some);
+    }
+    Ok(None)
+}
+
+fn numbers_as(numbers: Vec<i64>, table: &Object, column: usize) -> Result<(usize, ArrayRef)> {
+    let numbers: ArrayRef = Arc::new(Int64Array::from(numbers));
     let target = table.columns.field(column).data_type();
     let numbers = arrow_cast::cast(&numbers, target).map_err(from_arrow)?;
-    Ok(Some((column, numbers)))
+    Ok((column, numbers))
 }
 
 fn not_castable(error: Error, field: &Field, using: bool) -> Error {

@@ -4,26 +4,30 @@ use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrow_array::{ArrayRef, BooleanArray, Int64Array};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::common::TableReference;
-use datafusion::datasource::provider_as_source;
+use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF, TableSource};
 
 use super::Session;
 use super::functions::session_function;
+use super::sequence_functions::sequence_function;
 use super::settings::Settings;
 use super::transaction::Own;
 use crate::arrangement::live::LiveTable;
 use crate::backends::Backend;
 use crate::catalog::system::{self, Activity, Setting, SystemContext};
-use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation};
+use crate::catalog::{CatalogSnapshot, Counter, Object, ObjectId, ObjectKind, Relation};
+use crate::change::batch_of;
 use crate::error::{Error, Result, SqlState};
 use crate::ingest::bounded::BoundedScan;
 use crate::plan::Properties;
 use crate::plan::lower::{ObjectFacts, ObjectSource};
 use crate::query::at_hand::AtHand;
 use crate::query::engine::{Engine, Resolver};
+use crate::query::errors::{from_arrow, from_datafusion};
 use crate::query::live_scan::{DeadLetters, LiveScan, ReadAt};
 use crate::server::Server;
 use crate::sql::ObjectName;
@@ -45,10 +49,8 @@ pub struct Names<'a> {
     server: &'a Server,
     engine: &'a Engine,
     settings: &'a Settings,
-    /// 0 for sessions inside the process.
-    pub backend_pid: i32,
-    /// Whose prepared statements and cursors system relations show.
-    pub session: Option<&'a Session>,
+    /// Whose prepared statements, cursors and numbers they are.
+    session: &'a Session,
     pub catalog: Arc<CatalogSnapshot>,
     search_path: RefCell<Vec<String>>,
     purpose: Purpose,
@@ -69,20 +71,14 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    pub fn new(
-        server: &'a Server,
-        engine: &'a Engine,
-        settings: &'a Settings,
-        purpose: Purpose,
-    ) -> Names<'a> {
+    pub fn new(session: &'a Session, purpose: Purpose) -> Names<'a> {
         Names {
-            server,
-            engine,
-            settings,
-            backend_pid: 0,
-            session: None,
-            catalog: server.catalog.snapshot(),
-            search_path: RefCell::new(settings.search_path()),
+            server: &session.server,
+            engine: &session.engine,
+            settings: &session.settings,
+            session,
+            catalog: session.server.catalog.snapshot(),
+            search_path: RefCell::new(session.settings.search_path()),
             purpose,
             at_hand: AtHand::default(),
             read_at: ReadAt::default(),
@@ -150,6 +146,15 @@ impl<'a> Names<'a> {
                 Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message)
                     .with_hint("Read the table: lookups by the index's columns use it."))
             }
+            ObjectKind::Sequence { counter, .. } if self.purpose == Purpose::Batch => {
+                Ok(provider_as_source(sequence_row(object, counter)?))
+            }
+            ObjectKind::Sequence { .. } => {
+                let message =
+                    format!("sequence \"{}\" cannot be read in a materialized view", object.name);
+                Err(Error::unsupported(message)
+                    .with_hint("Its numbers are taken without a view being told."))
+            }
             // In a test: what the place outside would have.
             ObjectKind::Sink { connector, .. }
                 if connector.stand_in && self.purpose == Purpose::Batch =>
@@ -170,13 +175,19 @@ impl<'a> Names<'a> {
             ObjectKind::Table { append_only, .. } => *append_only,
             // Of sources those whose messages replace rows are not.
             ObjectKind::Source { .. } | ObjectKind::MaterializedView { .. } => live.append_only,
-            ObjectKind::View { .. } | ObjectKind::Sink { .. } | ObjectKind::Index { .. } => false,
+            ObjectKind::View { .. }
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. }
+            | ObjectKind::Sequence { .. } => false,
         };
         // Of a source only where its messages replace rows.
         let stored = match &object.kind {
             ObjectKind::Source { primary_key, .. } => !primary_key.is_empty(),
             ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } => true,
-            ObjectKind::View { .. } | ObjectKind::Sink { .. } | ObjectKind::Index { .. } => false,
+            ObjectKind::View { .. }
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. }
+            | ObjectKind::Sequence { .. } => false,
         };
         let keys = if live.key_is_unique { vec![live.key.clone()] } else { vec![] };
         Ok(ObjectFacts {
@@ -238,9 +249,10 @@ impl<'a> Names<'a> {
                 .collect();
             let setting =
                 |(name, value): (String, String)| Setting { name, value, ..Setting::default() };
-            context.cursors = self.session.map_or_else(Vec::new, |s| s.cursors.rows());
-            context.prepared = self.session.map_or_else(Vec::new, |s| s.statements.rows());
-            context.backend_pid = self.backend_pid;
+            context.cursors = self.session.cursors.rows();
+            context.prepared = self.session.statements.rows();
+            // 0 for sessions inside the process.
+            context.backend_pid = self.session.backend.as_ref().map_or(0, |backend| backend.pid);
             context.sessions = self.server.backends.all().iter().map(|b| activity(b)).collect();
             context.jobs = super::jobs::jobs(self.server, &self.catalog);
             context.settings = self.settings.all().into_iter().map(setting).collect();
@@ -294,8 +306,8 @@ impl Resolver for Names<'_> {
         if name.contains(':') {
             return None;
         }
-        let object = |id| self.catalog.get(ObjectId(id)).cloned();
-        if let Some(function) = super::rules::next_number(name, object) {
+        let sequences = || self.session.sequences(self.catalog.clone());
+        if let Some(function) = sequence_function(name, sequences) {
             return Some(function);
         }
         if let Some(function) = session_function(name, self.settings, &self.server.backends) {
@@ -313,6 +325,19 @@ impl Resolver for Names<'_> {
     fn setting(&self, name: &str) -> Option<String> {
         self.settings.get(name)
     }
+}
+
+/// A sequence as a relation: how far it has counted by now.
+fn sequence_row(object: &Object, counter: &Counter) -> Result<Arc<dyn TableProvider>> {
+    let counted = counter.counted();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![counted.last_value])),
+        Arc::new(Int64Array::from(vec![counted.log_cnt])),
+        Arc::new(BooleanArray::from(vec![counted.is_called])),
+    ];
+    let rows = batch_of(object.columns.clone(), columns, 1).map_err(from_arrow)?;
+    let table = MemTable::try_new(object.columns.clone(), vec![vec![rows]]);
+    Ok(Arc::new(table.map_err(from_datafusion)?))
 }
 
 /// A row of pg_stat_activity.

@@ -1,31 +1,25 @@
-//! Tables' rules at work: CREATE TABLE turns CHECK, GENERATED and SERIAL into rules, every row to be written is settled by them.
+//! Tables' rules at work: CREATE TABLE turns CHECK and GENERATED into rules, every row to be written is settled by them.
 //!
 //! Settling computes generated columns, then refuses NULLs (23502) and rows for which a check is false (23514). It happens
 //! in the session, before the sequencer: a row's verdict depends on the row alone.
 
-use std::sync::Arc;
-
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
-};
+use datafusion::logical_expr::{Expr, ExprSchemable};
 use sqlparser::ast;
 
 use super::Session;
 use super::resolver::{Names, Purpose};
 use super::select::nullable;
-use crate::catalog::{Check, Generation, NEXT_NUMBER, Numbers, Object, TableRules};
+use crate::catalog::{Check, Generation, Object, ObjectKind, Oid, TableRules};
 use crate::change::batch_of;
 use crate::coordinator::sequencer::check_not_null;
 use crate::error::{Error, Result, SqlState};
 use crate::query::compile::volatile_in;
-use crate::query::errors::{from_arrow, from_datafusion, to_datafusion};
+use crate::query::errors::{from_arrow, from_datafusion};
 use crate::query::sql_types::pg_name;
 use crate::query::{assign, evaluate};
 use crate::sql::{self, Generated};
@@ -37,14 +31,16 @@ impl Session {
         &self,
         table: &sql::CreateTable,
         columns: &SchemaRef,
+        sequences: &[Object],
     ) -> Result<TableRules> {
         let name = &table.name.name;
         let schema = row_schema(name, columns)?;
         let stored = table.columns.iter().filter(|c| is_stored(c)).map(|c| c.name.clone());
         let stored: Vec<String> = stored.collect();
         let mut generated = vec![];
-        for (column, field) in table.columns.iter().zip(columns.fields()) {
-            generated.push(self.new_generation(name, column, field, &schema, &stored)?);
+        for (at, (column, field)) in table.columns.iter().zip(columns.fields()).enumerate() {
+            let sequence = sequence_of(sequences, at);
+            generated.push(self.new_generation(column, field, &schema, &stored, sequence)?);
         }
         let mut checks: Vec<Check> = vec![];
         for check in &table.checks {
@@ -57,28 +53,28 @@ impl Session {
         Ok(TableRules { checks, generated, key_name })
     }
 
-    /// Where a new column's values come from; `stored` are the table's columns that are computed.
+    /// Where a new column's values come from; `stored` are the table's columns that are computed, `sequence` is the one that
+    /// the column owns.
     pub(super) fn new_generation(
         &self,
-        table: &str,
         column: &sql::ColumnDef,
         field: &Field,
         schema: &DFSchema,
         stored: &[String],
+        sequence: Option<Oid>,
     ) -> Result<Option<Generation>> {
         Ok(match &column.generated {
-            None => None,
+            // A default does it.
+            None | Some(Generated::Serial) => None,
             Some(Generated::Stored(expr)) => {
                 let planned = self.plan_over_row(expr, schema, "column generation expressions")?;
                 check_generation(&planned, stored)?;
                 assign(planned, schema, field)?;
                 Some(Generation::Stored(expr.to_string()))
             }
-            Some(Generated::Identity { always, start, increment }) => {
-                let numbers = numbers(table, field, *start, *increment)?;
-                Some(Generation::Identity { always: *always, numbers })
+            Some(Generated::Identity { always, .. }) => {
+                sequence.map(|sequence| Generation::Identity { always: *always, sequence })
             }
-            Some(Generated::Serial) => Some(Generation::Serial(numbers(table, field, 1, 1)?)),
         })
     }
 
@@ -102,7 +98,7 @@ impl Session {
 
     /// An expression over one row, without subqueries and aggregates.
     fn plan_over_row(&self, expr: &ast::Expr, schema: &DFSchema, place: &str) -> Result<Expr> {
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let names = Names::new(self, Purpose::Batch);
         let planned = self.engine.plan_expr(expr, schema, &names)?;
         let mut refused = None;
         planned
@@ -161,7 +157,7 @@ impl Session {
         schema: &DFSchema,
         rows: &RecordBatch,
     ) -> Result<Option<usize>> {
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let names = Names::new(self, Purpose::Batch);
         let planned = self.engine.plan_expr(&sql::parse_expr(&check.sql)?, schema, &names)?;
         let verdicts = self.over_rows(&planned, schema, rows)?;
         let Some(verdicts) = verdicts.as_boolean_opt() else { return Ok(None) };
@@ -178,7 +174,7 @@ impl Session {
         schema: &DFSchema,
         rows: RecordBatch,
     ) -> Result<RecordBatch> {
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let names = Names::new(self, Purpose::Batch);
         let mut columns = rows.columns().to_vec();
         for (i, generation) in rules.generated.iter().enumerate() {
             let Some(Generation::Stored(text)) = generation else { continue };
@@ -203,6 +199,12 @@ impl Session {
 pub(super) fn row_schema(table: &str, columns: &SchemaRef) -> Result<DFSchema> {
     let table = datafusion::common::TableReference::bare(table);
     DFSchema::try_from_qualified_schema(table, &nullable(columns)).map_err(from_datafusion)
+}
+
+/// The number of the sequence that a new column owns.
+pub(super) fn sequence_of(sequences: &[Object], column: usize) -> Option<Oid> {
+    let is_its = |sequence: &&Object| matches!(&sequence.kind, ObjectKind::Sequence { owner: Some(owner), .. } if owner.column == column);
+    sequences.iter().find(is_its).map(|sequence| sequence.oid)
 }
 
 fn is_stored(column: &sql::ColumnDef) -> bool {
@@ -250,72 +252,4 @@ fn check_name(
     let numbered = (1..).map(|i| format!("{base}{i}"));
     let mut names = std::iter::once(base.clone()).chain(numbered);
     Ok(names.find(|name| !taken(name)).unwrap_or(base))
-}
-
-fn numbers(table: &str, field: &Field, start: i64, increment: i64) -> Result<Arc<Numbers>> {
-    let max = match field.data_type() {
-        DataType::Int16 => i64::from(i16::MAX),
-        DataType::Int32 => i64::from(i32::MAX),
-        DataType::Int64 => i64::MAX,
-        _ => {
-            let message = "identity column type must be smallint, integer, or bigint";
-            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
-        }
-    };
-    let name = format!("{table}_{}_seq", field.name());
-    Ok(Arc::new(Numbers::new(name, start, increment, max)))
-}
-
-/// The function that a column's DEFAULT calls for its next number, by its name.
-pub(super) fn next_number(
-    name: &str,
-    object: impl Fn(u64) -> Option<Arc<Object>>,
-) -> Option<Arc<ScalarUDF>> {
-    let (table, column) = name.strip_prefix(NEXT_NUMBER)?.split_once('.')?;
-    let object = object(table.parse().ok()?)?;
-    let numbers = object.generation(column.parse().ok()?)?.numbers()?.clone();
-    let signature = Signature::nullary(Volatility::Volatile);
-    Some(Arc::new(ScalarUDF::from(NextNumber { name: name.to_owned(), signature, numbers })))
-}
-
-#[derive(Debug)]
-struct NextNumber {
-    name: String,
-    signature: Signature,
-    numbers: Arc<Numbers>,
-}
-
-impl PartialEq for NextNumber {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for NextNumber {}
-
-impl std::hash::Hash for NextNumber {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
-
-impl ScalarUDFImpl for NextNumber {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Int64)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let rows = args.number_rows;
-        let (first, increment) = self.numbers.take(rows).map_err(to_datafusion)?;
-        let numbers = (0..rows as i64).map(|i| first + i * increment);
-        Ok(ColumnarValue::Array(Arc::new(Int64Array::from_iter_values(numbers))))
-    }
 }

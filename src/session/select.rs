@@ -69,11 +69,9 @@ impl Session {
     ) -> Result<Planned> {
         let (mut query, names) = self.prepared_query(query);
         crate::catalog::system::type_arguments(&mut query, params);
-        let mut resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let mut resolver = Names::new(self, Purpose::Batch);
         resolver.at_hand = at_hand;
         resolver.own = self.own_rows();
-        resolver.session = Some(self);
-        resolver.backend_pid = self.backend.as_ref().map_or(0, |backend| backend.pid);
         let plan = self.engine.plan(&query, &resolver, params)?;
         let planned: Vec<String> = output_fields(&plan).iter().map(|f| f.name().clone()).collect();
         let names = sql::expand_names(&names, &planned);

@@ -9,9 +9,9 @@ use futures::StreamExt;
 
 use super::settings::Settings;
 use super::{Outcome, Session};
-use crate::catalog::{Object, ObjectKind};
+use crate::catalog::{CatalogSnapshot, Object, ObjectKind};
 use crate::error::{Error, Result};
-use crate::sql::{DropKind, Show, ShowKind};
+use crate::sql::{self, DropKind, Show, ShowKind, Statement};
 use crate::types::format_type;
 
 pub fn text_field(name: &str) -> FieldRef {
@@ -77,7 +77,8 @@ impl Session {
             Show::Create { kind, name } => {
                 let snapshot = self.server.catalog.snapshot();
                 let object = snapshot.resolve_kind(&self.settings.search_path(), name, *kind)?;
-                vec![vec![Some(object.display_name()), Some(object.create_sql.clone())]]
+                let create_sql = with_uniques(&snapshot, &object)?;
+                vec![vec![Some(object.display_name()), Some(create_sql)]]
             }
             Show::Setting(name) => vec![vec![Some(self.settings.show(name)?)]],
             Show::All => {
@@ -108,6 +109,7 @@ impl Session {
         Ok(match kind {
             ShowKind::Tables => names(objects(DropKind::Table)),
             ShowKind::Views => names(objects(DropKind::View)),
+            ShowKind::Sequences => names(objects(DropKind::Sequence)),
             ShowKind::Sinks => objects(DropKind::Sink).iter().map(|o| self.sink_row(o)).collect(),
             ShowKind::Sources => {
                 let is_fed = |o: &Arc<Object>| o.kind.connector().is_some();
@@ -216,6 +218,20 @@ fn column_rows(object: &Object, like: Option<&str>) -> Vec<Row> {
             ]
         })
         .collect()
+}
+
+/// The statement that made an object, with the UNIQUE constraints that a table has by now.
+fn with_uniques(catalog: &CatalogSnapshot, object: &Object) -> Result<String> {
+    let uniques = super::index::uniques_of(catalog, object);
+    if uniques.is_empty() {
+        return Ok(object.create_sql.clone());
+    }
+    sql::rewritten(&object.create_sql, |statement| {
+        if let Statement::CreateTable(table) = statement {
+            table.uniques = uniques;
+        }
+        Ok(())
+    })
 }
 
 /// SQL's LIKE with % and _.

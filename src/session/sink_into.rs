@@ -15,6 +15,7 @@ use super::dml;
 use super::resolver::{Names, Purpose};
 use super::sinks::{UNIQUE_HINT, sink_query};
 use super::{Outcome, Session, command};
+use crate::arrangement::unique::UniqueKey;
 use crate::catalog::{CatalogChange, ConnectorSpec, Object, ObjectId, ObjectKind};
 use crate::coordinator::{Create, Runtime, sequencer};
 use crate::epoch::Epoch;
@@ -86,6 +87,15 @@ impl Session {
         }
         let computed = defaults.iter().any(Option::is_some)
             || (0..table.columns.fields().len()).any(|i| table.generation(i).is_some());
+        let is_unique =
+            |o: &Arc<Object>| matches!(o.kind, ObjectKind::Index { unique: Some(_), .. });
+        if catalog.dependents(table.id).any(is_unique) {
+            let message = format!(
+                "a sink into table \"{}\", which has UNIQUE constraints, is not supported",
+                table.name
+            );
+            return Err(Error::unsupported(message));
+        }
         if computed || !rules.checks.is_empty() {
             let message = format!(
                 "a sink into table \"{}\", which has defaults, generated columns or CHECK constraints, is not supported",
@@ -105,7 +115,7 @@ impl Session {
         columns: &[usize],
     ) -> Result<(Node, Vec<ObjectId>)> {
         let (query, _) = self.prepared_query(query);
-        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Streaming);
+        let resolver = Names::new(self, Purpose::Streaming);
         let plan = self.engine.plan(&query, &resolver, &[])?;
         refuse_volatile(&plan)?;
         let schema = plan.schema().clone();
@@ -185,16 +195,20 @@ impl Session {
             let message = format!("relation \"{}\" does not exist", table.name);
             return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
         };
-        if into.key.is_empty() {
-            return Ok(());
-        }
+        let Some(key) = UniqueKey::primary(table.id, &into) else { return Ok(()) };
         let pin = coordinator.pin(&[from.clone(), into.clone()]).await?;
         for version in from.versions(pin.epoch) {
             for rows in version.rows.iter().flat_map(|rows| rows.scan()) {
-                let stored = self.stored_rows(table.id, &into, &rows, cancel).await?;
+                let stored = self.stored_rows(table.id, &key, &rows, cancel).await?;
                 if let Some(place) = stored.places.first() {
                     let name = table.primary_key_name();
-                    return Err(sequencer::duplicate(&into, &rows, *place as usize, &name));
+                    return Err(sequencer::duplicate(
+                        &into,
+                        &key.columns,
+                        &rows,
+                        *place as usize,
+                        &name,
+                    ));
                 }
             }
         }

@@ -177,7 +177,10 @@ impl Session {
         let kept = match &object.kind {
             ObjectKind::Table { .. } | ObjectKind::MaterializedView { .. } => true,
             ObjectKind::Source { primary_key, .. } => !primary_key.is_empty(),
-            ObjectKind::View { .. } | ObjectKind::Sink { .. } | ObjectKind::Index { .. } => false,
+            ObjectKind::View { .. }
+            | ObjectKind::Sink { .. }
+            | ObjectKind::Index { .. }
+            | ObjectKind::Sequence { .. } => false,
         };
         match kept {
             true => Ok(Subject::Kept(object)),
@@ -192,7 +195,7 @@ impl Session {
         given: &[Option<FieldRef>],
     ) -> Result<(LogicalPlan, Vec<sql::OutputName>, Vec<FieldRef>)> {
         let (query, names) = self.prepared_query(query);
-        let resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Streaming);
+        let resolver = Names::new(self, Purpose::Streaming);
         let plan = self.engine.plan(&query, &resolver, given)?;
         let params = prepare_params(&plan, given)?;
         // Columns whose type follows a parameter's are known only once that is.

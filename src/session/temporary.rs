@@ -1,4 +1,4 @@
-//! Temporary tables: tables in a schema of the session's own, which is searched first and goes with the session.
+//! Temporary tables and sequences: those in a schema of the session's own, which is searched first and goes with the session.
 
 use super::Session;
 use crate::catalog::{self, CatalogChange};
@@ -6,21 +6,24 @@ use crate::error::Result;
 use crate::sql::{CreateTable, ObjectName, TEMPORARY_SCHEMA};
 
 impl Session {
-    /// The table as one of the session's schema, which is made where there is none yet.
+    /// The session's own schema, which is made where there is none yet.
+    pub(super) async fn own_schema(&mut self) -> Result<String> {
+        if let Some(schema) = self.settings.temporary_schema() {
+            return Ok(schema.to_owned());
+        }
+        let pid = self.backend.as_ref().map_or(0, |backend| backend.pid);
+        let schema = format!("{TEMPORARY_SCHEMA}_{pid}");
+        let (id, _) = self.server.catalog.allocate();
+        let owner = catalog::OWNER.to_owned();
+        let change = CatalogChange::CreateSchema { id, name: schema.clone(), owner };
+        self.server.coordinator.define(change).await?;
+        self.settings.set_temporary_schema(schema.clone());
+        Ok(schema)
+    }
+
+    /// The table as one of the session's own schema.
     pub(super) async fn in_own_schema(&mut self, table: &CreateTable) -> Result<CreateTable> {
-        let schema = match self.settings.temporary_schema() {
-            Some(schema) => schema.to_owned(),
-            None => {
-                let pid = self.backend.as_ref().map_or(0, |backend| backend.pid);
-                let schema = format!("{TEMPORARY_SCHEMA}_{pid}");
-                let (id, _) = self.server.catalog.allocate();
-                let owner = catalog::OWNER.to_owned();
-                let change = CatalogChange::CreateSchema { id, name: schema.clone(), owner };
-                self.server.coordinator.define(change).await?;
-                self.settings.set_temporary_schema(schema.clone());
-                schema
-            }
-        };
+        let schema = self.own_schema().await?;
         Ok(CreateTable { name: ObjectName::qualified(schema, &table.name.name), ..table.clone() })
     }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, Session, command};
 use crate::arrangement::live::{LiveTable, Pin};
+use crate::arrangement::unique::UniqueKey;
 use crate::catalog::{CatalogSnapshot, Object, ObjectId, ObjectKind, Relation};
 use crate::coordinator::locks::Access;
 use crate::coordinator::{Snapshot, Write, Writes, sequencer};
@@ -195,7 +196,7 @@ impl Session {
             let (deletes, inserts) = (own.deleted_rows().to_vec(), own.inserted_rows()?);
             let access = if deletes.is_empty() { Access::Shared } else { Access::Alone };
             tables.insert(*id, access);
-            writes.push((*id, Write { deletes, inserts, skip_conflicts: false }));
+            writes.push((*id, Write { deletes, inserts, ..Write::default() }));
         }
         if writes.is_empty() {
             return Ok(());
@@ -411,6 +412,10 @@ impl Session {
             .iter()
             .try_for_each(|rows| sequencer::check_not_null(&table.name, &table.columns, rows))?;
         let pin = self.pin(std::slice::from_ref(&live)).await?;
+        let (catalog, keys) = (self.server.catalog.snapshot(), self.unique_keys(table));
+        for key in keys.iter().filter(|key| key.from <= pin.epoch) {
+            key.live.wait_for(pin.epoch).await?;
+        }
         let memory = &self.server.coordinator.shared.memory;
         let held =
             self.block.held.get_or_insert_with(|| memory.reserve(Holder::Query, "the transaction"));
@@ -419,19 +424,47 @@ impl Session {
         };
         held.try_grow(memory::Purpose::Write, bytes(&write.inserts))?;
         held.grow(bytes(&write.deletes));
-        let own = self.block.own.entry(table.id).or_insert_with(|| Arc::new(OwnRows::new(&live)));
+        let own = self.block.own.entry(table.id);
+        let own = own.or_insert_with(|| Arc::new(OwnRows::new(&live, keys.clone())));
         let own = Arc::make_mut(own);
         write.deletes.iter().try_for_each(|rows| own.delete(rows))?;
         for rows in &write.inserts {
             let taken = match key_stored(&live, own, rows, &pin)? {
                 Some(row) => Some(row),
-                None => own.insert(rows)?,
+                None => {
+                    let name = |id| catalog.get(id).map_or_else(String::new, |o| o.name.clone());
+                    refuse_taken(&live, own, &keys, rows, &pin, &name)?;
+                    own.insert(rows)?
+                }
             };
             if let Some(row) = taken {
-                return Err(sequencer::duplicate(&live, rows, row, &table.primary_key_name()));
+                let name = table.primary_key_name();
+                return Err(sequencer::duplicate(&live, &live.key, rows, row, &name));
             }
         }
         Ok(write.rows())
+    }
+
+    /// What is UNIQUE in a table beside its primary key.
+    pub(super) fn unique_keys(&self, table: &Object) -> Vec<UniqueKey> {
+        let catalog = self.server.catalog.snapshot();
+        let indexes = self.server.coordinator.indexes(table.id);
+        let mut keys = vec![];
+        for object in catalog.dependents(table.id) {
+            let ObjectKind::Index { key, unique: Some(unique), .. } = &object.kind else {
+                continue;
+            };
+            if let Some(index) = indexes.iter().find(|index| index.live.key == *key) {
+                keys.push(UniqueKey {
+                    id: object.id,
+                    columns: key.clone(),
+                    nulls_distinct: unique.nulls_distinct,
+                    live: index.live.clone(),
+                    from: index.from,
+                });
+            }
+        }
+        keys
     }
 
     /// Notes which tables a statement of a block reads; they may matter at COMMIT.
@@ -547,7 +580,14 @@ fn key_stored(
     if !live.key_is_unique || live.key.is_empty() {
         return Ok(None);
     }
-    let keys = sequencer::key_columns(live, rows);
+    let stored = stored_keys(live, &live.key, rows, pin);
+    let gone = own.has_deleted(rows)?;
+    Ok(stored.iter().zip(gone).position(|(stored, gone)| *stored && !gone))
+}
+
+/// Which of some rows have a key that is stored as of the block's epoch.
+fn stored_keys(live: &LiveTable, key: &[usize], rows: &RecordBatch, pin: &Pin) -> Vec<bool> {
+    let keys = sequencer::key_columns(key, rows);
     let mut hashes = vec![];
     hash_columns(&keys, rows.num_rows(), &mut hashes);
     let mut stored = vec![false; rows.num_rows()];
@@ -556,8 +596,26 @@ fn key_stored(
         snapshot.contains_keys(&keys, &hashes, &mut found);
         stored.iter_mut().zip(found).for_each(|(stored, found)| *stored |= found);
     }
-    let gone = own.has_deleted(rows)?;
-    Ok(stored.iter().zip(gone).position(|(stored, gone)| *stored && !gone))
+    stored
+}
+
+/// 23505 where a row that is to be inserted is like another. A key that is younger than the block is judged at COMMIT.
+fn refuse_taken(
+    live: &LiveTable,
+    own: &OwnRows,
+    keys: &[UniqueKey],
+    rows: &RecordBatch,
+    pin: &Pin,
+    name: &dyn Fn(ObjectId) -> String,
+) -> Result<()> {
+    for key in keys.iter().filter(|key| key.from <= pin.epoch) {
+        let Some(own) = own.of_key(key.id) else { continue };
+        let stored = stored_keys(&key.live, &key.columns, rows, pin);
+        if let Some(row) = own.first_taken(rows, &stored)? {
+            return Err(sequencer::duplicate(live, &key.columns, rows, row, &name(key.id)));
+        }
+    }
+    Ok(())
 }
 
 /// The words for a statement that a read-only transaction refuses.
@@ -573,6 +631,7 @@ fn written_by(statement: &sql::Statement) -> Option<&'static str> {
         S::CreateView(_) => "CREATE VIEW",
         S::CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
         S::CreateIndex(_) => "CREATE INDEX",
+        S::CreateSequence(_) => "CREATE SEQUENCE",
         S::CreateSchema { .. } => "CREATE SCHEMA",
         S::Drop(_) => "DROP",
         S::Comment(_) => "COMMENT",

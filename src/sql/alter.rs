@@ -1,11 +1,14 @@
-//! ALTER of tables, sources, views, sinks, indexes and schemas.
+//! ALTER of tables, sources, views, sinks, indexes, sequences and schemas.
 
 use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::create::Body;
 use super::cursor::{Cursor, Parse};
-use super::statement::{Alter, AlterAction, NewConstraint, Statement};
+use super::sequence::SequenceOptions;
+use super::statement::{
+    Alter, AlterAction, DropKind, Generated, IdentityChange, NewConstraint, Statement,
+};
 use crate::error::Error;
 
 impl Cursor {
@@ -23,11 +26,14 @@ impl Cursor {
         self.eat(&["ONLY"]);
         let name = self.name()?;
         self.eat_token(&Token::Mul);
-        let actions = self.comma_separated(Self::alter_action)?;
+        let actions = match kind {
+            DropKind::Sequence => self.alter_sequence()?,
+            _ => self.comma_separated(Self::alter_action)?,
+        };
         Ok(Some(Statement::Alter(Box::new(Alter { kind, name, if_exists, actions }))))
     }
 
-    fn alter_action(&mut self) -> Parse<AlterAction> {
+    pub(super) fn alter_action(&mut self) -> Parse<AlterAction> {
         if self.eat(&["RENAME"]) {
             if self.eat(&["TO"]) {
                 return Ok(AlterAction::Rename(self.ident()?));
@@ -84,6 +90,7 @@ impl Cursor {
                 not_valid: constraint && not_valid,
             })
             .collect();
+        constraints.extend(body.uniques.into_iter().map(NewConstraint::Unique));
         if !body.primary_key.is_empty() {
             let (name, columns) = (body.primary_key_name, body.primary_key);
             constraints.push(NewConstraint::PrimaryKey { name, columns });
@@ -133,12 +140,48 @@ impl Cursor {
             let using = if self.eat(&["USING"]) { Some(self.expr()?) } else { None };
             return Ok(AlterAction::SetType { column, data_type, using });
         }
+        if let Some(change) = self.identity_change()? {
+            return Ok(AlterAction::Identity { column, change: Box::new(change) });
+        }
         let words: Vec<String> =
             self.rest().iter().take(3).map(|t| t.token.to_string().to_uppercase()).collect();
         let message = format!("ALTER COLUMN ... {} is not supported", words.join(" "));
         Err(Error::unsupported(message)
             .with_hint("Create a table with the column as it is to be, and fill it from this one.")
             .into())
+    }
+}
+
+impl Cursor {
+    fn identity_change(&mut self) -> Parse<Option<IdentityChange>> {
+        if self.eat(&["ADD"]) {
+            return match self.identity()? {
+                Some(Generated::Identity { always, options }) => {
+                    Ok(Some(IdentityChange::Add { always, options }))
+                }
+                _ => self.expected("GENERATED ... AS IDENTITY"),
+            };
+        }
+        if self.eat(&["DROP", "IDENTITY"]) {
+            return Ok(Some(IdentityChange::Drop { if_exists: self.if_exists() }));
+        }
+        let (mut always, mut options) = (None, SequenceOptions::default());
+        loop {
+            if self.eat(&["SET", "GENERATED", "ALWAYS"]) {
+                always = Some(true);
+            } else if self.eat(&["SET", "GENERATED", "BY", "DEFAULT"]) {
+                always = Some(false);
+            } else if self.at(&["RESTART"]) || self.at(&["SET"]) {
+                self.eat(&["SET"]);
+                if !self.sequence_option(&mut options)? {
+                    return self.expected("an option of a sequence");
+                }
+            } else if always.is_none() && options.is_empty() {
+                return Ok(None);
+            } else {
+                return Ok(Some(IdentityChange::Set { always, options }));
+            }
+        }
     }
 }
 
@@ -151,6 +194,8 @@ impl AlterAction {
             AlterAction::RenameConstraint { .. } => "RENAME CONSTRAINT",
             AlterAction::SetSchema(_) => "SET SCHEMA",
             AlterAction::Owner(_) => "OWNER TO",
+            AlterAction::Sequence(_) => "ALTER SEQUENCE",
+            AlterAction::Identity { .. } => "ALTER COLUMN ... IDENTITY",
             AlterAction::AddColumn { .. } => "ADD COLUMN",
             AlterAction::DropColumn { .. } => "DROP COLUMN",
             AlterAction::SetDefault { .. } => "ALTER COLUMN ... SET DEFAULT",

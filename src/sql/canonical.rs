@@ -47,7 +47,15 @@ pub fn create_sql(statement: &Statement, options: RedactedOptions<'_>) -> Option
         }
         Statement::CreateIndex(index) => {
             let name = index.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-            format!("CREATE INDEX{name} ON {}{}", index.table, name_list(&index.columns))
+            let unique = if index.unique { "UNIQUE " } else { "" };
+            let nulls = if index.nulls_distinct { "" } else { " NULLS NOT DISTINCT" };
+            let columns = name_list(&index.columns);
+            format!("CREATE {unique}INDEX{name} ON {}{columns}{nulls}", index.table)
+        }
+        Statement::CreateSequence(sequence) => {
+            let options = sequence.options.to_string();
+            let space = if options.is_empty() { "" } else { " " };
+            format!("CREATE SEQUENCE {}{space}{options}", sequence.name)
         }
         Statement::CreateSchema { name, .. } => format!("CREATE SCHEMA {}", quote_identifier(name)),
         _ => return None,
@@ -106,6 +114,10 @@ fn items(table: &CreateTable) -> String {
         let key = format!("PRIMARY KEY{}", name_list(&table.primary_key));
         items.push(named(&table.primary_key_name, key));
     }
+    items.extend(table.uniques.iter().map(|unique| {
+        let nulls = if unique.nulls_distinct { "" } else { " NULLS NOT DISTINCT" };
+        named(&unique.name, format!("UNIQUE{nulls}{}", name_list(&unique.columns)))
+    }));
     items.extend(table.checks.iter().map(|c| named(&c.name, format!("CHECK ({})", c.expr))));
     items.extend(table.watermark.as_ref().map(watermark_item));
     format!(" ({})", items.join(", "))
@@ -150,12 +162,11 @@ fn column_item(column: &ColumnDef, primary_key: &[String]) -> String {
             write!(item, " GENERATED ALWAYS AS ({expr}) STORED")
                 .expect("writing to a string cannot fail");
         }
-        Some(Generated::Identity { always, start, increment }) => {
+        Some(Generated::Identity { always, options }) => {
             let when = if *always { "ALWAYS" } else { "BY DEFAULT" };
             write!(item, " GENERATED {when} AS IDENTITY").expect("writing to a string cannot fail");
-            if (*start, *increment) != (1, 1) {
-                write!(item, " (START WITH {start} INCREMENT BY {increment})")
-                    .expect("writing to a string cannot fail");
+            if !options.is_empty() {
+                write!(item, " ({options})").expect("writing to a string cannot fail");
             }
         }
         Some(Generated::Serial) | None => {}

@@ -9,6 +9,7 @@ use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::cursor::{Cursor, Parse, is_keyword};
 use super::fold_identifier;
+use super::sequence::{SequenceOptions, in_temporary_schema};
 use super::statement::*;
 use super::types;
 use crate::error::{Error, SqlState};
@@ -20,6 +21,7 @@ pub(super) struct Body {
     pub(super) primary_key: Vec<String>,
     pub(super) primary_key_name: Option<String>,
     pub(super) checks: Vec<CheckConstraint>,
+    pub(super) uniques: Vec<UniqueConstraint>,
     like: Vec<Like>,
     watermark: Option<Watermark>,
 }
@@ -70,6 +72,9 @@ impl Cursor {
         if self.eat(&["CREATE", "UNIQUE", "INDEX"]) {
             return self.create_index(true).map(Some);
         }
+        if self.eat(&["CREATE", "SEQUENCE"]) {
+            return self.create_sequence(false).map(Some);
+        }
         if self.eat(&["CREATE", "SCHEMA"]) {
             let if_not_exists = self.if_not_exists();
             let name = self.ident()?;
@@ -89,17 +94,16 @@ impl Cursor {
             if self.eat(&table) {
                 let mut statement = self.create_table()?;
                 if let Statement::CreateTable(table) = &mut statement {
-                    if table.name.schema.as_deref().is_some_and(|s| s != TEMPORARY_SCHEMA) {
-                        let message = "cannot create temporary relation in non-temporary schema";
-                        return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).into());
-                    }
-                    table.name = ObjectName::qualified(TEMPORARY_SCHEMA, &table.name.name);
+                    table.name = in_temporary_schema(table.name.clone())?;
                 }
                 return Ok(Some(statement));
             }
+            if self.eat(&[&["CREATE"], *word, &["SEQUENCE"]].concat()) {
+                return self.create_sequence(true).map(Some);
+            }
             let other = [&["CREATE"], *word].concat();
             if self.at(&other) || self.at(&[&["CREATE", "OR", "REPLACE"], *word].concat()) {
-                return Err(Error::unsupported("only tables can be temporary").into());
+                return Err(Error::unsupported("only tables and sequences can be temporary").into());
             }
         }
         Ok(None)
@@ -146,6 +150,7 @@ impl Cursor {
             primary_key: body.primary_key,
             primary_key_name: body.primary_key_name,
             checks: body.checks,
+            uniques: body.uniques,
             like: body.like,
             append_only: clauses.append_only,
             watermark: body.watermark,
@@ -177,6 +182,7 @@ impl Cursor {
         let clauses = self.clauses()?;
         let refused = match () {
             () if !body.checks.is_empty() => Some("CHECK constraints are"),
+            () if !body.uniques.is_empty() => Some("UNIQUE constraints are"),
             () if !body.like.is_empty() => Some("LIKE is"),
             () if body.columns.iter().any(|c| c.generated.is_some()) => {
                 Some("generated columns are")
@@ -359,6 +365,8 @@ impl Cursor {
             || self.at(&["LIKE"])
             || (parenthesis
                 && (self.at(&["UNIQUE"]) || self.at(&["CHECK"]) || self.at(&["EXCLUDE"])))
+            || self.at(&["UNIQUE", "NULLS"])
+            || self.at(&["UNIQUE", "USING"])
     }
 
     fn table_constraint(&mut self, body: &mut Body, name: Option<String>) -> Parse<()> {
@@ -377,9 +385,17 @@ impl Cursor {
             body.checks.push(CheckConstraint { name, expr });
             return Ok(());
         }
-        for (word, name) in
-            [("UNIQUE", "UNIQUE"), ("FOREIGN", "FOREIGN KEY"), ("EXCLUDE", "EXCLUDE")]
-        {
+        if self.eat(&["UNIQUE"]) {
+            let nulls_distinct = self.nulls_distinct()?;
+            if self.at(&["USING"]) {
+                return Err(Error::unsupported("UNIQUE USING INDEX is not supported").into());
+            }
+            let columns = self.parenthesized(Self::ident)?;
+            self.index_parameters()?;
+            body.uniques.push(UniqueConstraint { name, columns, nulls_distinct });
+            return Ok(());
+        }
+        for (word, name) in [("FOREIGN", "FOREIGN KEY"), ("EXCLUDE", "EXCLUDE")] {
             if self.at(&[word]) {
                 return Err(refused_constraint(name).into());
             }
@@ -453,6 +469,13 @@ impl Cursor {
                 column.nullable = false;
                 continue;
             }
+            if self.eat(&["UNIQUE"]) {
+                let nulls_distinct = self.nulls_distinct()?;
+                self.index_parameters()?;
+                let columns = vec![column.name.clone()];
+                body.uniques.push(UniqueConstraint { name, columns, nulls_distinct });
+                continue;
+            }
             let Some(option) = self.parser.parse_optional_column_option()? else { break };
             self.column_option(body, &mut column, name, option)?;
         }
@@ -462,44 +485,20 @@ impl Cursor {
     }
 
     /// GENERATED ... AS IDENTITY, with its options in any order.
-    fn identity(&mut self) -> Parse<Option<Generated>> {
+    pub(super) fn identity(&mut self) -> Parse<Option<Generated>> {
         let always = self.eat(&["GENERATED", "ALWAYS", "AS", "IDENTITY"]);
         if !always && !self.eat(&["GENERATED", "BY", "DEFAULT", "AS", "IDENTITY"]) {
             return Ok(None);
         }
-        let (mut start, mut increment) = (None, 1);
+        let mut options = SequenceOptions::default();
         if self.eat_token(&Token::LParen) {
-            while !self.eat_token(&Token::RParen) {
-                if self.eat(&["START"]) {
-                    self.eat(&["WITH"]);
-                    start = Some(self.whole_number()?);
-                } else if self.eat(&["INCREMENT"]) {
-                    self.eat(&["BY"]);
-                    increment = self.whole_number()?;
-                } else {
-                    return Err(Error::unsupported(
-                        "options of an identity column other than START and INCREMENT are not supported",
-                    )
-                    .into());
-                }
-            }
+            options = self.sequence_options()?;
+            self.expect_token(&Token::RParen)?;
         }
-        if increment == 0 {
-            let message = "INCREMENT must not be zero";
-            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).into());
+        if options.data_type.is_some() || options.restart.is_some() || options.owned_by.is_some() {
+            return Err(Error::syntax("invalid option of an identity column").into());
         }
-        Ok(Some(Generated::Identity { always, start: start.unwrap_or(1), increment }))
-    }
-
-    fn whole_number(&mut self) -> Parse<i64> {
-        let sign = if self.eat_token(&Token::Minus) { "-" } else { "" };
-        let number = match self.rest().first().map(|t| t.token.clone()) {
-            Some(Token::Number(digits, _)) => format!("{sign}{digits}").parse().ok(),
-            _ => None,
-        };
-        let Some(number) = number else { return self.expected("a number") };
-        self.parser.advance_token();
-        Ok(number)
+        Ok(Some(Generated::Identity { always, options }))
     }
 
     fn column_option(
@@ -523,7 +522,6 @@ impl Cursor {
             ColumnOption::Check(check) => {
                 body.checks.push(CheckConstraint { name, expr: *check.expr });
             }
-            ColumnOption::Unique(_) => return Err(refused_constraint("UNIQUE").into()),
             ColumnOption::ForeignKey(_) => return Err(refused_constraint("FOREIGN KEY").into()),
             ColumnOption::Generated { generation_expr: Some(expr), .. } => {
                 column.generated = Some(Generated::Stored(Box::new(expr)));
@@ -747,9 +745,6 @@ fn second_primary_key() -> Error {
 }
 
 fn refused_constraint(name: &str) -> Error {
-    let hint = match name {
-        "UNIQUE" => "Declare the columns as PRIMARY KEY, or leave the constraint out.",
-        _ => "Leave the constraint out; a materialized view can list the rows that violate it.",
-    };
+    let hint = "Leave the constraint out; a materialized view can list the rows that violate it.";
     Error::unsupported(format!("{name} constraints are not supported")).with_hint(hint)
 }

@@ -12,11 +12,6 @@ use crate::error::Error;
 impl Cursor {
     /// What follows CREATE [UNIQUE] INDEX.
     pub(super) fn create_index(&mut self, unique: bool) -> Parse<Statement> {
-        if unique {
-            return Err(Error::unsupported("CREATE UNIQUE INDEX is not supported")
-                .with_hint("A PRIMARY KEY keeps rows unique; CREATE INDEX serves lookups.")
-                .into());
-        }
         self.eat(&["CONCURRENTLY"]);
         let if_not_exists = self.if_not_exists();
         let name = if !if_not_exists && self.at(&["ON"]) { None } else { Some(self.name()?) };
@@ -30,6 +25,7 @@ impl Cursor {
         if self.eat(&["INCLUDE"]) {
             self.parenthesized(Self::ident)?;
         }
+        let nulls_distinct = self.nulls_distinct()?;
         if self.eat(&["WITH"]) {
             self.options()?;
         }
@@ -41,7 +37,39 @@ impl Cursor {
                 .with_hint("Create a materialized view with that WHERE, and an index on it.")
                 .into());
         }
-        Ok(Statement::CreateIndex(Box::new(CreateIndex { name, if_not_exists, table, columns })))
+        Ok(Statement::CreateIndex(Box::new(CreateIndex {
+            name,
+            if_not_exists,
+            table,
+            columns,
+            unique,
+            nulls_distinct,
+        })))
+    }
+
+    /// NULLS [NOT] DISTINCT; without it they are.
+    pub(super) fn nulls_distinct(&mut self) -> Parse<bool> {
+        if self.eat(&["NULLS", "NOT", "DISTINCT"]) {
+            return Ok(false);
+        }
+        self.eat(&["NULLS", "DISTINCT"]);
+        Ok(true)
+    }
+
+    /// What may stand behind a UNIQUE constraint: read over, but for DEFERRABLE, which would change its meaning.
+    pub(super) fn index_parameters(&mut self) -> Parse<()> {
+        if self.eat(&["INCLUDE"]) {
+            self.parenthesized(Self::ident)?;
+        }
+        if self.eat(&["WITH"]) {
+            self.options()?;
+        }
+        self.eat(&["NOT", "DEFERRABLE"]);
+        self.eat(&["INITIALLY", "IMMEDIATE"]);
+        if self.at(&["DEFERRABLE"]) || self.at(&["INITIALLY"]) {
+            return Err(Error::unsupported("DEFERRABLE constraints are not supported").into());
+        }
+        Ok(())
     }
 
     fn index_column(&mut self) -> Parse<String> {

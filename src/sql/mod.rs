@@ -1,9 +1,9 @@
 //! SQL text to statements: our own statements around sqlparser's, and the names PostgreSQL gives to things.
 //!
 //! In the order the text flows: [`lexer`] cuts the text into statements, [`cursor`] walks one statement's tokens, [`create`], [`alter`], [`index`],
-//! [`copy`], [`cursors`], [`subscribe`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL, put right in [`expressions`] and, as to types, in [`types`].
+//! [`sequence`], [`copy`], [`cursors`], [`subscribe`] and [`utility`] recognise the statements that are ours by their first words, and everything else is sqlparser's PostgreSQL, put right in [`expressions`] and, as to types, in [`types`].
 //! [`names`] tells what a query's columns are called, [`relations`] what it reads, [`rename`] puts another name there, [`canonical`] writes a statement back for
-//! SHOW CREATE, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
+//! SHOW CREATE, [`sequence_calls`] binds a default's sequences, [`position`] finds what an error of analysis is about. This module knows no catalog, resolves no name and does no I/O.
 
 mod alter;
 mod canonical;
@@ -20,6 +20,8 @@ mod order_names;
 mod position;
 mod relations;
 mod rename;
+mod sequence;
+mod sequence_calls;
 mod statement;
 mod subscribe;
 mod types;
@@ -46,6 +48,8 @@ pub use rename::{
     Replacement, names_column, rename_column, rename_created_column, replace_relation,
     replace_relation_in, rewritten, set_created_name,
 };
+pub use sequence::{OwnedBy, SequenceOptions};
+pub use sequence_calls::{bind_sequences, sequences_called, show_sequences};
 pub use statement::*;
 
 use cursor::Cursor;

@@ -110,6 +110,7 @@ pub fn set_created_name(statement: &mut Statement, name: ObjectName) {
         Statement::CreateMaterializedView(view) => view.name = name,
         Statement::CreateSink(sink) => sink.name = name,
         Statement::CreateIndex(index) => index.name = Some(name),
+        Statement::CreateSequence(sequence) => sequence.name = name,
         _ => {}
     }
 }

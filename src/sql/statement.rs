@@ -8,6 +8,7 @@ use std::fmt;
 use sqlparser::ast;
 
 use super::copy::Copy;
+use super::sequence::SequenceOptions;
 use crate::error::{Error, Result};
 use crate::sql::{fold_identifier, quote_identifier};
 
@@ -25,6 +26,7 @@ pub enum Statement {
     CreateMaterializedView(Box<CreateMaterializedView>),
     CreateSink(Box<CreateSink>),
     CreateIndex(Box<CreateIndex>),
+    CreateSequence(Box<CreateSequence>),
     CreateSchema {
         name: String,
         if_not_exists: bool,
@@ -120,6 +122,13 @@ pub enum AlterAction {
     },
     SetSchema(String),
     Owner(String),
+    /// Options of a sequence.
+    Sequence(Box<SequenceOptions>),
+    /// Of an identity column.
+    Identity {
+        column: String,
+        change: Box<IdentityChange>,
+    },
     AddColumn {
         column: Box<ColumnDef>,
         /// Those written behind the column.
@@ -155,6 +164,17 @@ pub enum AlterAction {
     },
 }
 
+/// What ALTER COLUMN does to an identity column.
+#[derive(Clone, Debug)]
+pub enum IdentityChange {
+    /// ADD GENERATED ... AS IDENTITY.
+    Add { always: bool, options: SequenceOptions },
+    /// SET GENERATED and the options of its sequence, RESTART above all.
+    Set { always: Option<bool>, options: SequenceOptions },
+    /// DROP IDENTITY.
+    Drop { if_exists: bool },
+}
+
 /// A constraint for a table that exists.
 #[derive(Clone, Debug)]
 pub enum NewConstraint {
@@ -162,6 +182,7 @@ pub enum NewConstraint {
         name: Option<String>,
         columns: Vec<String>,
     },
+    Unique(UniqueConstraint),
     /// `not_valid`: the rows there are may violate it.
     Check {
         check: Box<CheckConstraint>,
@@ -273,7 +294,7 @@ pub enum Generated {
     /// GENERATED ALWAYS AS (expression) STORED.
     Stored(Box<ast::Expr>),
     /// GENERATED ALWAYS or BY DEFAULT AS IDENTITY.
-    Identity { always: bool, start: i64, increment: i64 },
+    Identity { always: bool, options: SequenceOptions },
     /// SERIAL, BIGSERIAL, SMALLSERIAL.
     Serial,
 }
@@ -283,6 +304,15 @@ pub enum Generated {
 pub struct CheckConstraint {
     pub name: Option<String>,
     pub expr: ast::Expr,
+}
+
+/// A UNIQUE constraint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueConstraint {
+    pub name: Option<String>,
+    pub columns: Vec<String>,
+    /// Rows with a NULL in these columns are like no other.
+    pub nulls_distinct: bool,
 }
 
 /// OVERRIDING ... VALUE of INSERT.
@@ -327,6 +357,7 @@ pub struct CreateTable {
     pub primary_key: Vec<String>,
     pub primary_key_name: Option<String>,
     pub checks: Vec<CheckConstraint>,
+    pub uniques: Vec<UniqueConstraint>,
     /// LIKE other tables, in their order, before the columns declared here.
     pub like: Vec<Like>,
     pub append_only: bool,
@@ -425,13 +456,24 @@ pub struct CreateMaterializedView {
     pub emit_on_window_close: bool,
 }
 
-/// CREATE INDEX name ON table (columns); the name may be left out.
+/// CREATE [UNIQUE] INDEX name ON table (columns); the name may be left out.
 #[derive(Clone, Debug)]
 pub struct CreateIndex {
     pub name: Option<ObjectName>,
     pub if_not_exists: bool,
     pub table: ObjectName,
     pub columns: Vec<String>,
+    pub unique: bool,
+    /// Of a unique index: rows with a NULL in these columns are like no other.
+    pub nulls_distinct: bool,
+}
+
+/// CREATE SEQUENCE.
+#[derive(Clone, Debug)]
+pub struct CreateSequence {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub options: SequenceOptions,
 }
 
 #[derive(Clone, Debug)]
@@ -461,6 +503,7 @@ pub enum DropKind {
     Sink,
     Schema,
     Index,
+    Sequence,
 }
 
 impl DropKind {
@@ -474,6 +517,7 @@ impl DropKind {
             DropKind::Sink => "sink",
             DropKind::Schema => "schema",
             DropKind::Index => "index",
+            DropKind::Sequence => "sequence",
         }
     }
 }
@@ -490,6 +534,8 @@ pub struct Drop {
 #[derive(Clone, Debug)]
 pub struct Truncate {
     pub names: Vec<ObjectName>,
+    /// The sequences that the tables' columns own begin anew.
+    pub restart_identity: bool,
     pub cascade: bool,
 }
 
@@ -501,6 +547,7 @@ pub enum ShowKind {
     Views,
     MaterializedViews,
     Sinks,
+    Sequences,
     Schemas,
     Databases,
     Jobs,

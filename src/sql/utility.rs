@@ -388,6 +388,7 @@ impl Cursor {
             (&["VIEWS"], ShowKind::Views),
             (&["MATERIALIZED", "VIEWS"], ShowKind::MaterializedViews),
             (&["SINKS"], ShowKind::Sinks),
+            (&["SEQUENCES"], ShowKind::Sequences),
             (&["SCHEMAS"], ShowKind::Schemas),
             (&["DATABASES"], ShowKind::Databases),
             (&["JOBS"], ShowKind::Jobs),
@@ -417,12 +418,13 @@ impl Cursor {
         if self.eat(&["MATERIALIZED", "VIEW"]) {
             return Some(DropKind::MaterializedView);
         }
-        match self.eat_one(&["TABLE", "SOURCE", "VIEW", "SINK", "SCHEMA", "INDEX"])? {
+        match self.eat_one(&["TABLE", "SOURCE", "VIEW", "SINK", "SCHEMA", "INDEX", "SEQUENCE"])? {
             "TABLE" => Some(DropKind::Table),
             "SOURCE" => Some(DropKind::Source),
             "VIEW" => Some(DropKind::View),
             "SINK" => Some(DropKind::Sink),
             "SCHEMA" => Some(DropKind::Schema),
+            "SEQUENCE" => Some(DropKind::Sequence),
             _ => Some(DropKind::Index),
         }
     }
@@ -540,7 +542,8 @@ fn truncate_of(truncate: &ast::Truncate) -> Parse<Truncate> {
     let names = truncate.table_names.iter().map(|t| ObjectName::try_from(&t.name));
     let names = names.collect::<crate::error::Result<Vec<_>>>()?;
     let cascade = matches!(truncate.cascade, Some(ast::CascadeOption::Cascade));
-    Ok(Truncate { names, cascade })
+    let restart_identity = matches!(truncate.identity, Some(ast::TruncateIdentityOption::Restart));
+    Ok(Truncate { names, restart_identity, cascade })
 }
 
 /// 0A000 naming the statement by its first words, such as CREATE FUNCTION.

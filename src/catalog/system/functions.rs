@@ -22,7 +22,7 @@ use super::cells::{self, Cell};
 use super::relations::{self, Index};
 use super::{SystemContext, cluster, columns, fixed};
 use crate::catalog::DATABASE;
-use crate::catalog::object::{Object, Oid};
+use crate::catalog::object::{Object, ObjectKind, Oid};
 use crate::catalog::snapshot::Relation;
 use crate::error::{Error, Result, SqlState};
 use crate::sql::{ObjectName, quote_identifier, quote_literal};
@@ -78,7 +78,7 @@ const FUNCTIONS: &[(&str, &str, Body)] = &[
     ("pg_get_statisticsobjdef", "text", null),
     ("pg_get_statisticsobjdef_columns", "text", null),
     ("pg_get_statisticsobjdef_expressions", "_text", null),
-    ("pg_get_serial_sequence", "text", null),
+    ("pg_get_serial_sequence", "text", |c, a| Ok(serial_sequence(c, a)?.into())),
     ("pg_get_function_result", "text", |_, a| Ok(function_result(a).into())),
     ("pg_get_function_arguments", "text", |_, a| Ok(function_arguments(a).into())),
     ("pg_get_function_identity_arguments", "text", |_, a| Ok(function_arguments(a).into())),
@@ -314,8 +314,24 @@ fn constraint_definition(context: &SystemContext, args: &[Cell]) -> Option<Strin
     if let Some((_, _, check)) = relations::checks(context).find(|(_, other, _)| *other == oid) {
         return Some(format!("CHECK ({})", check.sql));
     }
-    let object = index_of(context, oid).filter(|index| index.is_primary)?.table;
-    Some(format!("PRIMARY KEY ({})", relations::key_columns(object)))
+    let is_it = |index: &Index<'_>| index.constraint_oid().is_some_and(|o| i64::from(o.0) == oid);
+    relations::constraints(context).find(is_it).map(|index| index.constraint_definition())
+}
+
+/// The sequence that a column owns, with its schema.
+fn serial_sequence(context: &SystemContext, args: &[Cell]) -> Result<Option<String>> {
+    let (Some(_), Some(column)) = (text(args, 0), text(args, 1)) else { return Ok(None) };
+    let Some(table) = relation(context, args)? else { return Ok(None) };
+    let column = table.columns.index_of(&column).map_err(|_| {
+        let message = format!("column \"{column}\" of relation \"{}\" does not exist", table.name);
+        Error::new(SqlState::UNDEFINED_COLUMN, message)
+    })?;
+    let owned = context.snapshot.sequences_owned_by(table.oid).find(|sequence| {
+        matches!(&sequence.kind, ObjectKind::Sequence { owner: Some(owner), .. } if owner.column == column)
+    });
+    let name =
+        |s: &Object| format!("{}.{}", quote_identifier(&s.schema), quote_identifier(&s.name));
+    Ok(owned.map(|sequence| name(sequence)))
 }
 
 /// The comment on an object (column 0) or its nth column. The catalog that obj_description names is checked where it is
@@ -397,7 +413,8 @@ fn reg_out(args: &[Cell], find: impl Fn(i64) -> Option<String>) -> Cell {
     }
 }
 
-fn class_name(context: &SystemContext, oid: i64) -> Option<String> {
+/// As SQL writes it, with its schema where the bare name does not find it.
+pub(super) fn class_name(context: &SystemContext, oid: i64) -> Option<String> {
     let (schema, name) = class_of(context, oid)?;
     let visible = table_is_visible(context, &[Cell::Int(oid)]) == Some(true);
     let name = quote_identifier(&name);
@@ -405,7 +422,7 @@ fn class_name(context: &SystemContext, oid: i64) -> Option<String> {
 }
 
 /// The parts of a name written as in SQL: `public."T"`.
-fn parse_name(text: &str) -> Result<ObjectName> {
+pub fn parse_name(text: &str) -> Result<ObjectName> {
     let invalid = || Error::new(SqlState::SYNTAX_ERROR, "invalid name syntax");
     let expr = crate::sql::parse_expr(text).map_err(|_| invalid())?;
     let parts = match expr {

@@ -7,10 +7,8 @@ use arrow_schema::{DataType, Field};
 
 use super::SystemContext;
 use super::cells::{Cell, Row, row};
-use super::columns;
-use super::relations::{
-    self, default_of, definition, is_not_null, relations as objects, type_words,
-};
+use super::relations::{self, default_of, definition, is_not_null, type_words};
+use super::{columns, sequences};
 use crate::catalog::object::{Object, ObjectKind};
 use crate::catalog::rules::Generation;
 use crate::catalog::{DATABASE, OWNER};
@@ -25,14 +23,17 @@ pub(super) fn rows(context: &SystemContext, name: &str) -> Option<Vec<Row>> {
             schemas.map(|(name, _)| row! {catalog_name: DATABASE, schema_name: name, schema_owner: OWNER}).collect()
         }
         "tables" => tables(context),
+        "sequences" => sequences::information(context),
         "columns" => columns_rows(context),
         "views" => {
             let views = objects(context).filter(|o| matches!(o.kind, ObjectKind::View { .. }));
             views.map(view).collect()
         }
         "table_constraints" => {
-            let keys = relations::keyed(context)
-                .map(|o| constraint(o, &o.primary_key_name(), "PRIMARY KEY"));
+            let keys = relations::constraints(context).map(|index| {
+                let kind = if index.is_primary { "PRIMARY KEY" } else { "UNIQUE" };
+                constraint(index.table, &index.name, kind)
+            });
             let checks =
                 relations::checks(context).map(|(o, _, check)| constraint(o, &check.name, "CHECK"));
             keys.chain(checks).collect()
@@ -44,6 +45,11 @@ pub(super) fn rows(context: &SystemContext, name: &str) -> Option<Vec<Row>> {
     })
 }
 
+/// The relations that are tables of some kind: no sequences.
+fn objects(context: &SystemContext) -> impl Iterator<Item = &Object> {
+    relations::relations(context).filter(|o| !matches!(o.kind, ObjectKind::Sequence { .. }))
+}
+
 fn table_type(object: &Object) -> &'static str {
     match object.kind {
         ObjectKind::Table { .. } => "BASE TABLE",
@@ -52,6 +58,7 @@ fn table_type(object: &Object) -> &'static str {
         ObjectKind::MaterializedView { .. } => "MATERIALIZED VIEW",
         ObjectKind::Sink { .. } => "SINK",
         ObjectKind::Index { .. } => "INDEX",
+        ObjectKind::Sequence { .. } => "SEQUENCE",
     }
 }
 
@@ -91,10 +98,10 @@ fn columns_rows(context: &SystemContext) -> Vec<Row> {
     for object in objects(context) {
         let updatable = matches!(&object.kind, ObjectKind::Table { connector: None, .. });
         for (i, field) in object.columns.fields().iter().enumerate() {
-            let (not_null, default) = (is_not_null(object, i), default_of(object, i));
+            let (not_null, default) = (is_not_null(object, i), default_of(context, object, i));
             let mut row =
                 column(&object.schema, &object.name, i, field, not_null, default, updatable);
-            generated(&mut row, object.generation(i));
+            generated(context, &mut row, object.generation(i));
             rows.push(row);
         }
     }
@@ -128,7 +135,7 @@ fn column(
 }
 
 /// What a row of `columns` says of a column whose values come about by themselves.
-fn generated(row: &mut Row, generation: Option<&Generation>) {
+fn generated(context: &SystemContext, row: &mut Row, generation: Option<&Generation>) {
     let mut set = |name: &'static str, text: &str| {
         row.retain(|(other, _)| *other != name);
         row.push((name, Cell::Text(text.to_owned())));
@@ -139,11 +146,21 @@ fn generated(row: &mut Row, generation: Option<&Generation>) {
             set("generation_expression", text);
             row.retain(|(name, _)| *name != "column_default");
         }
-        Some(Generation::Identity { always, .. }) => {
+        Some(Generation::Identity { always, sequence }) => {
             set("is_identity", "YES");
             set("identity_generation", if *always { "ALWAYS" } else { "BY DEFAULT" });
+            set("identity_cycle", "NO");
+            if let Some(ObjectKind::Sequence { counting, .. }) =
+                context.snapshot.get_by_oid(*sequence).map(|sequence| &sequence.kind)
+            {
+                set("identity_start", &counting.start.to_string());
+                set("identity_increment", &counting.increment.to_string());
+                set("identity_maximum", &counting.max.to_string());
+                set("identity_minimum", &counting.min.to_string());
+                set("identity_cycle", yes_or_no(counting.cycle));
+            }
         }
-        Some(Generation::Serial(_)) | None => {}
+        None => {}
     }
 }
 
@@ -186,11 +203,12 @@ fn constraint(object: &Object, name: &str, kind: &str) -> Row {
 
 fn key_columns(context: &SystemContext, with_position: bool) -> Vec<Row> {
     let mut rows = vec![];
-    for object in relations::keyed(context) {
-        for (i, key) in object.kind.primary_key().iter().enumerate() {
+    for index in relations::constraints(context) {
+        let object = index.table;
+        for (i, key) in index.key.iter().enumerate() {
             let mut row: Row = row! {
                 constraint_catalog: DATABASE, constraint_schema: &object.schema, table_catalog: DATABASE,
-                constraint_name: object.primary_key_name(), table_schema: &object.schema, table_name: &object.name,
+                constraint_name: &index.name, table_schema: &object.schema, table_name: &object.name,
                 column_name: object.columns.field(*key).name(),
             };
             if with_position {

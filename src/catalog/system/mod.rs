@@ -1,6 +1,6 @@
 //! pg_catalog and information_schema: what PostgreSQL's clients ask about, made from the catalog when they ask.
 //!
-//! [`columns`] knows every system relation's columns, [`cells`] turns rows into Arrow, and the files [`relations`], [`cluster`] and
+//! [`columns`] knows every system relation's columns, [`cells`] turns rows into Arrow, and the files [`relations`], [`sequences`], [`cluster`] and
 //! [`information`] make the rows that depend on the catalog or the session. What never changes (types, operators, collations) comes
 //! from the crate datafusion-pg-catalog through [`fixed`]. Relations that Tidewater has nothing for (triggers, publications) exist and
 //! are empty. [`functions`] are PostgreSQL's functions about all this, and [`rewrite`] brings the queries that psql and
@@ -17,6 +17,7 @@ mod information;
 mod nodes;
 mod relations;
 mod rewrite;
+mod sequences;
 mod spelling;
 
 #[cfg(test)]
@@ -35,7 +36,8 @@ use super::snapshot::CatalogSnapshot;
 use crate::error::{Error, Result};
 
 pub use arguments::type_arguments;
-pub use functions::system_functions;
+pub use functions::{parse_name, system_functions};
+pub use relations::shown_default;
 pub use rewrite::rewrite_for_catalog;
 
 /// What the system relations and functions are made from.

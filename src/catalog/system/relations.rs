@@ -10,12 +10,13 @@ use arrow_schema::{DataType, Field};
 use super::SystemContext;
 use super::cells::{Cell, Row, row};
 use super::columns::{self, SystemTable};
-use super::fixed;
-use crate::catalog::object::{Object, ObjectKind, Oid};
+use super::{fixed, functions, sequences};
+use crate::catalog::object::{Object, ObjectKind, Oid, Unique};
 use crate::catalog::rules::{Check, Generation};
+use crate::sql::{parse_expr, sequences_called, show_sequences};
 use crate::types::{PgType, format_type, pg_type_of, type_modifier};
 
-const PG_CLASS_OID: i64 = 1259;
+pub(super) const PG_CLASS_OID: i64 = 1259;
 const PG_REWRITE_OID: i64 = 2618;
 pub(super) const DATABASE_OID: i64 = 1;
 pub(super) const OWNER_OID: i64 = 10;
@@ -40,7 +41,7 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
         "pg_attribute" => pg_attribute(context),
         "pg_index" => indexes(context).map(|index| pg_index(&index)).collect(),
         "pg_constraint" => {
-            let keys = keyed(context).map(|o| pg_constraint(context, o));
+            let keys = constraints(context).map(|index| pg_constraint(context, &index));
             let checks = checks(context).map(|(o, oid, check)| pg_check(context, o, oid, check));
             keys.chain(checks).collect()
         }
@@ -54,7 +55,13 @@ pub(super) fn rows(context: &SystemContext, table: &SystemTable) -> Option<Vec<R
         "pg_tables" => pg_tables(context),
         "pg_views" => pg_views(context),
         "pg_rewrite" => views(context).map(pg_rewrite).collect(),
-        "pg_depend" => views(context).flat_map(|view| pg_depend(context, view)).collect(),
+        "pg_depend" => {
+            let mut rows = sequences::pg_depend(context);
+            rows.extend(views(context).flat_map(|view| pg_depend(context, view)));
+            rows
+        }
+        "pg_sequence" => sequences::pg_sequence(context),
+        "pg_sequences" => sequences::pg_sequences(context),
         "pg_matviews" => pg_matviews(context),
         "pg_indexes" => pg_indexes(context),
         "pg_stat_user_tables" | "pg_stat_all_tables" => {
@@ -78,6 +85,33 @@ pub(super) struct Index<'a> {
     pub table: &'a Object,
     pub key: &'a [usize],
     pub is_primary: bool,
+    pub unique: Option<Unique>,
+}
+
+impl Index<'_> {
+    /// The number of the constraint that it is behind.
+    pub fn constraint_oid(&self) -> Option<Oid> {
+        match self.unique {
+            _ if self.is_primary => Some(self.oid),
+            Some(unique) if unique.constraint => Some(self.oid.primary_key_index()),
+            Some(_) | None => None,
+        }
+    }
+
+    /// `PRIMARY KEY (id)`, `UNIQUE (a, b)`.
+    pub fn constraint_definition(&self) -> String {
+        let what = match self.unique {
+            Some(Unique { nulls_distinct: false, .. }) => "UNIQUE NULLS NOT DISTINCT",
+            Some(_) => "UNIQUE",
+            None => "PRIMARY KEY",
+        };
+        format!("{what} ({})", columns_list(self.table, self.key))
+    }
+}
+
+/// The indexes that constraints are judged by.
+pub(super) fn constraints(context: &SystemContext) -> impl Iterator<Item = Index<'_>> {
+    indexes(context).filter(|index| index.constraint_oid().is_some())
 }
 
 pub(super) fn indexes(context: &SystemContext) -> impl Iterator<Item = Index<'_>> {
@@ -88,12 +122,14 @@ pub(super) fn indexes(context: &SystemContext) -> impl Iterator<Item = Index<'_>
         table,
         key: table.kind.primary_key(),
         is_primary: true,
+        unique: None,
     });
     let named = context.snapshot.objects().filter_map(|index| {
-        let ObjectKind::Index { on, key } = &index.kind else { return None };
+        let ObjectKind::Index { on, key, unique } = &index.kind else { return None };
         let table = context.snapshot.get(*on)?;
         let (oid, name) = (index.oid, index.name.clone());
-        Some(Index { oid, name, schema: &index.schema, table, key, is_primary: false })
+        let (schema, unique) = (&index.schema, *unique);
+        Some(Index { oid, name, schema, table, key, is_primary: false, unique })
     });
     primary.chain(named)
 }
@@ -125,6 +161,7 @@ pub(super) fn relkind(object: &Object) -> &'static str {
         ObjectKind::MaterializedView { .. } => "m",
         ObjectKind::Sink { .. } => "",
         ObjectKind::Index { .. } => "i",
+        ObjectKind::Sequence { .. } => "S",
     }
 }
 
@@ -172,7 +209,7 @@ fn pg_attribute(context: &SystemContext) -> Vec<Row> {
     for object in relations(context) {
         let fields = object.columns.fields().iter().enumerate();
         rows.extend(fields.map(|(i, field)| {
-            let has_default = default_of(object, i).is_some();
+            let has_default = default_of(context, object, i).is_some();
             let mut row =
                 attribute(i64::from(object.oid.0), i, field, is_not_null(object, i), has_default);
             let (identity, generated) = generation_codes(object, i);
@@ -199,16 +236,53 @@ pub(super) fn is_not_null(object: &Object, column: usize) -> bool {
 }
 
 /// The text of a column's default, or of the expression that generates it; an identity column has neither.
-pub(super) fn default_of(object: &Object, column: usize) -> Option<String> {
+pub(super) fn default_of(
+    context: &SystemContext,
+    object: &Object,
+    column: usize,
+) -> Option<String> {
     match object.generation(column) {
-        None => object.default_sql(column),
+        None => {
+            let text = object.default_sql(column)?;
+            let name = |oid| functions::class_name(context, i64::from(oid));
+            Some(shown_default(&text, &name))
+        }
         Some(Generation::Stored(text)) => Some(text.clone()),
         Some(Generation::Identity { .. }) => None,
-        Some(Generation::Serial(numbers)) => {
-            let name = crate::sql::quote_literal(&crate::sql::quote_identifier(&numbers.name));
-            Some(format!("nextval({name}::regclass)"))
+    }
+}
+
+/// A default with the names of the sequences that it calls.
+pub fn shown_default(text: &str, name: &dyn Fn(u32) -> Option<String>) -> String {
+    if sequences_called(text).is_empty() {
+        return text.to_owned();
+    }
+    let Ok(mut expr) = parse_expr(text) else { return text.to_owned() };
+    match show_sequences(&mut expr, name) {
+        Ok(()) => expr.to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// A default, or the expression that generates a column, with the number that it has as an object.
+pub(super) struct Default<'a> {
+    pub oid: i64,
+    pub object: &'a Object,
+    pub column: usize,
+    pub text: String,
+}
+
+pub(super) fn defaults(context: &SystemContext) -> Vec<Default<'_>> {
+    let mut defaults = vec![];
+    for object in relations(context) {
+        for column in 0..object.columns.fields().len() {
+            if let Some(text) = default_of(context, object, column) {
+                let oid = defaults.len() as i64 + 1;
+                defaults.push(Default { oid, object, column, text });
+            }
         }
     }
+    defaults
 }
 
 /// attidentity and attgenerated.
@@ -217,7 +291,7 @@ fn generation_codes(object: &Object, column: usize) -> (&'static str, &'static s
         Some(Generation::Identity { always: true, .. }) => ("a", ""),
         Some(Generation::Identity { always: false, .. }) => ("d", ""),
         Some(Generation::Stored(_)) => ("", "s"),
-        Some(Generation::Serial(_)) | None => ("", ""),
+        None => ("", ""),
     }
 }
 
@@ -295,35 +369,28 @@ fn pg_index(index: &Index<'_>) -> Row {
     let zeros = || vec![0i64; keys.len()];
     row! {
         indexrelid: index.oid, indrelid: index.table.oid, indnatts: count, indnkeyatts: count,
-        indisunique: index.is_primary, indisprimary: index.is_primary, indimmediate: true, indisvalid: true,
+        indisunique: index.is_primary || index.unique.is_some(),
+        indnullsnotdistinct: index.unique.is_some_and(|unique| !unique.nulls_distinct), indisprimary: index.is_primary, indimmediate: true, indisvalid: true,
         indisready: true, indislive: true, indcollation: zeros(), indclass: zeros(), indoption: zeros(),
         indkey: keys.clone(),
     }
 }
 
-fn pg_constraint(context: &SystemContext, object: &Object) -> Row {
-    let keys: Vec<i64> = object.kind.primary_key().iter().map(|k| *k as i64 + 1).collect();
+fn pg_constraint(context: &SystemContext, index: &Index<'_>) -> Row {
+    let keys: Vec<i64> = index.key.iter().map(|k| *k as i64 + 1).collect();
     row! {
-        oid: object.oid.primary_key_index(), conname: object.primary_key_name(),
-        connamespace: schema_oid(context, &object.schema), contype: "p", convalidated: true, conrelid: object.oid,
-        conindid: object.oid.primary_key_index(), confupdtype: " ", confdeltype: " ", confmatchtype: " ",
+        oid: index.constraint_oid(), conname: &index.name, connamespace: schema_oid(context, index.schema),
+        contype: if index.is_primary { "p" } else { "u" }, convalidated: true, conrelid: index.table.oid,
+        conindid: index.oid, confupdtype: " ", confdeltype: " ", confmatchtype: " ",
         conislocal: true, connoinherit: true, conkey: keys,
     }
 }
 
 fn pg_attrdef(context: &SystemContext) -> Vec<Row> {
-    let mut rows: Vec<Row> = vec![];
-    for object in relations(context) {
-        for column in 0..object.columns.fields().len() {
-            if let Some(text) = default_of(object, column) {
-                let oid = rows.len() as i64 + 1;
-                rows.push(
-                    row! {oid: oid, adrelid: object.oid, adnum: column as i64 + 1, adbin: text},
-                );
-            }
-        }
-    }
-    rows
+    let row = |d: Default<'_>| {
+        row! {oid: d.oid, adrelid: d.object.oid, adnum: d.column as i64 + 1, adbin: d.text}
+    };
+    defaults(context).into_iter().map(row).collect()
 }
 
 fn pg_description(context: &SystemContext) -> Vec<Row> {
@@ -351,7 +418,8 @@ fn connector(object: &Object) -> Option<String> {
         | ObjectKind::View { .. }
         | ObjectKind::MaterializedView { .. }
         | ObjectKind::Sink { .. }
-        | ObjectKind::Index { .. } => None,
+        | ObjectKind::Index { .. }
+        | ObjectKind::Sequence { .. } => None,
     }
 }
 
@@ -394,7 +462,8 @@ pub(super) fn definition(object: &Object) -> Option<String> {
         ObjectKind::Table { .. }
         | ObjectKind::Source { .. }
         | ObjectKind::Sink { .. }
-        | ObjectKind::Index { .. } => None,
+        | ObjectKind::Index { .. }
+        | ObjectKind::Sequence { .. } => None,
     }
 }
 
@@ -431,18 +500,17 @@ fn pg_indexes(context: &SystemContext) -> Vec<Row> {
 pub(super) fn index_definition(index: &Index<'_>) -> String {
     let quote = crate::sql::quote_identifier;
     format!(
-        "CREATE {}INDEX {} ON {}.{} USING btree ({})",
-        if index.is_primary { "UNIQUE " } else { "" },
+        "CREATE {}INDEX {} ON {}.{} USING btree ({}){}",
+        if index.is_primary || index.unique.is_some() { "UNIQUE " } else { "" },
         quote(&index.name),
         quote(index.schema),
         quote(&index.table.name),
-        columns_list(index.table, index.key)
+        columns_list(index.table, index.key),
+        match index.unique {
+            Some(Unique { nulls_distinct: false, .. }) => " NULLS NOT DISTINCT",
+            _ => "",
+        }
     )
-}
-
-/// The primary key's columns as SQL: `id, "order"`.
-pub(super) fn key_columns(object: &Object) -> String {
-    columns_list(object, object.kind.primary_key())
 }
 
 fn columns_list(object: &Object, columns: &[usize]) -> String {
@@ -501,8 +569,6 @@ pub(super) fn is_always_empty(name: &str) -> bool {
         "pg_publication_rel",
         "pg_publication_tables",
         "pg_rules",
-        "pg_sequence",
-        "pg_sequences",
         "pg_statistic",
         "pg_statistic_ext",
         "pg_statistic_ext_data",

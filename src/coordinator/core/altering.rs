@@ -47,7 +47,10 @@ impl Core {
         let gone = change.dropped.clone();
         let altered: Vec<ObjectId> = change.objects.iter().map(|object| object.id).collect();
         match reshape {
-            None => drop(self.shared.catalog.apply(CatalogChange::Alter(change))?),
+            None => {
+                self.shared.catalog.apply(CatalogChange::Alter(change))?;
+                self.end_dropped(&gone);
+            }
             Some(reshape) => {
                 let formers = self.formers_after(&reshape, &gone)?;
                 let rows = self.begin_reshaped(&reshape)?;

@@ -11,7 +11,8 @@ use super::super::{Create, Runtime};
 use super::Core;
 use super::checkpoints::Saved;
 use crate::arrangement::live::Index;
-use crate::catalog::ObjectId;
+use crate::catalog::{ObjectId, Unique};
+use crate::coordinator::sequencer::UniqueKey;
 use crate::dataflow::{Arrangements, HubSpec, ViewSpec};
 use crate::plan::{Node, Op, Properties};
 
@@ -75,6 +76,41 @@ impl Core {
             }
         }
         found
+    }
+
+    /// From now on a table's rows are told apart by a key, too. Its primary key does that anyway.
+    pub(super) fn note_unique(
+        &mut self,
+        index: ObjectId,
+        table: ObjectId,
+        columns: Vec<usize>,
+        unique: Unique,
+    ) {
+        let wanted = (table, columns);
+        let Some(live) = self.sharing.kept.get(&wanted).and_then(|kept| self.live(kept.holder))
+        else {
+            return;
+        };
+        let indexes = self.shared.indexes.load();
+        let known = indexes.get(&table).into_iter().flatten();
+        let from = known.into_iter().find(|index| Arc::ptr_eq(&index.live, &live));
+        let from = from.map_or(self.open, |index| index.from);
+        let nulls_distinct = unique.nulls_distinct;
+        let key = UniqueKey { id: index, columns: wanted.1, nulls_distinct, live, from };
+        self.uniques.entry(table).or_default().push(key);
+    }
+
+    /// A table or index has gone.
+    pub(super) fn forget_unique(&mut self, id: ObjectId) {
+        self.uniques.remove(&id);
+        self.uniques.values_mut().for_each(|keys| keys.retain(|key| key.id != id));
+    }
+
+    /// Whether a table's writes can be judged: what it is looked up by has all its rows.
+    pub(super) fn judges_keys(&self, table: ObjectId) -> bool {
+        let keys = self.uniques.get(&table).into_iter().flatten();
+        let filled = |key: &UniqueKey| key.live.complete() >= key.from;
+        keys.into_iter().all(|key| filled(key) || key.live.failure().is_some())
     }
 
     /// An object has gone; what was kept for it alone goes, too.

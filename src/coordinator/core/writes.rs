@@ -1,13 +1,15 @@
 //! Statements' writes become part of the open epoch: as many as fit, each whole or not at all.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
 use super::{Core, Pending};
+use crate::arrangement::live::LiveTable;
 use crate::catalog::{CatalogChange, ObjectId};
 use crate::change::ChangeBatch;
-use crate::coordinator::sequencer::Write;
+use crate::coordinator::sequencer::{UniqueKey, Write};
 use crate::coordinator::{Runtime, Snapshot, Writes};
 use crate::error::{Error, Result, SqlState};
 use crate::memory::Purpose;
@@ -27,7 +29,7 @@ impl Core {
                 let lag = lag
                     .entry(*table)
                     .or_insert_with(|| self.open.prev().0 - self.complete_behind(*table).0);
-                behind |= *lag > WRITE_LAG_EPOCHS;
+                behind |= *lag > WRITE_LAG_EPOCHS || !self.judges_keys(*table);
             }
             if behind || n >= EPOCH_WRITES {
                 self.pending.push(write);
@@ -68,7 +70,8 @@ impl Core {
                     // The keys of what was accepted before are as they were.
                     for (table, changes) in accepted.iter().rev() {
                         if let Some(live) = self.live(*table) {
-                            self.sequencer.undo(*table, &live, changes, self.open)?;
+                            let keys = self.keys(*table, &live);
+                            self.sequencer.undo(&keys, changes, self.open)?;
                         }
                     }
                     return Err(error);
@@ -137,7 +140,8 @@ impl Core {
             let bytes = write.inserts.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
             self.shared.memory.admit(Purpose::Write, &live.names().object, bytes as u64)?;
         }
-        let key_name = || match self.shared.catalog.snapshot().get(table) {
+        let key_name = |key: ObjectId| match self.shared.catalog.snapshot().get(key) {
+            Some(object) if key != table => object.name.clone(),
             Some(object) => object.primary_key_name(),
             // It is about to be created.
             None => match self.definitions.get(&table).map(|create| &create.change) {
@@ -149,7 +153,16 @@ impl Core {
         let upserts = self.definitions.get(&table).is_some_and(
             |create| matches!(&create.runtime, Runtime::Table { feed, .. } if feed.upserts()),
         );
-        let key_name = (!upserts).then_some(&key_name as &dyn Fn() -> String);
-        self.sequencer.accept(table, &live, write, self.open, key_name)
+        let keys = if upserts { vec![] } else { self.keys(table, &live) };
+        if let Some(error) = keys.iter().find_map(|key| key.live.failure()) {
+            return Err(error.clone());
+        }
+        self.sequencer.accept(&live, write, self.open, &keys, &key_name)
+    }
+
+    /// What no two rows of a table have in common, the primary key first.
+    fn keys(&self, table: ObjectId, live: &Arc<LiveTable>) -> Vec<UniqueKey> {
+        let others = self.uniques.get(&table).into_iter().flatten().cloned();
+        UniqueKey::primary(table, live).into_iter().chain(others).collect()
     }
 }

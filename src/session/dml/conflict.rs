@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::{Row, RowConverter, Rows, SortField};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::assignments::Assigned;
 use super::{Target, Types, note_placeholder, project};
-use crate::arrangement::live::LiveTable;
-use crate::catalog::{Object, ObjectId};
+use crate::arrangement::unique::UniqueKey;
+use crate::catalog::{Object, ObjectId, ObjectKind};
 use crate::change::{batch_of, take_rows};
-use crate::coordinator::{Write, sequencer};
+use crate::coordinator::{Skip, Write, sequencer};
 use crate::error::{Error, Result, SqlState};
 use crate::hash::hash_columns;
 use crate::memory;
@@ -40,11 +40,14 @@ const PLACE: &str = "#place";
 /// What a statement says of rows whose key is taken.
 pub(super) enum Conflict {
     Refuse,
-    Skip,
+    /// Those that meet a row by this key, or by any.
+    Skip(Option<ObjectId>),
     Update(Box<DoUpdate>),
 }
 
 pub(super) struct DoUpdate {
+    /// The key by which rows meet.
+    key: ObjectId,
     assigned: Assigned,
     /// Place and new values of the pairs that satisfy WHERE.
     query: ast::Query,
@@ -56,14 +59,32 @@ impl Conflict {
     pub fn reads_stored_rows(&self, returns: bool) -> bool {
         match self {
             Conflict::Refuse => false,
-            Conflict::Skip => returns,
+            Conflict::Skip(_) => returns,
             Conflict::Update(_) => true,
+        }
+    }
+
+    /// What the sequencer is told, where it alone judges.
+    pub fn skip(&self) -> Skip {
+        match self {
+            Conflict::Refuse | Conflict::Update(_) => Skip::Nothing,
+            Conflict::Skip(None) => Skip::Any,
+            Conflict::Skip(Some(key)) => Skip::Of(*key),
+        }
+    }
+
+    /// Whether rows that meet by this key are what the statement speaks of.
+    fn is_about(&self, key: ObjectId) -> bool {
+        match self {
+            Conflict::Refuse => false,
+            Conflict::Skip(about) => about.is_none_or(|about| about == key),
+            Conflict::Update(update) => update.key == key,
         }
     }
 
     pub fn query(&self) -> Option<&ast::Query> {
         match self {
-            Conflict::Refuse | Conflict::Skip => None,
+            Conflict::Refuse | Conflict::Skip(_) => None,
             Conflict::Update(update) => Some(&update.query),
         }
     }
@@ -101,17 +122,17 @@ impl Session {
             Some(ast::OnInsert::OnConflict(conflict)) => conflict,
             Some(_) => return Err(Error::syntax("syntax error at or near \"DUPLICATE\"")),
         };
-        check_target(conflict.conflict_target.as_ref(), &target.table)?;
+        let key = self.conflict_key(conflict.conflict_target.as_ref(), &target.table)?;
         let update = match &conflict.action {
-            ast::OnConflictAction::DoNothing => return Ok(Conflict::Skip),
+            ast::OnConflictAction::DoNothing => return Ok(Conflict::Skip(key)),
             ast::OnConflictAction::DoUpdate(update) => update,
         };
         super::refuse_append_only(&target.table)?;
-        if conflict.conflict_target.is_none() {
+        let Some(key) = key else {
             let message =
                 "ON CONFLICT DO UPDATE requires inference specification or constraint name";
             return Err(Error::syntax(message).with_hint("For example, ON CONFLICT (column_name)."));
-        }
+        };
         let assigned = self.assigned(target, &update.assignments)?;
         let columns = nullable(&target.table.columns);
         let place = Schema::new(vec![Field::new(PLACE, DataType::Int64, false)]);
@@ -127,7 +148,7 @@ impl Session {
             ast::SelectItem::ExprWithAlias { expr: value.clone(), alias }
         }));
         let query = at_hand.query(items, update.selection.clone())?;
-        Ok(Conflict::Update(Box::new(DoUpdate { assigned, query, at_hand })))
+        Ok(Conflict::Update(Box::new(DoUpdate { key, assigned, query, at_hand })))
     }
 
     /// Plans DO UPDATE's expressions over rows that are not there yet.
@@ -165,32 +186,34 @@ impl Session {
             Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
         })?;
         sequencer::check_not_null(&target.table.name, &target.table.columns, &rows)?;
-        if live.key.is_empty() {
-            let inserts = vec![rows.clone()];
-            return Ok((Write { inserts, ..Write::default() }, rows));
+        let primary = UniqueKey::primary(target.table.id, &live);
+        let keys = primary.into_iter().chain(self.unique_keys(&target.table));
+        let mut met = vec![];
+        for key in keys.filter(|key| conflict.is_about(key.id)) {
+            let stored = self.stored_rows(target.table.id, &key, &rows, cancel).await?;
+            met.push(Met::new(&key, &rows, stored)?);
         }
-        let stored = self.stored_rows(target.table.id, &live, &rows, cancel).await?;
-        let updated = match &conflict {
-            Conflict::Update(_) => {
-                self.updated(target, &conflict, &rows, &stored, prepared, params, cancel).await?
+        let none = rows.slice(0, 0);
+        let (updated, fresh) = match (&conflict, met.as_slice()) {
+            (Conflict::Update(_), [met]) => {
+                let updated =
+                    self.updated(target, &conflict, &rows, &met.stored, prepared, params, cancel);
+                let updated = updated.await?;
+                let fresh = fresh_once(met, &updated.places)?;
+                (updated, fresh)
             }
-            Conflict::Refuse | Conflict::Skip => Updated {
-                places: vec![],
-                old: stored.rows.slice(0, 0),
-                new: stored.rows.slice(0, 0),
-            },
-        };
-        let keys = keys_of(&live, &rows)?;
-        let fresh = match conflict {
-            Conflict::Update(_) => fresh_once(&keys, &stored.places, &updated.places)?,
-            Conflict::Refuse | Conflict::Skip => first_fresh(&keys, &stored.places),
+            (Conflict::Update(_), _) => return Err(no_such_key()),
+            (Conflict::Refuse | Conflict::Skip(_), met) => {
+                let updated = Updated { places: vec![], old: none.clone(), new: none };
+                (updated, first_fresh(met, rows.num_rows()))
+            }
         };
         let written = in_order(&rows, &fresh, &updated)?;
         let fresh = take_rows(&rows, &fresh).map_err(from_arrow)?;
         let write = Write {
             deletes: vec![updated.old],
             inserts: vec![fresh, updated.new],
-            skip_conflicts: false,
+            skip: Skip::Nothing,
         };
         Ok((write, written))
     }
@@ -200,16 +223,22 @@ impl Session {
     pub(in crate::session) async fn stored_rows(
         &self,
         table: ObjectId,
-        live: &Arc<LiveTable>,
+        key: &UniqueKey,
         rows: &RecordBatch,
         cancel: &CancellationToken,
     ) -> Result<Stored> {
+        let live = &key.live;
         let pin = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(canceled()),
             pin = self.pin(std::slice::from_ref(live)) => pin?,
         };
-        let keys = sequencer::key_columns(live, rows);
+        if key.from > pin.epoch {
+            let message = "could not serialize access due to concurrent ALTER TABLE";
+            return Err(Error::new(SqlState::SERIALIZATION_FAILURE, message));
+        }
+        let keys = sequencer::key_columns(&key.columns, rows);
+        let distinct = key.distinct(rows);
         let mut hashes = vec![];
         hash_columns(&keys, rows.num_rows(), &mut hashes);
         let schema = nullable(&live.schema);
@@ -221,6 +250,10 @@ impl Session {
             let Some(snapshot) = version.rows else { continue };
             let (mut probes, mut found) = (vec![], vec![]);
             snapshot.probe(&keys, &hashes, &mut probes, &mut found);
+            if distinct.contains(&true) {
+                let pairs = probes.iter().copied().zip(found.iter().copied());
+                (probes, found) = pairs.filter(|(probe, _)| !distinct[*probe as usize]).unzip();
+            }
             let columns = snapshot.gather(&found)?;
             let mut found = batch_of(schema.clone(), columns, found.len()).map_err(from_arrow)?;
             if let Some(own) = own {
@@ -234,7 +267,8 @@ impl Session {
             places.extend(probes);
         }
         if let Some(own) = own {
-            let (found, probes) = own.inserted_under(&keys)?;
+            let id = (key.id != table).then_some(key.id);
+            let (found, probes) = own.inserted_under(id, &keys)?;
             let found = batch_of(schema.clone(), found.columns().to_vec(), found.num_rows());
             parts.push(found.map_err(from_arrow)?);
             places.extend(probes);
@@ -309,70 +343,127 @@ fn side_by_side(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     batch_of(Arc::new(Schema::new(fields)), columns, rows).map_err(from_arrow)
 }
 
-/// The target of ON CONFLICT, if any, is the table's key.
-fn check_target(target: Option<&ast::ConflictTarget>, table: &Object) -> Result<()> {
-    let key = table.kind.primary_key();
-    match target {
-        None => Ok(()),
-        Some(ast::ConflictTarget::Columns(names)) => {
-            let mut columns = vec![];
-            for name in names {
-                let name = fold_identifier(name);
-                let column = table.columns.index_of(&name).map_err(|_| {
-                    let message = format!("column \"{name}\" does not exist");
-                    Error::new(SqlState::UNDEFINED_COLUMN, message)
-                })?;
-                columns.push(column);
+/// What proposals meet by one key.
+struct Met {
+    keys: Rows,
+    /// Proposals that are like no other.
+    distinct: Vec<bool>,
+    stored: Stored,
+}
+
+impl Met {
+    fn new(key: &UniqueKey, rows: &RecordBatch, stored: Stored) -> Result<Met> {
+        let keys = sequencer::key_columns(&key.columns, rows);
+        let fields = keys.iter().map(|key| SortField::new(key.data_type().clone()));
+        let converter = RowConverter::new(fields.collect()).map_err(from_arrow)?;
+        let keys = converter.convert_columns(&keys).map_err(from_arrow)?;
+        Ok(Met { keys, distinct: key.distinct(rows), stored })
+    }
+}
+
+impl Session {
+    /// The key that the target of ON CONFLICT names, if there is a target: 42P10 and 42704 where there is no such key.
+    fn conflict_key(
+        &self,
+        target: Option<&ast::ConflictTarget>,
+        table: &Object,
+    ) -> Result<Option<ObjectId>> {
+        let catalog = self.server.catalog.snapshot();
+        let primary = table.kind.primary_key();
+        let indexes = || {
+            catalog.dependents(table.id).filter_map(|index| match &index.kind {
+                ObjectKind::Index { key, unique: Some(unique), .. } => Some((index, key, unique)),
+                _ => None,
+            })
+        };
+        match target {
+            None => Ok(None),
+            Some(ast::ConflictTarget::Columns(names)) => {
+                let mut columns = vec![];
+                for name in names {
+                    let name = fold_identifier(name);
+                    let column = table.columns.index_of(&name).map_err(|_| {
+                        let message = format!("column \"{name}\" does not exist");
+                        Error::new(SqlState::UNDEFINED_COLUMN, message)
+                    })?;
+                    columns.push(column);
+                }
+                let same = |key: &[usize]| {
+                    key.iter().all(|k| columns.contains(k))
+                        && columns.iter().all(|column| key.contains(column))
+                };
+                if !primary.is_empty() && same(primary) {
+                    return Ok(Some(table.id));
+                }
+                let found = indexes().find(|(_, key, _)| same(key));
+                found.map(|(index, ..)| Some(index.id)).ok_or_else(no_such_key)
             }
-            let same = key.iter().all(|k| columns.contains(k))
-                && columns.iter().all(|column| key.contains(column));
-            if same && !key.is_empty() {
-                return Ok(());
+            Some(ast::ConflictTarget::OnConstraint(name)) => {
+                let name = crate::sql::ObjectName::try_from(name)?.name;
+                if !primary.is_empty() && name == table.primary_key_name() {
+                    return Ok(Some(table.id));
+                }
+                let found = indexes().find(|(index, _, u)| u.constraint && index.name == name);
+                found
+                    .map(|(index, key, _)| {
+                        // What is UNIQUE by the primary key's columns is judged by that.
+                        Some(if key.as_slice() == primary { table.id } else { index.id })
+                    })
+                    .ok_or_else(|| {
+                        let message = format!(
+                            "constraint \"{name}\" for table \"{}\" does not exist",
+                            table.name
+                        );
+                        Error::new(SqlState::UNDEFINED_OBJECT, message)
+                    })
             }
-            let message =
-                "there is no unique or exclusion constraint matching the ON CONFLICT specification";
-            Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message))
-        }
-        Some(ast::ConflictTarget::OnConstraint(name)) => {
-            let name = crate::sql::ObjectName::try_from(name)?.name;
-            if !key.is_empty() && name == table.primary_key_name() {
-                return Ok(());
-            }
-            let message =
-                format!("constraint \"{name}\" for table \"{}\" does not exist", table.name);
-            Err(Error::new(SqlState::UNDEFINED_OBJECT, message))
         }
     }
 }
 
-fn keys_of(live: &LiveTable, rows: &RecordBatch) -> Result<Rows> {
-    let keys = sequencer::key_columns(live, rows);
-    let fields = keys.iter().map(|key| SortField::new(key.data_type().clone()));
-    let converter = RowConverter::new(fields.collect()).map_err(from_arrow)?;
-    converter.convert_columns(&keys).map_err(from_arrow)
+fn no_such_key() -> Error {
+    let message =
+        "there is no unique or exclusion constraint matching the ON CONFLICT specification";
+    Error::new(SqlState::INVALID_COLUMN_REFERENCE, message)
 }
 
-/// The places of proposals whose key is neither stored nor proposed before.
-fn first_fresh(keys: &Rows, stored: &[u32]) -> Vec<u32> {
-    let mut stored = stored.iter().copied().peekable();
-    let mut seen = HashSet::new();
-    (0..keys.num_rows() as u32)
-        .filter(|place| {
-            stored.next_if_eq(place).is_none() && seen.insert(keys.row(*place as usize))
-        })
-        .collect()
+/// The places of proposals that meet neither a stored row nor one proposed before.
+fn first_fresh(met: &[Met], rows: usize) -> Vec<u32> {
+    let mut stored: Vec<_> =
+        met.iter().map(|met| met.stored.places.iter().copied().peekable()).collect();
+    let mut seen: Vec<HashSet<Row<'_>>> = met.iter().map(|_| HashSet::new()).collect();
+    let mut fresh = vec![];
+    for place in 0..rows as u32 {
+        let row = place as usize;
+        let mut meets = false;
+        for (i, met) in met.iter().enumerate() {
+            let is_stored = stored[i].next_if_eq(&place).is_some();
+            meets |= is_stored || (!met.distinct[row] && seen[i].contains(&met.keys.row(row)));
+        }
+        if !meets {
+            for (met, seen) in met.iter().zip(&mut seen) {
+                seen.insert(met.keys.row(row));
+            }
+            fresh.push(place);
+        }
+    }
+    fresh
 }
 
 /// The places of proposals whose key is not stored; 21000 where a row inserted or updated by a proposal meets another one.
-fn fresh_once(keys: &Rows, stored: &[u32], updated: &[u32]) -> Result<Vec<u32>> {
-    let (mut stored, mut updated) =
-        (stored.iter().copied().peekable(), updated.iter().copied().peekable());
+fn fresh_once(met: &Met, updated: &[u32]) -> Result<Vec<u32>> {
+    let mut stored = met.stored.places.iter().copied().peekable();
+    let mut updated = updated.iter().copied().peekable();
     let mut touched = HashSet::new();
     let mut fresh = vec![];
-    for place in 0..keys.num_rows() as u32 {
-        let key = keys.row(place as usize);
+    for place in 0..met.keys.num_rows() as u32 {
+        let key = met.keys.row(place as usize);
         let is_stored = stored.next_if_eq(&place).is_some();
         let touches = updated.next_if_eq(&place).is_some() || !is_stored;
+        if met.distinct[place as usize] {
+            fresh.push(place);
+            continue;
+        }
         if touched.contains(&key) {
             let message = "ON CONFLICT DO UPDATE command cannot affect row a second time";
             return Err(Error::new(SqlState::CARDINALITY_VIOLATION, message).with_hint(

@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::copy::written_name;
 use super::update::{Search, returning_reads};
 use super::{Change, Types};
+use crate::catalog::ObjectKind;
 use crate::coordinator::Write;
 use crate::coordinator::locks::Access;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::memory;
 use crate::session::select::columns_of;
 use crate::session::{Outcome, Prepared, Session, command};
@@ -57,6 +58,11 @@ impl Session {
         truncate: &sql::Truncate,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
+        if truncate.restart_identity && self.is_in_block() {
+            let message =
+                "RESTART IDENTITY takes effect at once and is not undone by ROLLBACK".to_owned();
+            self.notices.push(Error::new(SqlState::WARNING, message));
+        }
         for name in &truncate.names {
             let table = self.changeable(&written_name(name))?;
             let query = *sql::parse_query(&format!("SELECT * FROM {name}"))?;
@@ -67,6 +73,14 @@ impl Session {
             let old = columns_of(&batches, 0, &table.columns)?;
             let write = Write { deletes: vec![old], ..Write::default() };
             self.write(&table, write, guards).await?;
+            if truncate.restart_identity {
+                let snapshot = self.server.catalog.snapshot();
+                for sequence in snapshot.sequences_owned_by(table.oid) {
+                    if let ObjectKind::Sequence { counting, counter, .. } = &sequence.kind {
+                        counter.set(counting.start, false);
+                    }
+                }
+            }
         }
         command("TRUNCATE TABLE")
     }

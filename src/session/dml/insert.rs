@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::conflict::Conflict;
 use super::{Change, Target, Types, default_ast, is_default, note_placeholder, project};
+use crate::catalog::system::rewrite_for_catalog;
 use crate::catalog::{Generation, Object};
 use crate::coordinator::Write;
 use crate::coordinator::locks::Access;
@@ -45,7 +46,7 @@ impl Session {
             [Some(&query), reads.as_ref(), conflict.query()].into_iter().flatten().collect();
         // Who has to know which rows there are keeps them from changing; the sequencer alone judges the others.
         let judges = conflict.reads_stored_rows(returning.is_some())
-            || (self.is_in_block() && matches!(conflict, Conflict::Skip));
+            || (self.is_in_block() && matches!(conflict, Conflict::Skip(_)));
         let access = match judges {
             true => Access::Alone,
             false => Access::Shared,
@@ -56,8 +57,8 @@ impl Session {
         let rows = self.settled(&target.table, rows)?;
         let (write, written) = match access {
             Access::Shared => {
-                let skip_conflicts = matches!(conflict, Conflict::Skip);
-                (Write { deletes: vec![], inserts: vec![rows.clone()], skip_conflicts }, rows)
+                let write = Write { inserts: vec![rows.clone()], ..Write::default() };
+                (Write { skip: conflict.skip(), ..write }, rows)
             }
             Access::Alone => {
                 self.resolve_conflicts(&target, conflict, rows, prepared, &params, cancel).await?
@@ -189,8 +190,12 @@ impl Session {
     ) -> Result<Planned> {
         let columns = self.insert_columns(insert, table)?;
         let explicit = !insert.columns.is_empty();
-        if let Some(values) = plain_values(query) {
-            return self.plan_insert_values(table, &columns, explicit, values, types);
+        if plain_values(query).is_some() {
+            let mut query = query.clone();
+            rewrite_for_catalog(&mut query);
+            if let Some(values) = plain_values(&query) {
+                return self.plan_insert_values(table, &columns, explicit, values, types);
+            }
         }
         let mut planned = self.plan_batch(query, types)?;
         let given = planned.plan.schema().fields().len();
@@ -224,7 +229,7 @@ impl Session {
         types: &Types,
     ) -> Result<Planned> {
         check_widths(values, columns, explicit)?;
-        let mut resolver = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let mut resolver = Names::new(self, Purpose::Batch);
         resolver.own = self.own_rows();
         let schema = DFSchema::empty();
         let mut rows = vec![];
@@ -255,7 +260,7 @@ impl Session {
             let null = ScalarValue::try_from(field.data_type()).map_err(from_datafusion)?;
             return Ok(lit(null));
         };
-        let names = Names::new(&self.server, &self.engine, &self.settings, Purpose::Batch);
+        let names = Names::new(self, Purpose::Batch);
         let schema = DFSchema::empty();
         assign(self.engine.plan_expr(&sql::parse_expr(&text)?, &schema, &names)?, &schema, field)
     }

@@ -85,7 +85,7 @@ impl Session {
         let result = std::slice::from_ref(&result);
         let returned =
             self.returned(returning, &found.at_hand, result, prepared, &params, cancel).await?;
-        let write = Write { deletes: vec![found.old], inserts: vec![new], skip_conflicts: false };
+        let write = Write { deletes: vec![found.old], inserts: vec![new], ..Write::default() };
         self.apply("UPDATE", &search.target.table, Change { write, returned }, guards).await
     }
 
