@@ -81,7 +81,7 @@ impl CatalogSnapshot {
         });
         let told = walk.order.iter().filter(|o| !walk.is_part(o) && !owned.contains(&o.id));
         let told: Vec<_> = told.cloned().collect();
-        if !cascade && !(told.is_empty() && defaults.is_empty()) {
+        if !(cascade || told.is_empty() && defaults.is_empty()) {
             let lines = walk.lines.into_iter().map(|(_, line)| line);
             let lines = lines.chain(defaults.iter().map(|default| walk_line(self, default)));
             return Err(restricted(&what, lines.collect()));
@@ -131,7 +131,7 @@ impl CatalogSnapshot {
         let defaults = walk.finish();
         let others = walk.order.iter().filter(|o| !named.contains(&o.id) && !walk.is_part(o));
         let others: Vec<_> = others.cloned().collect();
-        if !cascade && !(others.is_empty() && defaults.is_empty()) {
+        if !(cascade || others.is_empty() && defaults.is_empty()) {
             let lines = walk
                 .lines
                 .iter()

@@ -104,7 +104,7 @@ fn begin(
 
 /// The schema of what is handed to the writer, and of the file.
 fn parquet_schema(schema: &SchemaRef) -> Result<(SchemaRef, SchemaDescriptor)> {
-    let fields: Vec<FieldRef> = schema.fields().iter().map(|f| written_field(f)).collect();
+    let fields: Vec<FieldRef> = schema.fields().iter().map(written_field).collect();
     let written = Arc::new(Schema::new(fields));
     let converter = ArrowSchemaConverter::new().schema_root("schema");
     let plain = converter.convert(&written).map_err(|e| Error::unsupported(e.to_string()))?;

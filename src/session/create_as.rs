@@ -132,7 +132,8 @@ fn like_column(
                 Some(ObjectKind::Sequence { counting, .. }) => identity_options(counting),
                 _ => SequenceOptions::default(),
             };
-            column.generated = Some(Generated::Identity { always: *always, options });
+            column.generated =
+                Some(Generated::Identity { always: *always, options: Box::new(options) });
         }
         Some(_) => {}
         None if like.defaults => {

@@ -103,10 +103,10 @@ fn found(object: &Object) -> Result<Found<'_>> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Function {
-    NextVal,
-    CurrVal,
-    SetVal,
-    LastVal,
+    Next,
+    Current,
+    Set,
+    Last,
 }
 
 /// The function of this name over a statement's sequences.
@@ -115,15 +115,15 @@ pub fn sequence_function(
     sequences: impl FnOnce() -> Sequences,
 ) -> Option<Arc<ScalarUDF>> {
     let function = match name {
-        "nextval" => Function::NextVal,
-        "currval" => Function::CurrVal,
-        "setval" => Function::SetVal,
-        "lastval" => Function::LastVal,
+        "nextval" => Function::Next,
+        "currval" => Function::Current,
+        "setval" => Function::Set,
+        "lastval" => Function::Last,
         _ => return None,
     };
     let signature = match function {
-        Function::LastVal => Signature::nullary(Volatility::Volatile),
-        Function::NextVal | Function::CurrVal | Function::SetVal => {
+        Function::Last => Signature::nullary(Volatility::Volatile),
+        Function::Next | Function::Current | Function::Set => {
             Signature::user_defined(Volatility::Volatile)
         }
     };
@@ -233,14 +233,14 @@ impl SequenceCall {
             Some(first) => self.sequence(&argument(first, row)?)?,
         };
         let value = match self.function {
-            Function::NextVal => self.take(&sequence, 1)?.first().copied(),
-            Function::CurrVal => Some(self.current(&sequence)?),
-            Function::SetVal => {
+            Function::Next => self.take(&sequence, 1)?.first().copied(),
+            Function::Current => Some(self.current(&sequence)?),
+            Function::Set => {
                 let is_called = columns.get(2).is_none_or(|called| called.as_boolean().value(row));
                 let value = columns[1].as_primitive::<Int64Type>().value(row);
                 Some(self.set(&sequence, value, is_called)?)
             }
-            Function::LastVal => Some(self.last()?),
+            Function::Last => Some(self.last()?),
         };
         Ok(value)
     }
@@ -257,10 +257,10 @@ fn argument(column: &Arc<dyn Array>, row: usize) -> Result<Argument<'_>> {
 impl ScalarUDFImpl for SequenceCall {
     fn name(&self) -> &str {
         match self.function {
-            Function::NextVal => "nextval",
-            Function::CurrVal => "currval",
-            Function::SetVal => "setval",
-            Function::LastVal => "lastval",
+            Function::Next => "nextval",
+            Function::Current => "currval",
+            Function::Set => "setval",
+            Function::Last => "lastval",
         }
     }
 
@@ -274,9 +274,9 @@ impl ScalarUDFImpl for SequenceCall {
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let counts = match self.function {
-            Function::SetVal => 2..=3,
-            Function::NextVal | Function::CurrVal => 1..=1,
-            Function::LastVal => 0..=0,
+            Function::Set => 2..=3,
+            Function::Next | Function::Current => 1..=1,
+            Function::Last => 0..=0,
         };
         let coerced = types.iter().enumerate().map(|(at, given)| match (at, given) {
             (0, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) => {
@@ -297,7 +297,7 @@ impl ScalarUDFImpl for SequenceCall {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let rows = args.number_rows;
         // A default's numbers, which are taken together.
-        if let (Function::NextVal, [ColumnarValue::Scalar(ScalarValue::Int64(Some(oid)))]) =
+        if let (Function::Next, [ColumnarValue::Scalar(ScalarValue::Int64(Some(oid)))]) =
             (self.function, args.args.as_slice())
         {
             let numbers = self

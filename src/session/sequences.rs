@@ -83,7 +83,7 @@ impl Session {
         let mut sequences: Vec<Object> = vec![];
         for (at, (column, field)) in columns.iter().zip(fields.fields()).enumerate() {
             let (options, is_identity) = match &column.generated {
-                Some(Generated::Identity { options, .. }) => (options.clone(), true),
+                Some(Generated::Identity { options, .. }) => (options.as_ref().clone(), true),
                 Some(Generated::Serial) => (SequenceOptions::default(), false),
                 Some(Generated::Stored(_)) | None => continue,
             };
@@ -207,7 +207,7 @@ impl Session {
             data_type: sql::parse_data_type("bigint")?,
             nullable: false,
             default: None,
-            generated: Some(Generated::Identity { always, options: options.clone() }),
+            generated: Some(Generated::Identity { always, options: Box::new(options.clone()) }),
         };
         let columns = object.columns.project(&[at]).map_err(|e| Error::internal(e.to_string()))?;
         let table = (object.schema.as_str(), object.name.as_str(), object.oid);
@@ -287,7 +287,8 @@ impl Altered<'_> {
             _ => SequenceOptions::default(),
         };
         self.write_column(object, at, |column| {
-            column.generated = Some(Generated::Identity { always: now, options });
+            column.generated =
+                Some(Generated::Identity { always: now, options: Box::new(options) });
         })
     }
 

@@ -157,7 +157,7 @@ impl Cursor {
         if self.eat(&["ADD"]) {
             return match self.identity()? {
                 Some(Generated::Identity { always, options }) => {
-                    Ok(Some(IdentityChange::Add { always, options }))
+                    Ok(Some(IdentityChange::Add { always, options: *options }))
                 }
                 _ => self.expected("GENERATED ... AS IDENTITY"),
             };

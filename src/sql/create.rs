@@ -498,7 +498,7 @@ impl Cursor {
         if options.data_type.is_some() || options.restart.is_some() || options.owned_by.is_some() {
             return Err(Error::syntax("invalid option of an identity column").into());
         }
-        Ok(Some(Generated::Identity { always, options }))
+        Ok(Some(Generated::Identity { always, options: Box::new(options) }))
     }
 
     fn column_option(

@@ -294,7 +294,7 @@ pub enum Generated {
     /// GENERATED ALWAYS AS (expression) STORED.
     Stored(Box<ast::Expr>),
     /// GENERATED ALWAYS or BY DEFAULT AS IDENTITY.
-    Identity { always: bool, options: SequenceOptions },
+    Identity { always: bool, options: Box<SequenceOptions> },
     /// SERIAL, BIGSERIAL, SMALLSERIAL.
     Serial,
 }
