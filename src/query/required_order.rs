@@ -3,7 +3,8 @@
 //! DataFusion moves sorts below filters and joins, where columns and expressions that these equate stand for each other. With
 //! `coalesce(a, b) = a` it does not find its way back: it takes what is sorted by `a` for unsorted, and its check of plans
 //! refuses them as invalid. So this stands in the place of that check. An input that is neither known to be in
-//! order nor in it to the letter is sorted; one whose rows are partitioned otherwise than needed is a defect.
+//! order nor in it to the letter is sorted. One whose rows are partitioned otherwise than needed (a window over a union whose
+//! PARTITION BY a filter has made constant) is made one partition; where that does not do, it is a defect.
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use datafusion::config::ConfigOptions;
 use datafusion::physical_expr::{LexOrdering, LexRequirement};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ChildSatisfactionOptions, ExecutionPlan, ExecutionPlanProperties};
@@ -29,9 +31,21 @@ impl PhysicalOptimizerRule for RequiredOrder {
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let plan = plan.transform_up(|node| {
             let mut missing = false;
+            let needed = node.input_distribution_requirements();
             let inputs = node.children().into_iter().zip(node.required_input_ordering());
             let children = inputs
-                .map(|(child, required)| {
+                .enumerate()
+                .map(|(i, (child, required))| {
+                    let options = ChildSatisfactionOptions::new().with_allow_subset(true);
+                    let fits = needed.child_satisfaction(i, child.as_ref(), options)?;
+                    let merged: Arc<dyn ExecutionPlan> = match fits.is_satisfied() {
+                        true => Arc::clone(child),
+                        false => {
+                            missing = true;
+                            Arc::new(CoalescePartitionsExec::new(Arc::clone(child)))
+                        }
+                    };
+                    let child = &merged;
                     let Some(required) = required else { return Ok(Arc::clone(child)) };
                     let required = required.into_single();
                     let known = child.equivalence_properties();

@@ -456,7 +456,7 @@ pub struct CreateMaterializedView {
     pub emit_on_window_close: bool,
 }
 
-/// CREATE [UNIQUE] INDEX name ON table (columns); the name may be left out.
+/// `CREATE [UNIQUE] INDEX` name ON table (columns); the name may be left out.
 #[derive(Clone, Debug)]
 pub struct CreateIndex {
     pub name: Option<ObjectName>,
