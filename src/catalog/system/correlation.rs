@@ -69,7 +69,19 @@ pub(super) fn single_row(select: &mut Select) {
     if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
         select.projection.as_mut_slice()
     {
+        // Documents keep their type, by which drivers know them.
+        let is_json =
+            matches!(expr, Expr::Function(f) if function_name(&f.name) == "json_build_object");
         *expr = call("min", vec![take(expr)]);
+        if is_json {
+            *expr = Expr::Cast {
+                kind: ast::CastKind::Cast,
+                expr: Box::new(take(expr)),
+                data_type: DataType::JSON,
+                array: false,
+                format: None,
+            };
+        }
         if let Some(condition) = &mut select.selection {
             let mut equal = vec![];
             equalities(condition, &own, &mut equal);
