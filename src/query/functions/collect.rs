@@ -22,65 +22,9 @@ use crate::query::sql_types::{mark_of, plain, renamed};
 
 /// The family.
 pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
-    vec![
-        Arc::new(AggregateUDF::from(Collect { base: array_agg_udaf() })),
-        Arc::new(AggregateUDF::from(Concatenate { base: string_agg_udaf() })),
-    ]
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Concatenate {
-    base: Arc<AggregateUDF>,
-}
-
-impl Hash for Concatenate {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.base.name().hash(state);
-    }
-}
-
-impl AggregateUDFImpl for Concatenate {
-    fn name(&self) -> &str {
-        self.base.name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.base.signature()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        self.base.inner().return_type(types)
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
-        self.base.inner().state_fields(args)
-    }
-
-    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        self.base.inner().accumulator(args)
-    }
-
-    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.base.inner().groups_accumulator_supported(args)
-    }
-
-    fn create_groups_accumulator(
-        &self,
-        args: AccumulatorArgs,
-    ) -> DfResult<Box<dyn GroupsAccumulator>> {
-        self.base.inner().create_groups_accumulator(args)
-    }
-
-    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        AggregateOrderSensitivity::SoftRequirement
-    }
-
-    fn with_beneficial_ordering(
-        self: Arc<Self>,
-        _beneficial_ordering: bool,
-    ) -> DfResult<Option<Arc<dyn AggregateUDFImpl>>> {
-        Ok(Some(self))
-    }
+    [array_agg_udaf(), string_agg_udaf()]
+        .map(|base| Arc::new(AggregateUDF::from(Collect { base })))
+        .into()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,9 +65,7 @@ impl AggregateUDFImpl for Collect {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        let item = mark_of(&args.expr_fields[0])
-            .is_some()
-            .then(|| Arc::new(renamed(&args.expr_fields[0], "item", true)));
+        let item = marked_item(&args);
         let base = self.base.inner().accumulator(args)?;
         Ok(match item {
             Some(item) => Box::new(Marked { base, item }),
@@ -132,8 +74,7 @@ impl AggregateUDFImpl for Collect {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        mark_of(&args.expr_fields[0]).is_none()
-            && self.base.inner().groups_accumulator_supported(args)
+        marked_item(&args).is_none() && self.base.inner().groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(
@@ -144,7 +85,7 @@ impl AggregateUDFImpl for Collect {
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        self.base.inner().order_sensitivity()
+        AggregateOrderSensitivity::SoftRequirement
     }
 
     fn with_beneficial_ordering(
@@ -152,7 +93,8 @@ impl AggregateUDFImpl for Collect {
         beneficial_ordering: bool,
     ) -> DfResult<Option<Arc<dyn AggregateUDFImpl>>> {
         let base = self.base.as_ref().clone().with_beneficial_ordering(beneficial_ordering)?;
-        Ok(base.map(|base| Arc::new(Collect { base: Arc::new(base) }) as _))
+        // `string_agg` sorts in any case.
+        Ok(Some(base.map_or(self, |base| Arc::new(Collect { base: Arc::new(base) }))))
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -162,6 +104,14 @@ impl AggregateUDFImpl for Collect {
     fn supports_null_handling_clause(&self) -> bool {
         self.base.inner().supports_null_handling_clause()
     }
+}
+
+/// The items of a list, where they have a mark.
+fn marked_item(args: &AccumulatorArgs) -> Option<FieldRef> {
+    let field = &args.expr_fields[0];
+    let is_marked =
+        matches!(args.return_field.data_type(), DataType::List(_)) && mark_of(field).is_some();
+    is_marked.then(|| Arc::new(renamed(field, "item", true)))
 }
 
 /// An accumulator whose items are given their mark at the end.
