@@ -10,7 +10,8 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, IntervalMonthDayNanoType};
 use arrow_array::{
-    Array, ArrayRef, Decimal128Array, FixedSizeListArray, LargeListArray, ListArray, StructArray,
+    Array, ArrayRef, Decimal128Array, FixedSizeListArray, LargeListArray, ListArray, MapArray,
+    StructArray,
 };
 use arrow_schema::{DataType, IntervalUnit};
 
@@ -62,17 +63,25 @@ fn nested_with(array: &ArrayRef, replaced: impl Fn(&ArrayRef) -> ArrayRef) -> Ar
             let columns = array.as_struct().columns().iter().map(replaced).collect();
             Arc::new(StructArray::new(fields.clone(), columns, nulls))
         }
+        DataType::Map(field, sorted) => {
+            let map = array.as_map();
+            let entries: ArrayRef = Arc::new(map.entries().clone());
+            let entries = replaced(&entries).as_struct().clone();
+            Arc::new(MapArray::new(field.clone(), map.offsets().clone(), entries, nulls, *sorted))
+        }
         _ => array.clone(),
     }
 }
 
-fn holds_floats(data_type: &DataType) -> bool {
+/// Whether a type is of floats or has some inside.
+pub fn holds_floats(data_type: &DataType) -> bool {
     match data_type {
         DataType::Float32 | DataType::Float64 => true,
         DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => {
             holds_floats(f.data_type())
         }
         DataType::Struct(fields) => fields.iter().any(|f| holds_floats(f.data_type())),
+        DataType::Map(entries, _) => holds_floats(entries.data_type()),
         _ => false,
     }
 }

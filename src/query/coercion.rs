@@ -16,6 +16,7 @@ use datafusion::optimizer::AnalyzerRule;
 use super::cast::{CAST_PREFIX, cast_expr, cast_named, may_fail, target_of};
 use super::common_type;
 use super::errors::{to_datafusion, undefined_function, undefined_operator};
+use super::functions::canonical_value;
 use super::operators::{comparison_type, is_untyped};
 use super::sql_types::{pg_name, plain};
 use crate::error::{Error, Result, SqlState};
@@ -171,13 +172,12 @@ fn type_list(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
 }
 
-/// Lists are looked up by bits, in which -0 is not 0: 0 added makes it that.
-fn with_one_zero(list: InList, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
-    let zero = ScalarValue::new_zero(&list.expr.get_type(schema)?)?;
-    let plus_zero = |expr: Expr| expr + Expr::Literal(zero.clone(), None);
+/// Lists are looked up by bits, in which -0 is not 0.
+fn with_one_zero(list: InList) -> Expr {
+    let value = |expr: Expr| canonical_value().call(vec![expr]);
     let InList { expr, list, negated } = list;
-    let list = list.into_iter().map(plus_zero).collect();
-    Ok(Transformed::yes(Expr::InList(InList { expr: Box::new(plus_zero(*expr)), list, negated })))
+    let list = list.into_iter().map(value).collect();
+    Expr::InList(InList { expr: Box::new(value(*expr)), list, negated })
 }
 
 fn type_case(mut case: Case, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
@@ -229,7 +229,7 @@ impl AnalyzerRule for PgCasts {
                 fold_cast(call).map_err(to_datafusion)
             }
             Expr::InList(list) if list.expr.get_type(schema)?.is_floating() => {
-                with_one_zero(list, schema)
+                Ok(Transformed::yes(with_one_zero(list)))
             }
             Expr::Cast(cast) => {
                 let from = cast.expr.get_type(schema)?;

@@ -37,10 +37,10 @@ use sqlparser::ast::{self, Query, Statement, Values};
 use super::coercion::{PgCasts, UntypedLiterals};
 use super::compile::compile_with;
 use super::constant_series::ConstantSeries;
-use super::document_equality::DocumentEquality;
 use super::document_order::DocumentOrder;
 use super::errors::{from_datafusion, to_datafusion};
 use super::join_order::{self, JoinOrder};
+use super::key_equality::KeyEquality;
 use super::membership::{self, PlainAntiJoins};
 use super::null_keys::NullKeysApart;
 use super::operators::PgOperators;
@@ -131,7 +131,7 @@ impl Engine {
                     Arc::new(ResolveGroupingFunction::new()),
                     Arc::new(UntypedLiterals),
                     Arc::new(DocumentOrder),
-                    Arc::new(DocumentEquality),
+                    Arc::new(KeyEquality),
                     Arc::new(TypeCoercion::new()),
                     Arc::new(PgCasts),
                 ])

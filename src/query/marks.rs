@@ -10,16 +10,15 @@ use std::sync::Arc;
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility, when,
 };
 use sqlparser::ast::{self, BinaryOperator};
 
 use super::cast::cast_expr;
 use super::errors::to_datafusion;
-use super::functions::json::equality_key;
 use super::functions::records::whole_row;
-use super::operators::is_untyped;
+use super::operators::{compared, is_untyped};
 use super::sql_types::{mark_of, plain};
 use crate::error::Error;
 
@@ -82,6 +81,9 @@ fn with_mark(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
         return Ok(row.unwrap_or(expr));
     }
     refuse_greatest_record(&expr, schema)?;
+    if let Some(compared) = null_if(&expr, schema)? {
+        return Ok(compared);
+    }
     if let Some(array) = array_choice(&expr, schema) {
         return with_typed_literals(expr, &array);
     }
@@ -90,7 +92,6 @@ fn with_mark(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
     if mark_of(&expr.to_field(schema)?.1) == Some(mark) {
         return Ok(expr);
     }
-    let expr = if mark == "jsonb" { compared_by_value(expr, &field)? } else { expr };
     Ok(kept_mark(with_typed_literals(expr, &field)?, &field))
 }
 
@@ -108,18 +109,30 @@ fn refuse_greatest_record(expr: &Expr, schema: &DFSchema) -> DfResult<()> {
     }
 }
 
-/// `nullif(a, b)` of documents, which are equal in more ways than one.
-fn compared_by_value(expr: Expr, field: &FieldRef) -> DfResult<Expr> {
-    match expr {
-        Expr::ScalarFunction(call) if call.func.name() == "nullif" && call.args.len() == 2 => {
-            let typed = with_typed_literals(Expr::ScalarFunction(call), field)?;
-            let Expr::ScalarFunction(call) = typed else { return Ok(typed) };
-            let key = |at: usize| equality_key().call(vec![call.args[at].clone()]);
-            let null = Expr::Literal(ScalarValue::Utf8(None), None);
-            when(key(0).eq(key(1)), null).otherwise(call.args[0].clone())
-        }
-        other => Ok(other),
+/// `nullif(a, b)` of types whose equality is not DataFusion's.
+fn null_if(expr: &Expr, schema: &DFSchema) -> DfResult<Option<Expr>> {
+    let Expr::ScalarFunction(call) = expr else { return Ok(None) };
+    let [left, right] = call.args.as_slice() else { return Ok(None) };
+    if call.func.name() != "nullif" {
+        return Ok(None);
     }
+    let field = match is_untyped(left) {
+        true => field_of(right, schema)?,
+        false => field_of(left, schema)?,
+    };
+    let data_type = field.data_type();
+    let interval = matches!(data_type, DataType::Interval(_));
+    if mark_of(&field) != Some("jsonb") && !interval && !data_type.is_nested() {
+        return Ok(None);
+    }
+    let left = match is_untyped(left) {
+        true => cast_expr(left.clone(), &field).map_err(to_datafusion)?,
+        false => left.clone(),
+    };
+    let equal = compared(Operator::Eq, left.clone(), right.clone(), schema)?;
+    let null = Expr::Literal(ScalarValue::try_from(data_type)?, None);
+    let kept = when(equal, null).otherwise(left)?;
+    Ok(Some(if mark_of(&field).is_some() { kept_mark(kept, &field) } else { kept }))
 }
 
 /// The type of arrays among the choices.

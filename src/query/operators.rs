@@ -14,17 +14,39 @@ use datafusion::logical_expr::planner::{
     ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr,
 };
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, ScalarUDF};
-use sqlparser::ast::BinaryOperator;
+use sqlparser::ast::{self, BinaryOperator};
 
 use super::arithmetic::{self, Operation};
 use super::cast::{CAST_PREFIX, cast_expr, target_of};
 use super::errors::{to_datafusion, undefined_operator};
 use super::functions;
+use super::key_equality::value_function;
 use super::quantified::{self, Quantified};
+use super::spelling::take;
 use super::sql_types::{canonical, canonical_field, interval, mark_of, numeric, pg_name, plain};
 use super::subscripts;
 use crate::error::{Error, Result, SqlState};
 use crate::types::{map_field, map_parts};
+
+/// The words of the operators that stand for `IS DISTINCT FROM` and its opposite, about which no planner is asked.
+const DISTINCT: &str = "is distinct from";
+const NOT_DISTINCT: &str = "is not distinct from";
+
+/// Makes such a comparison an operator. Rows stay as they are.
+pub(super) fn respell(expr: &mut ast::Expr) {
+    use ast::Expr as E;
+    let (word, left, right) = match expr {
+        E::IsDistinctFrom(left, right) => (DISTINCT, left, right),
+        E::IsNotDistinctFrom(left, right) => (NOT_DISTINCT, left, right),
+        _ => return,
+    };
+    if matches!((left.as_ref(), right.as_ref()), (E::Tuple(_), _) | (_, E::Tuple(_))) {
+        return;
+    }
+    let op = BinaryOperator::PGCustomBinaryOperator(vec![word.to_owned()]);
+    let (left, right) = (Box::new(take(left)), Box::new(take(right)));
+    *expr = E::BinaryOp { left, op, right };
+}
 
 /// Resolves operators as PostgreSQL does.
 #[derive(Debug)]
@@ -169,6 +191,12 @@ fn resolve(op: &BinaryOperator, left: Side, right: Side) -> Result<Resolved> {
         B::PGOverlap => between_arrays("&&", functions::arrays::overlap, left, right)?,
         B::AtArrow => between_arrays("@>", functions::arrays::contains, left, right)?,
         B::ArrowAt => between_arrays("<@", functions::arrays::contains, right, left)?,
+        B::PGCustomBinaryOperator(words) if words.as_slice() == [DISTINCT] => {
+            compare(Operator::IsDistinctFrom, "=", left, right)?
+        }
+        B::PGCustomBinaryOperator(words) if words.as_slice() == [NOT_DISTINCT] => {
+            compare(Operator::IsNotDistinctFrom, "=", left, right)?
+        }
         other => match quantified::of_operator(other) {
             Some(function) => quantify(function, left, right)?,
             None => return Ok(Resolved::Left(left.expr, right.expr)),
@@ -219,11 +247,6 @@ fn quantify(function: Quantified, left: Side, right: Side) -> Result<Expr> {
         false => comparison_type(&left.field, &element)
             .ok_or_else(|| undefined_operator(&left.name(), function.symbol, &pg_name(&element)))?,
     };
-    if let DataType::Interval(_) = target.data_type() {
-        return Err(Error::unsupported(
-            "ANY and ALL over arrays of interval are not supported yet",
-        ));
-    }
     let element = Arc::new(super::sql_types::renamed(&target, "item", true));
     let right = right.cast(&plain(DataType::List(element)))?;
     Ok(function.call(left.cast(&target)?, right))
@@ -456,6 +479,12 @@ pub(super) fn comparison_type(left: &FieldRef, right: &FieldRef) -> Option<Field
     }
 }
 
+/// The comparison as the operator's planner makes it; `=` is what messages call it.
+pub(super) fn compared(op: Operator, left: Expr, right: Expr, schema: &DFSchema) -> DfResult<Expr> {
+    let (left, right) = (Side::of(left, schema)?, Side::of(right, schema)?);
+    compare(op, "=", left, right).map_err(to_datafusion)
+}
+
 fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> {
     let target = match (left.untyped, right.untyped) {
         (true, true) => plain(DataType::Utf8),
@@ -474,8 +503,10 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
     }
     if mark_of(&target) == Some("jsonb") {
         let function = match op {
-            Operator::Eq | Operator::NotEq => functions::json::equality_key(),
-            _ => functions::json::order_key(),
+            Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq => {
+                functions::json::order_key()
+            }
+            _ => functions::json::equality_key(),
         };
         let key = |side| function.call(vec![side]);
         let (left, right) = (left.cast(&target)?, right.cast(&target)?);
@@ -492,6 +523,9 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
         && let Some(function) = functions::nested_order::function(op)
     {
         return Ok(function.call(vec![left, right]));
+    }
+    if let Some(value) = value_function(&target) {
+        return Ok(binary(value.call(vec![left]), op, value.call(vec![right])));
     }
     Ok(binary(left, op, right))
 }

@@ -6,12 +6,10 @@
 
 use std::sync::Arc;
 
-use arrow::compute::kernels::{cmp, comparison, numeric};
-use arrow::compute::{and_kleene, cast, or_kleene, take};
+use arrow::compute::kernels::{cmp, comparison};
+use arrow::compute::{and_kleene, or_kleene, take};
 use arrow_array::cast::AsArray;
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, Datum, Float64Array, ListArray, Scalar, UInt32Array,
-};
+use arrow_array::{Array, ArrayRef, BooleanArray, Datum, ListArray, Scalar, UInt32Array};
 use arrow_schema::{ArrowError, DataType};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::InList;
@@ -22,6 +20,8 @@ use datafusion::logical_expr::{
 use sqlparser::ast::{self, BinaryOperator};
 
 use super::errors::to_datafusion;
+use super::functions::nested_order;
+use crate::canonical::{canonical, holds_floats, ordering};
 use crate::error::Error;
 
 /// The words under which a quantified comparison travels through DataFusion's planner, which asks nobody about its own form.
@@ -80,6 +80,16 @@ impl Quantified {
     }
 
     fn compare(&self, left: &dyn Datum, right: &dyn Datum) -> Result<BooleanArray, ArrowError> {
+        if left.get().0.data_type().is_nested() {
+            return nested_order::compare(left, right, |order| match self.symbol {
+                "=" => order.is_eq(),
+                "<>" => order.is_ne(),
+                "<" => order.is_lt(),
+                "<=" => order.is_le(),
+                ">" => order.is_gt(),
+                _ => order.is_ge(),
+            });
+        }
         match self.symbol {
             "=" => cmp::eq(left, right),
             "<>" => cmp::neq(left, right),
@@ -112,7 +122,7 @@ impl Quantified {
     fn against_own(&self, values: &ArrayRef, lists: &ListArray) -> DfResult<BooleanArray> {
         let offsets = lists.value_offsets();
         let (first, last) = (offsets[0] as usize, offsets[lists.len()] as usize);
-        let elements = with_one_zero(lists.values().slice(first, last - first))?;
+        let elements = comparable(&lists.values().slice(first, last - first));
         let rows = (0..lists.len())
             .flat_map(|row| std::iter::repeat_n(row as u32, lists.value_length(row) as usize));
         let values = take(values, &UInt32Array::from_iter_values(rows), None)?;
@@ -130,13 +140,14 @@ impl Quantified {
     }
 }
 
-/// Arrow compares floats by their bits, in which -0 is not 0: 0 added makes it that.
-fn with_one_zero(values: ArrayRef) -> Result<ArrayRef, ArrowError> {
-    if !values.data_type().is_floating() {
-        return Ok(values);
-    }
-    let zero = cast(&Float64Array::from(vec![0.0]), values.data_type())?;
-    numeric::add_wrapping(&values, &Scalar::new(zero))
+/// The column in the form in which Arrow compares it as PostgreSQL does.
+fn comparable(values: &ArrayRef) -> ArrayRef {
+    ordering(&canonical(values))
+}
+
+/// Whether equal values have equal bits, by which lists are looked up.
+fn bits_are_equal(data_type: &DataType) -> bool {
+    !holds_floats(data_type) && !matches!(data_type, DataType::Interval(_))
 }
 
 impl ScalarUDFImpl for Quantified {
@@ -159,8 +170,7 @@ impl ScalarUDFImpl for Quantified {
             _ => return Ok(ExprSimplifyResult::Original(args)),
         };
         let elements = known.value(0);
-        // Lists are looked up by bits, in which -0 is not 0.
-        if known.is_null(0) || elements.is_empty() || elements.data_type().is_floating() {
+        if known.is_null(0) || elements.is_empty() || !bits_are_equal(elements.data_type()) {
             return Ok(ExprSimplifyResult::Original(args));
         }
         let literals = (0..elements.len())
@@ -172,11 +182,11 @@ impl ScalarUDFImpl for Quantified {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let rows = args.number_rows;
-        let values = with_one_zero(args.args[0].to_array(rows)?)?;
+        let values = comparable(&args.args[0].to_array(rows)?);
         let verdict = match &args.args[1] {
             ColumnarValue::Scalar(ScalarValue::List(list)) => match list.is_null(0) {
                 true => BooleanArray::new_null(rows),
-                false => self.against_one(&values, &with_one_zero(list.value(0))?)?,
+                false => self.against_one(&values, &comparable(&list.value(0)))?,
             },
             ColumnarValue::Scalar(other) if other.is_null() => BooleanArray::new_null(rows),
             other => {

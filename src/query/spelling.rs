@@ -108,6 +108,7 @@ impl VisitorMut for Speller {
             None => {
                 super::forms::respell(expr);
                 super::quantified::respell(expr);
+                super::operators::respell(expr);
                 respell(expr);
                 super::collecting::respell(expr);
                 let collected = super::array_rows::respell(expr).err();

@@ -23,10 +23,13 @@ use datafusion::logical_expr::{
 use sqlparser::ast;
 
 use super::errors::to_datafusion;
+use super::functions::canonical_value;
 use super::functions::sliding::sliding;
 use super::functions::windows::row_number;
+use super::key_equality::value_of;
 use super::spelling::{cast_text, string};
 use super::sql_types::pg_type_name;
+use crate::canonical::holds_floats;
 use crate::error::{Error, SqlState};
 use crate::types::parse_interval;
 
@@ -75,7 +78,10 @@ fn first_of_each(distinct: DistinctOn, runner: Runner) -> DfResult<LogicalPlan> 
     let order = sort_expr.iter().flatten().filter(|key| !on_expr.contains(&key.expr)).cloned();
     let mut number = WindowFunction::new(row_number(), vec![]);
     number.params.order_by = order.collect();
-    number.params.partition_by = on_expr;
+    number.params.partition_by = on_expr
+        .into_iter()
+        .map(|key| Ok(value_of(&key, input.schema())?.unwrap_or(key)))
+        .collect::<DfResult<_>>()?;
     let number = Expr::from(number).alias(NUMBER);
     let numbered = totally_ordered(Window::try_new(vec![number], input)?, runner)?;
     let first = Filter::try_new(col(NUMBER).eq(lit(1_i64)), Arc::new(numbered))?;
@@ -186,9 +192,8 @@ fn with_one_zero(call: &mut WindowFunction, schema: &DFSchema) -> DfResult<()> {
     let orders = call.params.order_by.iter_mut().map(|key| &mut key.expr);
     for expr in call.params.partition_by.iter_mut().chain(orders) {
         let data_type = expr.get_type(schema)?;
-        if data_type.is_floating() {
-            let zero = Expr::Literal(ScalarValue::new_zero(&data_type)?, None);
-            *expr = std::mem::take(expr) + zero;
+        if holds_floats(&data_type) {
+            *expr = canonical_value().call(vec![std::mem::take(expr)]);
         }
     }
     Ok(())

@@ -9,12 +9,15 @@ use std::sync::{Arc, LazyLock};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+pub(super) use canonical_value::canonical_value;
+
 use super::arithmetic::{self, Operation};
 
 mod absolute;
 mod aggregates;
 pub(super) mod arrays;
 mod bytes;
+mod canonical_value;
 mod collect;
 pub(super) mod datetime;
 mod exact_sum;
@@ -53,6 +56,7 @@ pub(super) fn scalar() -> Vec<Arc<ScalarUDF>> {
     functions.extend(Operation::ALL.map(arithmetic::function));
     functions.push(super::common_type::function());
     functions.extend(absolute::all());
+    functions.push(canonical_value());
     functions.push(arrays::array());
     functions.extend(arrays::all());
     functions.extend(bytes::all());

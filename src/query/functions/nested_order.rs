@@ -1,13 +1,13 @@
 //! `<`, `<=`, `>` and `>=` of arrays and records, in the order in which ORDER BY has them: element by element, NULL behind
 //! everything, NaN as the greatest float. DataFusion's own comparison has NULL before everything.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::make_comparator;
 use arrow::compute::SortOptions;
-use arrow_array::{Array, ArrayRef, BooleanArray};
-use arrow_buffer::{BooleanBuffer, NullBuffer};
-use arrow_schema::DataType;
+use arrow_array::{ArrayRef, BooleanArray, Datum};
+use arrow_schema::{ArrowError, DataType};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -89,16 +89,30 @@ impl ScalarUDFImpl for NestedOrder {
 impl NestedOrder {
     fn compare(&self, left: &ArrayRef, right: &ArrayRef) -> DfResult<BooleanArray> {
         let form = |array: &ArrayRef| ordering(&canonical(array));
-        let options = SortOptions { descending: false, nulls_first: false };
-        let comparator = make_comparator(&form(left), &form(right), options)
-            .map_err(|error| to_datafusion(from_arrow(error)))?;
-        let holds = |row: usize| match self.holds {
-            Holds::Less => comparator(row, row).is_lt(),
-            Holds::LessOrEqual => comparator(row, row).is_le(),
-            Holds::Greater => comparator(row, row).is_gt(),
-            Holds::GreaterOrEqual => comparator(row, row).is_ge(),
-        };
-        let nulls = NullBuffer::union(left.nulls(), right.nulls());
-        Ok(BooleanArray::new(BooleanBuffer::collect_bool(left.len(), holds), nulls))
+        compare(&form(left), &form(right), |order| match self.holds {
+            Holds::Less => order.is_lt(),
+            Holds::LessOrEqual => order.is_le(),
+            Holds::Greater => order.is_gt(),
+            Holds::GreaterOrEqual => order.is_ge(),
+        })
+        .map_err(|error| to_datafusion(from_arrow(error)))
     }
+}
+
+/// Whether the order of the values of canonical form, row by row, is one that holds; NULL where either side is.
+pub(in crate::query) fn compare(
+    left: &dyn Datum,
+    right: &dyn Datum,
+    holds: impl Fn(Ordering) -> bool,
+) -> Result<BooleanArray, ArrowError> {
+    let ((left, left_scalar), (right, right_scalar)) = (left.get(), right.get());
+    let options = SortOptions { descending: false, nulls_first: false };
+    let comparator = make_comparator(left, right, options)?;
+    let rows = if left_scalar { right.len() } else { left.len() };
+    let at = |scalar: bool, row: usize| if scalar { 0 } else { row };
+    let verdict = |row: usize| {
+        let (l, r) = (at(left_scalar, row), at(right_scalar, row));
+        (left.is_valid(l) && right.is_valid(r)).then(|| holds(comparator(l, r)))
+    };
+    Ok((0..rows).map(verdict).collect())
 }
