@@ -13,6 +13,7 @@ use arrow_array::{
     Array, ArrayRef, Decimal128Array, FixedSizeListArray, LargeListArray, ListArray, MapArray,
     StructArray,
 };
+use arrow_buffer::IntervalMonthDayNano;
 use arrow_schema::{DataType, IntervalUnit};
 
 /// The column with `-0.0` and odd NaNs replaced; the same column, without a copy, where there are none.
@@ -118,16 +119,19 @@ pub fn ordering_type(data_type: &DataType) -> DataType {
     }
 }
 
+/// Nanoseconds, with months of 30 days.
+pub fn interval_length(interval: IntervalMonthDayNano) -> i128 {
+    let days = i128::from(interval.months) * 30 + i128::from(interval.days);
+    days * 86_400_000_000_000 + i128::from(interval.nanoseconds)
+}
+
 /// The column by whose Arrow row encoding rows sort as PostgreSQL would sort them; not to be read as values.
 pub fn ordering(array: &ArrayRef) -> ArrayRef {
     if *array.data_type() != DataType::Interval(IntervalUnit::MonthDayNano) {
         return with_floats(array, ordered_f64, ordered_f32);
     }
     let intervals = array.as_primitive::<IntervalMonthDayNanoType>();
-    let lengths = intervals.values().iter().map(|v| {
-        let days = i128::from(v.months) * 30 + i128::from(v.days);
-        days * 86_400_000_000_000 + i128::from(v.nanoseconds)
-    });
+    let lengths = intervals.values().iter().map(|v| interval_length(*v));
     let lengths = Decimal128Array::new(lengths.collect(), intervals.nulls().cloned());
     Arc::new(lengths.with_data_type(DataType::Decimal128(38, 0)))
 }

@@ -295,9 +295,13 @@ pub fn abort_on_worker_panic() {
     }));
 }
 
+/// Of threads that plan queries: as much as they touch is used. Plans nest deeply.
+const STACK: usize = 16 << 20;
+
 pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_multi_thread()
         .thread_name("session")
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(|e| format!("could not start: {e}"))

@@ -62,6 +62,7 @@ impl Server {
         let queries = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers.max(1))
             .thread_name("query")
+            .thread_stack_size(16 << 20)
             .enable_all()
             .build()
             .map_err(|e| Error::internal(format!("could not start query threads: {e}")))?;

@@ -207,7 +207,9 @@ impl<'a> Grammar<'a> {
         let inner = self.relation(0);
         let not = if self.rng.random_bool(0.4) { "not " } else { "" };
         let equality = self.equality(scope, &inner.scope)?;
-        match self.rng.random_range(0..6) {
+        match self.rng.random_range(0..8) {
+            6 => self.quantified(scope, &inner),
+            7 => self.row_in(scope, &inner, not),
             0 | 1 => {
                 let (column, t) = scope.choose(self.rng)?.clone();
                 let same: Vec<&(String, Type)> =
@@ -230,6 +232,49 @@ impl<'a> Grammar<'a> {
             3 => Some(format!("{not}exists (select 1 from {})", inner.sql)),
             _ => Some(format!("{not}exists (select 1 from {} where {equality})", inner.sql)),
         }
+    }
+
+    /// A comparison with any or all values of another relation.
+    fn quantified(&mut self, scope: &Scope, inner: &Input) -> Option<String> {
+        let (column, t) = scope.choose(self.rng)?.clone();
+        let same: Vec<&(String, Type)> =
+            inner.scope.iter().filter(|(_, i)| *i == t && t.has_extremes()).collect();
+        let (value, _) = *same.choose(self.rng)?;
+        let comparison = ["=", "<>", "<", ">="].choose(self.rng)?;
+        let of = ["any", "all"].choose(self.rng)?;
+        Some(format!("{column} {comparison} {of} (select {value} from {})", inner.sql))
+    }
+
+    /// A row among the rows of another relation.
+    fn row_in(&mut self, scope: &Scope, inner: &Input, not: &str) -> Option<String> {
+        let mut sides = (vec![], vec![]);
+        for _ in 0..2 {
+            let (column, t) = scope.choose(self.rng)?.clone();
+            let same: Vec<&(String, Type)> =
+                inner.scope.iter().filter(|(_, i)| *i == t && t != Type::Other).collect();
+            sides.0.push(column);
+            sides.1.push(same.choose(self.rng)?.0.clone());
+        }
+        let (row, values) = (sides.0.join(", "), sides.1.join(", "));
+        Some(format!("({row}) {not}in (select {values} from {})", inner.sql))
+    }
+
+    /// A value that a subquery finds by a column, not by the form of an aggregate.
+    fn found_value(&mut self, scope: &Scope, t: Type) -> Option<String> {
+        let inner = self.relation(0);
+        let same: Vec<&(String, Type)> =
+            inner.scope.iter().filter(|(_, i)| *i == t && t.has_extremes()).collect();
+        let value = same.choose(self.rng)?.0.clone();
+        let pairs: Vec<(&String, &String)> = scope
+            .iter()
+            .flat_map(|l| inner.scope.iter().map(move |r| (l, r)))
+            .filter(|(l, r)| l.1 == r.1 && l.1 != Type::Other)
+            .map(|(l, r)| (&l.0, &r.0))
+            .collect();
+        let (outer, key) = *pairs.choose(self.rng)?;
+        let groups = format!("select {key} as k, max({value}) as v from {} group by 1", inner.sql);
+        let alias = self.alias();
+        Some(format!("(select {alias}.v from ({groups}) as {alias} where {alias}.k = {outer})"))
     }
 
     /// A column and an uncorrelated scalar subquery of its type.
@@ -266,6 +311,16 @@ impl<'a> Grammar<'a> {
                 items[at] = format!("{subquery} as c{at}");
             }
         }
+        for at in 0..types.len() {
+            let subquery = match (self.rng.random_range(0..100), types[at]) {
+                (0..20, Type::Bool) => self.subquery_predicate(&from.scope),
+                (20..26, t) => self.found_value(&from.scope, t),
+                _ => None,
+            };
+            if let Some(subquery) = subquery {
+                items[at] = format!("{subquery} as c{at}");
+            }
+        }
         let filter = self.filter(&from.scope);
         let distinct = if distinct { "distinct " } else { "" };
         let sql = format!("select {distinct}{} from {}{filter}", items.join(", "), from.sql);
@@ -298,6 +353,12 @@ impl<'a> Grammar<'a> {
             let (call, t) = self.expressions(&from.scope).aggregate(depth == 0);
             items.push(call);
             types.push(t);
+        }
+        if self.rng.random_bool(0.06)
+            && let Some(predicate) = self.subquery_predicate(&from.scope)
+        {
+            items.push(format!("count(*) filter (where {predicate})"));
+            types.push(Type::Big);
         }
         let filter = self.filter(&from.scope);
         let having = match self.rng.random_range(0..6) {

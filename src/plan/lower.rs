@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
+use recursive::recursive;
 
 use super::grouping_sets::grouping_sets;
 use super::stream_plan::{JoinKind, Node, Op, Properties, SortKey, Unnested};
@@ -90,6 +91,7 @@ pub fn scans_column(plan: &LogicalPlan, id: ObjectId, column: usize) -> bool {
 }
 
 /// The streaming plan of an optimized logical plan; what cannot be maintained is 0A000.
+#[recursive]
 pub fn lower(props: &ExecutionProps, plan: &LogicalPlan) -> Result<Node> {
     match plan {
         LogicalPlan::Projection(p) => projection(props, p),

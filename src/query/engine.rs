@@ -37,10 +37,10 @@ use sqlparser::ast::{self, Query, Statement, Values};
 use super::coercion::{PgCasts, UntypedLiterals};
 use super::compile::compile_with;
 use super::constant_series::ConstantSeries;
-use super::document_order::DocumentOrder;
 use super::errors::{from_datafusion, to_datafusion};
 use super::join_order::{self, JoinOrder};
 use super::key_equality::KeyEquality;
+use super::key_order::KeyOrder;
 use super::membership::{self, PlainAntiJoins};
 use super::null_keys::NullKeysApart;
 use super::operators::PgOperators;
@@ -52,6 +52,8 @@ use super::reading::Reading;
 use super::required_order::RequiredOrder;
 use super::sizes::KnownOf;
 use super::sql_types::PgTypes;
+use super::subquery_columns::SubqueryColumns;
+use super::subquery_forms::SubqueryForms;
 use super::total_order::{TotalOrder, keep_inner_order};
 use super::unnested_keys::UnnestedKeys;
 use super::windows::{self, Runner};
@@ -115,11 +117,11 @@ impl Engine {
             runtime = runtime.with_memory_pool(Arc::clone(pool));
         }
         let runtime = Arc::new(runtime.build().map_err(from_datafusion)?);
-        let state = |rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>, streaming: bool| {
+        let state = |rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>, runner: Runner| {
             let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(PgOperators)];
             planners.extend(SessionStateDefaults::default_expr_planners());
             let state = SessionStateBuilder::new()
-                .with_config(config(&options, streaming))
+                .with_config(config(&options, runner))
                 .with_runtime_env(Arc::clone(&runtime))
                 .with_default_features()
                 .with_expr_planners(planners)
@@ -130,7 +132,9 @@ impl Engine {
                 .with_analyzer_rules(vec![
                     Arc::new(ResolveGroupingFunction::new()),
                     Arc::new(UntypedLiterals),
-                    Arc::new(DocumentOrder),
+                    Arc::new(SubqueryForms { runner }),
+                    Arc::new(SubqueryColumns),
+                    Arc::new(KeyOrder),
                     Arc::new(KeyEquality),
                     Arc::new(TypeCoercion::new()),
                     Arc::new(PgCasts),
@@ -142,8 +146,8 @@ impl Engine {
         };
         let known_of = options.known_of;
         Ok(Engine {
-            batch: state(batch_rules(known_of), false),
-            streaming: state(streaming_rules(known_of), true),
+            batch: state(batch_rules(known_of), Runner::Batch),
+            streaming: state(streaming_rules(known_of), Runner::Streaming),
             known_of,
         })
     }
@@ -305,7 +309,6 @@ impl Engine {
     /// Aggregate, Join, Sort, Limit, Union, Distinct, Window, Unnest, SubqueryAlias, TableScan, Values, EmptyRelation.
     /// Subqueries have become joins. What cannot be kept is 0A000.
     pub fn optimize_streaming(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        refuse_multirow_subqueries(&plan)?;
         let plan = contained(|| {
             optimize(&self.streaming, plan, Runner::Streaming).map_err(from_datafusion)
         })?;
@@ -349,7 +352,7 @@ fn optimize_alone(
     fallible::seal_plan(plan)
 }
 
-fn config(options: &EngineOptions, streaming: bool) -> SessionConfig {
+fn config(options: &EngineOptions, runner: Runner) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_target_partitions(options.target_partitions.max(1))
         .with_batch_size(options.batch_rows)
@@ -364,7 +367,7 @@ fn config(options: &EngineOptions, streaming: bool) -> SessionConfig {
     settings.execution.skip_physical_aggregate_schema_check = true;
     // Its hash table has been seen to panic.
     settings.optimizer.enable_topk_aggregation = false;
-    settings.optimizer.enable_physical_uncorrelated_scalar_subquery = !streaming;
+    settings.optimizer.enable_physical_uncorrelated_scalar_subquery = runner == Runner::Batch;
     config
 }
 
@@ -380,13 +383,21 @@ fn parser_options() -> ParserOptions {
     }
 }
 
-/// DataFusion's rules with our filter push-down for its own, and without the one that makes `sum(x), sum(distinct y)` a sum of
-/// sums: the sum of bigints is numeric, so the sum of their sums has another type. Rules that mistake NULLs are held back. NOT IN has been spelled out before: its
+/// Makes `sum(x), sum(distinct y)` a sum of sums: the sum of bigints is numeric, so the sum of their sums has another type.
+/// And the two that bring members of structs near to the files they are read from: they take a column that is there
+/// under two names for two of one name.
+const NO_RULES: [&str; 3] = [
+    "single_distinct_aggregation_to_group_by",
+    "extract_leaf_expressions",
+    "push_down_leaf_projections",
+];
+
+/// DataFusion's rules but [`NO_RULES`], with our filter push-down for its own. Rules that mistake NULLs are held back. NOT IN has been spelled out before: its
 /// joins become plain as soon as they are there.
 fn datafusion_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let rules = Optimizer::new().rules.into_iter();
     rules
-        .filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by")
+        .filter(|rule| !NO_RULES.contains(&rule.name()))
         .flat_map(|rule| match rule.name() {
             "push_down_filter" => vec![Arc::new(PushDown) as Arc<dyn OptimizerRule + Send + Sync>],
             "extract_equijoin_predicate" | "eliminate_cross_join" => {
@@ -476,34 +487,6 @@ fn table_columns(tables: &dyn Resolver, name: &ast::ObjectName) -> Option<Vec<St
     };
     let table = tables.table(&reference).ok()?;
     Some(table.schema().fields().iter().map(|field| field.name().clone()).collect())
-}
-
-/// A scalar subquery in a view must give one row by its form: a join would silently multiply rows instead of raising.
-fn refuse_multirow_subqueries(plan: &LogicalPlan) -> Result<()> {
-    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-    let mut refused = false;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|e| {
-                if let Expr::ScalarSubquery(subquery) = e
-                    && !lateral::gives_one_row(&subquery.subquery)
-                {
-                    refused = true;
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })
-    .map_err(from_datafusion)?;
-    if !refused {
-        return Ok(());
-    }
-    Err(Error::unsupported(
-        "a scalar subquery that may return several rows is not supported in a materialized view",
-    )
-    .with_hint(
-        "Make it an aggregate such as max(...) without GROUP BY, or join with the table instead.",
-    ))
 }
 
 fn refuse_foreign_nodes(plan: &LogicalPlan) -> Result<()> {

@@ -112,6 +112,14 @@ pub fn division_by_zero() -> Error {
     Error::new(SqlState::DIVISION_BY_ZERO, "division by zero")
 }
 
+/// 21000 of a scalar subquery.
+pub fn several_rows() -> Error {
+    Error::new(
+        SqlState::CARDINALITY_VIOLATION,
+        "more than one row returned by a subquery used as an expression",
+    )
+}
+
 /// 22003 `integer out of range`; `type_name` is PostgreSQL's name of the type.
 pub fn out_of_range(type_name: &str) -> Error {
     Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("{type_name} out of range"))
@@ -578,10 +586,7 @@ fn of_value_message(message: &str) -> Option<Error> {
     }
     if lower.contains("returned more than one row") || lower.contains("more than one row returned")
     {
-        return Some(Error::new(
-            SqlState::CARDINALITY_VIOLATION,
-            "more than one row returned by a subquery used as an expression",
-        ));
+        return Some(several_rows());
     }
     if let Some((said, code)) = OF_VALUES.iter().find(|(said, _)| message.contains(said)) {
         return Some(Error::new(*code, *said));

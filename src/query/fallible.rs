@@ -108,6 +108,8 @@ const INFALLIBLE: &[&str] = &[
     "jsonb_typeof",
     "timezone",
     "interval_length",
+    "order:bytes",
+    "value:",
     "rows:ordinality",
     "rows:unnest",
 ];

@@ -17,6 +17,7 @@ use datafusion::common::{
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, Projection};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use recursive::recursive;
 
 use super::fallible::is_fallible;
 use super::sizes::{KnownOf, Size, size_of};
@@ -59,6 +60,7 @@ impl JoinOrder {
         }
     }
 
+    #[recursive]
     fn inner_joins_ordered(&self, plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
         if !is_movable(&plan) {
             let plan = plan.map_subqueries(|plan| self.inner_joins_ordered(plan))?;

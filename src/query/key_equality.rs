@@ -1,10 +1,11 @@
-//! Rows are told apart by the values of their keys, where equal values may be stored in more ways than one: jsonb, and floats
-//! within arrays and records (-0 and 0, which DataFusion takes for one only in columns of floats). GROUP BY, DISTINCT, UNION
-//! and the like, PARTITION BY, IN, CASE, aggregates with DISTINCT (of floats also in columns), joins that name their keys.
+//! Rows are told apart by the values of their keys, where equal values may be stored in more ways than one: jsonb, intervals, and
+//! floats within arrays and records (-0 and 0, which DataFusion takes for one only in columns of floats). GROUP BY, DISTINCT,
+//! UNION and the like, PARTITION BY, IN, CASE, aggregates with DISTINCT (of floats also in columns), joins that name their keys.
 //!
-//! Documents are equal where `functions::json`'s value is: keys become it. Of the equal documents of a group the one whose text
-//! is the smallest stands for it, so that the result is a function of the rows alone. Of floats the canonical one stands. An
-//! analyzer rule; a plan without such keys stays as it is, as do documents under the DISTINCT of aggregates other than `count`.
+//! Documents are equal where `functions::json`'s value is, intervals where their lengths are: keys become these. Of the equal
+//! ones of a group the least stands for it (of documents the one whose text is), so that the result is a function of the rows
+//! alone. Of floats the canonical one stands. An analyzer rule; a plan without such keys stays as it is, as do documents and
+//! intervals under the DISTINCT of aggregates other than `count`.
 
 use std::sync::Arc;
 
@@ -12,7 +13,6 @@ use arrow_schema::{DataType, Field};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, Result as DfResult};
-use datafusion::functions_aggregate::expr_fn::min;
 use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
@@ -68,8 +68,11 @@ impl AnalyzerRule for KeyEquality {
     }
 }
 
-fn is_document(expr: &Expr, schema: &DFSchema) -> DfResult<bool> {
-    Ok(mark_of(field_of(expr, schema)?.as_ref()) == Some("jsonb"))
+/// Whether the value is of another type than the key: a group shows the least of its keys.
+fn is_stood_for(expr: &Expr, schema: &DFSchema) -> DfResult<bool> {
+    let field = field_of(expr, schema)?;
+    let interval = matches!(field.data_type(), DataType::Interval(_));
+    Ok(interval || mark_of(field.as_ref()) == Some("jsonb"))
 }
 
 /// The expression whose results are the same where those of `expr` are equal; `None` where `expr` is that.
@@ -80,10 +83,12 @@ pub(super) fn value_of(expr: &Expr, schema: &DFSchema) -> DfResult<Option<Expr>>
 
 /// The function that makes one value of the equal ones of a type; `None` where they are one.
 pub(super) fn value_function(field: &Field) -> Option<Arc<ScalarUDF>> {
-    let nested = field.data_type().is_nested() && holds_floats(field.data_type());
+    let data_type = field.data_type();
     match mark_of(field) {
         Some("jsonb") => Some(equality_key()),
-        _ => nested.then(functions::canonical_value),
+        _ if matches!(data_type, DataType::Interval(_)) => Some(interval_length()),
+        _ if data_type.is_nested() && holds_floats(data_type) => Some(functions::canonical_value()),
+        _ => None,
     }
 }
 
@@ -91,7 +96,7 @@ pub(super) fn value_function(field: &Field) -> Option<Arc<ScalarUDF>> {
 struct Key {
     key: Expr,
     value: Expr,
-    document: bool,
+    stood_for: bool,
 }
 
 impl Key {
@@ -99,20 +104,21 @@ impl Key {
         format!("#value of {}", self.key.schema_name())
     }
 
-    fn document_name(&self) -> String {
-        format!("#document of {}", self.key.schema_name())
+    fn least_name(&self) -> String {
+        format!("#least of {}", self.key.schema_name())
     }
 
     /// What a group shows of its key.
     fn standing(&self, schema: &DFSchema) -> DfResult<Expr> {
         let value = Expr::Column(Column::new_unqualified(self.value_name()));
-        if !self.document {
+        if !self.stood_for {
             return Ok(value);
         }
-        let document = Expr::Column(Column::new_unqualified(self.document_name()));
+        let least = Expr::Column(Column::new_unqualified(self.least_name()));
         // In a grouping set without the key there is none.
-        let document = when(value.is_not_null(), document).end()?;
-        Ok(kept_mark(document, &field_of(&self.key, schema)?))
+        let least = when(value.is_not_null(), least).end()?;
+        let field = field_of(&self.key, schema)?;
+        Ok(if mark_of(field.as_ref()).is_some() { kept_mark(least, &field) } else { least })
     }
 }
 
@@ -125,8 +131,8 @@ fn by_value(aggregate: &Aggregate) -> DfResult<Option<LogicalPlan>> {
             continue;
         }
         if let Some(value) = value_of(group, input.schema())? {
-            let document = is_document(group, input.schema())?;
-            keys.push(Key { key: group.clone(), value, document });
+            let stood_for = is_stood_for(group, input.schema())?;
+            keys.push(Key { key: group.clone(), value, stood_for });
         }
     }
     if keys.is_empty() {
@@ -153,9 +159,10 @@ fn by_value(aggregate: &Aggregate) -> DfResult<Option<LogicalPlan>> {
         }
         key => by_value(key),
     });
-    let documents = keys.iter().filter(|key| key.document);
-    let documents = documents.map(|key| min(key.key.clone()).alias(key.document_name()));
-    let calls = aggregate.aggr_expr.iter().cloned().chain(documents).collect();
+    let least = keys.iter().filter(|key| key.stood_for);
+    let least =
+        least.map(|key| functions::min().call(vec![key.key.clone()]).alias(key.least_name()));
+    let calls = aggregate.aggr_expr.iter().cloned().chain(least).collect();
     let valued = Aggregate::try_new(Arc::new(below), groups.collect(), calls)?;
     let outputs = aggregate.schema.iter().map(|(relation, field)| {
         let column = Column::new(relation.cloned(), field.name());
@@ -202,7 +209,7 @@ fn in_expressions(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
 
 fn compared(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     match expr {
-        Expr::InList(mut list) => match compared_by(&list.expr, schema)? {
+        Expr::InList(mut list) => match function_of(&list.expr, schema)? {
             Some(value) => {
                 let operands = std::iter::once(list.expr.as_mut()).chain(&mut list.list);
                 operands.for_each(|operand| wrap(operand, &value));
@@ -212,15 +219,15 @@ fn compared(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
         },
         Expr::Case(mut case) => {
             let operand = case.expr.as_deref();
-            let Some(value) = operand.map(|o| compared_by(o, schema)).transpose()?.flatten() else {
+            let Some(value) = operand.map(|o| function_of(o, schema)).transpose()?.flatten() else {
                 return Ok(Transformed::no(Expr::Case(case)));
             };
             let whens = case.when_then_expr.iter_mut().map(|(when, _)| when.as_mut());
             whens.chain(case.expr.as_deref_mut()).for_each(|operand| wrap(operand, &value));
             Ok(Transformed::yes(Expr::Case(case)))
         }
-        Expr::InSubquery(test) if compared_by(&test.expr, schema)?.is_some() => {
-            let value = compared_by(&test.expr, schema)?.expect("there is one");
+        Expr::InSubquery(test) if function_of(&test.expr, schema)?.is_some() => {
+            let value = function_of(&test.expr, schema)?.expect("there is one");
             let value_of = |expr: &Expr| value.call(vec![expr.clone()]);
             let column = test.subquery.subquery.schema().columns().swap_remove(0);
             let rows = LogicalPlanBuilder::from(test.subquery.subquery.as_ref().clone());
@@ -235,8 +242,8 @@ fn compared(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
             let orders = call.params.order_by.iter_mut().map(|key| &mut key.expr);
             for expr in call.params.args.iter_mut().chain(orders) {
                 let function = match function_of(expr, schema)? {
-                    // Other aggregates show documents.
-                    Some(value) if !is_document(expr, schema)? => Some(value),
+                    // Other aggregates show their values.
+                    Some(value) if !is_stood_for(expr, schema)? => Some(value),
                     Some(value) => (call.func.name() == "count").then_some(value),
                     None if expr.get_type(schema)?.is_floating() => {
                         Some(functions::canonical_value())
@@ -262,15 +269,6 @@ fn compared(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
 
 fn function_of(expr: &Expr, schema: &DFSchema) -> DfResult<Option<Arc<ScalarUDF>>> {
     Ok(value_function(field_of(expr, schema)?.as_ref()))
-}
-
-/// As [`function_of`], for operands of `=`: an interval equals another of its length.
-fn compared_by(expr: &Expr, schema: &DFSchema) -> DfResult<Option<Arc<ScalarUDF>>> {
-    let field = field_of(expr, schema)?;
-    Ok(match field.data_type() {
-        DataType::Interval(_) => Some(interval_length()),
-        _ => value_function(&field),
-    })
 }
 
 fn wrap(expr: &mut Expr, function: &Arc<ScalarUDF>) {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ExprSchema, Result as DfResult, ScalarValue};
-use datafusion::logical_expr::expr::InSubquery;
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     BinaryExpr, Case, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator,
     Subquery, lit, not,
@@ -31,20 +32,56 @@ pub(super) fn spell_out(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         let mut schema = DFSchema::empty();
         node.inputs().into_iter().for_each(|input| schema.merge(input.schema()));
         let is_condition = matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
+        let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
             if !has_test(&expr) {
                 return Ok(Transformed::no(expr));
             }
+            let name = names.save(&expr);
             let spelled =
                 if is_condition { condition(expr, &schema)? } else { value(expr, &schema)? };
-            Ok(Transformed::yes(spelled))
-        })
+            Ok(Transformed::yes(name.restore(spelled)))
+        })?
+        .map_data(LogicalPlan::recompute_schema)
     })?;
     Ok(plan.data)
 }
 
 fn has_test(expr: &Expr) -> bool {
-    expr.exists(|e| Ok(matches!(e, Expr::InSubquery(_)))).unwrap_or(true)
+    let is_test = |e: &Expr| matches!(e, Expr::InSubquery(_)) || decided(e).is_some();
+    expr.exists(|e| Ok(is_test(e))).unwrap_or(true)
+}
+
+/// `CASE WHEN found THEN v WHEN unknown THEN NULL ELSE NOT v END` over EXISTS: found, unknown and v.
+fn decided(expr: &Expr) -> Option<(&Expr, &Expr, bool)> {
+    let Expr::Case(Case { expr: None, when_then_expr, else_expr: Some(otherwise) }) = expr else {
+        return None;
+    };
+    let [(found, verdict), (unknown, null)] = when_then_expr.as_slice() else { return None };
+    let exist = matches!((&**found, &**unknown), (Expr::Exists(_), Expr::Exists(_)));
+    match (&**verdict, &**otherwise) {
+        (
+            Expr::Literal(ScalarValue::Boolean(Some(v)), _),
+            Expr::Literal(ScalarValue::Boolean(Some(other)), _),
+        ) if exist && is_null(null) && v != other => Some((found, unknown, *v)),
+        _ => None,
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(cast) => is_null(&cast.expr),
+        _ => false,
+    }
+}
+
+/// No row is there.
+fn absent(test: &Expr) -> Expr {
+    match test {
+        Expr::Exists(exists) => Expr::Exists(Exists { negated: !exists.negated, ..exists.clone() }),
+        other => not(other.clone()),
+    }
 }
 
 /// What holds of a row exactly where `expr` does: false may stand for unknown.
@@ -58,6 +95,13 @@ fn condition(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
             Expr::InSubquery(test) => {
                 let negated = !test.negated;
                 condition(Expr::InSubquery(InSubquery { negated, ..test }), schema)
+            }
+            other if decided(&other).is_some() => {
+                let (found, unknown, verdict) = decided(&other).expect("it is such a test");
+                Ok(match verdict {
+                    true => absent(found).and(absent(unknown)),
+                    false => found.clone(),
+                })
             }
             other => value(not(other), schema),
         },
@@ -73,7 +117,11 @@ fn condition(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
                 }
             }
         }
-        other => value(other, schema),
+        other => match decided(&other) {
+            Some((found, _, true)) => Ok(found.clone()),
+            Some((found, unknown, false)) => Ok(absent(found).and(absent(unknown))),
+            None => value(other, schema),
+        },
     }
 }
 

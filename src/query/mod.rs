@@ -1,7 +1,7 @@
 //! DataFusion plans, evaluates and answers: the one place that configures it so that it behaves as PostgreSQL 15.
 //!
 //! In the order a query takes: `row_sets`, `merged_columns`, `spelling`, `forms`, `common_type` and `grouping` rewrite the parsed query (with `array_rows`, `collecting` and `literals` for what has a form of its own there), [`engine`] plans it with `operators`, `cast`,
-//! [`sql_types`] and [`functions`] (`quantified`: ANY and ALL over arrays; `subscripts`; `marks` keeps types that Arrow does not know; `document_order` sorts jsonb, `key_equality` groups it); [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
+//! [`sql_types`] and [`functions`] (`quantified`: ANY and ALL over arrays; `subscripts`; `marks` keeps types that Arrow does not know; `key_order` sorts jsonb, `key_equality` groups it); [`params`] types and binds parameters; `pushdown` and `fallible` keep optimization
 //! from moving errors, `membership` tells what an IN does not know, `lateral` joins what refers to its left, `total_order` and `top_k` from changing what a LIMIT cuts, [`windows`] orders what window functions see, `padding` from concluding too much; [`output`] says what comes out, `assign` fits values to columns, [`at_hand`] lets expressions speak of rows that a statement holds, [`own_rows`] lays a transaction's changes over what it reads, [`own_keys`] over what is UNIQUE. [`mod@compile`] and [`mod@evaluate`] run single expressions for views and
 //! DML, [`execute`] whole plans for SELECT, `interrupt` ends them early and `panics` keeps a defect to the query that met it. [`errors`] puts everything that goes wrong into PostgreSQL's words.
 //!
@@ -20,7 +20,6 @@ pub mod common;
 mod common_type;
 pub mod compile;
 pub mod constant_series;
-mod document_order;
 pub mod engine;
 pub mod errors;
 pub mod evaluate;
@@ -32,6 +31,7 @@ mod grouping;
 mod interrupt;
 mod join_order;
 mod key_equality;
+mod key_order;
 mod lateral;
 mod literals;
 pub mod live_scan;
@@ -61,6 +61,8 @@ mod scopes;
 pub mod sizes;
 mod spelling;
 pub mod sql_types;
+mod subquery_columns;
+mod subquery_forms;
 mod subscripts;
 mod text;
 mod top_k;

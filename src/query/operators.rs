@@ -512,12 +512,6 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
         let (left, right) = (left.cast(&target)?, right.cast(&target)?);
         return Ok(binary(key(left), op, key(right)));
     }
-    if let DataType::Interval(_) = target.data_type() {
-        // Intervals compare by their length, not field by field: a month is thirty days.
-        let length = |side| functions::datetime::interval_length().call(vec![side]);
-        let (left, right) = (left.cast(&target)?, right.cast(&target)?);
-        return Ok(binary(length(left), op, length(right)));
-    }
     let (left, right) = (left.cast(&target)?, right.cast(&target)?);
     if target.data_type().is_nested()
         && let Some(function) = functions::nested_order::function(op)

@@ -9,6 +9,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, FetchType, LogicalPlan, Operator, TableScan, TableSource,
 };
+use recursive::recursive;
 
 use super::live_scan::LiveScan;
 
@@ -112,6 +113,7 @@ fn fixed_column(condition: &Expr) -> Option<&Column> {
 }
 
 /// What a plan gives.
+#[recursive]
 pub(super) fn size_of(plan: &LogicalPlan, known_of: KnownOf) -> Size {
     let input = |plan: &LogicalPlan| size_of(plan, known_of);
     match plan {

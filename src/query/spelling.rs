@@ -23,8 +23,8 @@ use super::arithmetic::Operation;
 use super::cast::CAST_PREFIX;
 use super::functions::similar::SIMILAR_TO;
 use super::operators::integer_cast_name;
-use super::row_comparison::{compare_rows, row_in_rows};
-use super::{bags, row_sets, scopes};
+use super::row_comparison::{compare_rows, row_in_query, row_in_rows};
+use super::{bags, row_comparison, row_sets, scopes};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::{UNIQUE_MARK, type_name};
 
@@ -103,7 +103,8 @@ impl VisitorMut for Speller {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        match unserved_literal(expr).or_else(|| row_sets::refused(expr)) {
+        let refused = unserved_literal(expr).or_else(|| row_sets::refused(expr));
+        match refused.or_else(|| row_comparison::refused(expr)) {
             Some(error) => ControlFlow::Break(error),
             None => {
                 super::forms::respell(expr);
@@ -408,6 +409,7 @@ pub(super) fn respell(expr: &mut Expr) {
         }
         Expr::BinaryOp { .. }
         | Expr::InList { .. }
+        | Expr::InSubquery { .. }
         | Expr::Between { .. }
         | Expr::SimilarTo { .. } => respell_comparison(expr),
         // An ARRAY that is planned as such cannot refer to enclosing queries.
@@ -464,6 +466,13 @@ fn respell_comparison(expr: &mut Expr) {
         Expr::InList { expr: row, list, negated } => {
             if let Expr::Tuple(row) = row.as_ref()
                 && let Some(compared) = row_in_rows(row, list, *negated)
+            {
+                *expr = compared;
+            }
+        }
+        Expr::InSubquery { expr: row, subquery, negated } => {
+            if let Expr::Tuple(row) = row.as_ref()
+                && let Some(compared) = row_in_query(row, subquery, *negated)
             {
                 *expr = compared;
             }

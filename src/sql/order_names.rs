@@ -64,13 +64,16 @@ fn rename_derived(query: &mut ast::Query, alias: Option<&mut TableAlias>) {
         })
         .collect();
     let (Some(names), Some(alias)) = (names, alias) else { return };
-    let unique = names.iter().collect::<HashSet<_>>().len() == names.len();
-    if unique && rename(query) {
-        let column = |name: &String| TableAliasColumnDef {
-            name: Ident::with_quote('"', name),
-            data_type: None,
+    if rename(query) {
+        // A name that is there twice finds nothing.
+        let column = |(place, name): (usize, &String)| {
+            let unique = names.iter().filter(|other| *other == name).count() == 1;
+            let apart = || format!("{name}{UNIQUE_MARK}{place}");
+            let name = if unique { name.clone() } else { apart() };
+            TableAliasColumnDef { name: Ident::with_quote('"', name), data_type: None }
         };
-        alias.columns.extend(names.iter().skip(alias.columns.len()).map(column));
+        let columns = names.iter().enumerate().skip(alias.columns.len()).map(column);
+        alias.columns.extend(columns);
     }
 }
 
@@ -93,14 +96,24 @@ fn rename(query: &mut ast::Query) -> bool {
         !matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
     let wildcard = !grouped && item_names(items).contains(&OutputName::Wildcard);
     let mut renamed: Vec<(String, Ident)> = vec![];
-    for (place, item) in items.iter_mut().enumerate() {
-        let SelectItem::ExprWithAlias { alias, .. } = item else { continue };
-        let name = fold_identifier(alias);
-        if !(wildcard || meant.contains(&name)) {
-            continue;
-        }
-        *alias = Ident::with_quote('"', format!("{name}{UNIQUE_MARK}o{place}"));
-        renamed.push((name, alias.clone()));
+    let names = item_names(items);
+    for (place, (item, name)) in items.iter_mut().zip(names).enumerate() {
+        let OutputName::Named(name) = name else { continue };
+        let apart = || Ident::with_quote('"', format!("{name}{UNIQUE_MARK}o{place}"));
+        let alias = match item {
+            SelectItem::ExprWithAlias { alias, .. } if wildcard || meant.contains(&name) => {
+                *alias = apart();
+                alias.clone()
+            }
+            // A cast and its like have their column's name.
+            SelectItem::UnnamedExpr(expr) if meant.contains(&name) && !is_column(expr) => {
+                let expr = std::mem::replace(expr, Expr::value(ast::Value::Null));
+                *item = SelectItem::ExprWithAlias { expr, alias: apart() };
+                apart()
+            }
+            _ => continue,
+        };
+        renamed.push((name, alias));
     }
     for order in orders {
         if let Expr::Identifier(name) = order
@@ -110,6 +123,10 @@ fn rename(query: &mut ast::Query) -> bool {
         }
     }
     !renamed.is_empty()
+}
+
+fn is_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
 }
 
 /// The names that columns of FROM have where ORDER BY refers to them otherwise than by an output column.

@@ -27,6 +27,11 @@ pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
         .into()
 }
 
+/// `array_agg`.
+pub(in crate::query) fn array_agg() -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(Collect { base: array_agg_udaf() }))
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Collect {
     base: Arc<AggregateUDF>,

@@ -1,13 +1,20 @@
-//! `min` and `max`: DataFusion's, except that floats go one by one instead of through its accumulator for groups.
+//! `min` and `max`: DataFusion's, except that floats go one by one instead of through its accumulator for groups, and that
+//! intervals are compared by their length.
 //!
 //! That one starts from the largest finite float, so that the maximum of `-Infinity` alone was `-3.4028235e+38`, and lets
 //! whatever follows a NaN replace it, where PostgreSQL has NaN as the greatest float.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow_schema::{DataType, FieldRef};
-use datafusion::common::Result as DfResult;
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
+use arrow_array::types::IntervalMonthDayNanoType;
+use arrow_buffer::IntervalMonthDayNano;
+use arrow_schema::{DataType, FieldRef, IntervalUnit};
+use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -15,12 +22,18 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
+use crate::canonical::interval_length;
 use crate::query::errors::{to_datafusion, undefined_function};
 use crate::query::sql_types::pg_type_name;
 
 /// The family.
 pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
     [min_udaf(), max_udaf()].map(|base| Arc::new(AggregateUDF::from(Extreme { base }))).into()
+}
+
+/// `min`.
+pub(in crate::query) fn min() -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(Extreme { base: min_udaf() }))
 }
 
 /// DataFusion's function, kept from its own accumulator for groups of floats.
@@ -70,11 +83,15 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        if is_interval(&args) {
+            return Ok(Box::new(self.of_intervals()));
+        }
         self.base.inner().accumulator(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
         !args.return_field.data_type().is_floating()
+            && !is_interval(&args)
             && self.base.inner().groups_accumulator_supported(args)
     }
 
@@ -86,6 +103,9 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        if is_interval(&args) {
+            return Ok(Box::new(self.of_intervals()));
+        }
         self.base.inner().create_sliding_accumulator(args)
     }
 
@@ -99,5 +119,75 @@ impl AggregateUDFImpl for Extreme {
 
     fn is_descending(&self) -> Option<bool> {
         self.base.inner().is_descending()
+    }
+}
+
+impl Extreme {
+    fn of_intervals(&self) -> Intervals {
+        Intervals { greatest: self.base.name() == "max", counts: BTreeMap::new() }
+    }
+}
+
+fn is_interval(args: &AccumulatorArgs) -> bool {
+    matches!(args.return_field.data_type(), DataType::Interval(IntervalUnit::MonthDayNano))
+}
+
+/// The intervals there are, in order: by length, equal ones by their parts.
+#[derive(Debug)]
+struct Intervals {
+    greatest: bool,
+    counts: BTreeMap<(i128, IntervalMonthDayNano), usize>,
+}
+
+impl Intervals {
+    fn each(&mut self, values: &ArrayRef, mut of: impl FnMut(&mut Intervals, IntervalKey)) {
+        for value in values.as_primitive::<IntervalMonthDayNanoType>().iter().flatten() {
+            of(self, (interval_length(value), value));
+        }
+    }
+}
+
+type IntervalKey = (i128, IntervalMonthDayNano);
+
+impl Accumulator for Intervals {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.each(&values[0], |all, key| *all.counts.entry(key).or_default() += 1);
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.each(&values[0], |all, key| {
+            if let Entry::Occupied(mut count) = all.counts.entry(key) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        let found = match self.greatest {
+            true => self.counts.last_key_value(),
+            false => self.counts.first_key_value(),
+        };
+        Ok(ScalarValue::IntervalMonthDayNano(found.map(|((_, value), _)| *value)))
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.counts.len() * (size_of::<IntervalKey>() + size_of::<usize>())
+    }
+
+    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
+        Ok(vec![self.evaluate()?])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
+        self.update_batch(states)
     }
 }

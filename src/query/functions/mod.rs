@@ -10,6 +10,8 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub(super) use canonical_value::canonical_value;
+pub(super) use collect::array_agg;
+pub(super) use extremes::min;
 
 use super::arithmetic::{self, Operation};
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::make_comparator;
 use arrow::compute::SortOptions;
-use arrow_array::{ArrayRef, BooleanArray, Datum};
+use arrow::row::{RowConverter, SortField};
+use arrow_array::{ArrayRef, BinaryArray, BooleanArray, Datum};
 use arrow_schema::{ArrowError, DataType};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
@@ -115,4 +116,44 @@ pub(in crate::query) fn compare(
         (left.is_valid(l) && right.is_valid(r)).then(|| holds(comparator(l, r)))
     };
     Ok((0..rows).map(verdict).collect())
+}
+
+/// The function whose bytes are in the order of its nested argument's values.
+pub(in crate::query) fn sort_bytes() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(SortBytes { signature: Signature::any(1, Volatility::Immutable) }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct SortBytes {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for SortBytes {
+    fn name(&self) -> &str {
+        "order:bytes"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
+        Ok(DataType::Binary)
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let values = ordering(&args.args[0].to_array(args.number_rows)?);
+        let options = SortOptions { descending: false, nulls_first: false };
+        let field = SortField::new_with_options(values.data_type().clone(), options);
+        let rows = RowConverter::new(vec![field])?.convert_columns(&[Arc::clone(&values)])?;
+        let bytes = (0..rows.num_rows()).map(|row| {
+            let valid = values.is_valid(row);
+            valid.then(|| rows.row(row).data().to_vec())
+        });
+        Ok(ColumnarValue::Array(Arc::new(bytes.collect::<BinaryArray>())))
+    }
 }

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
     Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Sort, SortExpr, SubqueryAlias,
     Union, Unnest, Values, Window, binary_expr, col, lit,
 };
+use recursive::recursive;
 
 use super::references::{bound, outer_references};
 use super::{Lateral, columns_of, named_as};
@@ -137,6 +138,7 @@ impl<'a> Domain<'a> {
     }
 
     /// The subquery for each of the domain's values: its own columns, and the domain's.
+    #[recursive]
     pub fn push(&self, plan: &LogicalPlan) -> DfResult<LogicalPlan> {
         if !self.concerns(plan)? {
             return self.with_each(plan);

@@ -15,19 +15,22 @@ mod references;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{
     Column, DFSchema, NullEquality, NullHandling, Result as DfResult, ScalarValue, TableReference,
 };
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Filter, Join, JoinConstraint, JoinType, LogicalPlan, Projection,
-    Subquery, SubqueryAlias, Unnest, lit,
+    Distinct, Expr, Filter, Join, JoinConstraint, JoinType, LogicalPlan, Projection, Subquery,
+    SubqueryAlias, Unnest, lit,
 };
 
 use self::domain::Domain;
+pub(super) use self::references::as_outer;
 use self::references::{Outer, outer_references};
+use recursive::recursive;
+
 use super::common::Common;
 use super::row_sets::FIELD;
 
@@ -38,9 +41,7 @@ pub(super) fn joined(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         LogicalPlan::Join(join) if subquery_in(&join.right).is_some() => {
             lateral.join(join).map(Transformed::yes)
         }
-        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::Aggregate(_) => {
-            lateral.subqueries(node)
-        }
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => lateral.subqueries(node),
         other => Ok(Transformed::no(other)),
     })?;
     Ok(plan.data)
@@ -71,6 +72,14 @@ fn named_as(expr: Expr, schema: &DFSchema, column: usize) -> Expr {
 
 fn is_true(filter: &Option<Expr>) -> bool {
     filter.as_ref().is_none_or(|f| matches!(f, Expr::Literal(ScalarValue::Boolean(Some(true)), _)))
+}
+
+/// What an expression over a subquery becomes.
+enum Value {
+    /// The value of a subquery that is joined here.
+    Joined(LogicalPlan),
+    /// The count of a subquery that DataFusion joins.
+    Counted(Subquery),
 }
 
 /// Rewrites one plan; names what it adds.
@@ -160,19 +169,25 @@ impl Lateral {
         let [input] = node.inputs()[..] else { return Ok(Transformed::no(node)) };
         let mut input = input.clone();
         let schema = Arc::clone(input.schema());
+        let filters = matches!(node, LogicalPlan::Filter(_));
         let mut exprs = vec![];
         let mut changed = false;
         let names = NamePreserver::new(&node);
         for expr in node.expressions() {
             let name = names.save(&expr);
-            let replaced = expr.transform_down(|expr| match self.value(&expr, &schema)? {
-                Some(subquery) => {
-                    let (wider, column) = self.with_value(input.clone(), &subquery)?;
-                    input = wider;
-                    Ok(Transformed::yes(column))
-                }
-                None => Ok(Transformed::no(expr)),
-            })?;
+            let replaced =
+                expr.transform_down(|expr| match self.value(&expr, &schema, filters)? {
+                    Some(Value::Joined(subquery)) => {
+                        let (wider, column) = self.with_value(input.clone(), &subquery)?;
+                        input = wider;
+                        Ok(Transformed::yes(column))
+                    }
+                    Some(Value::Counted(subquery)) => {
+                        let subquery = Expr::ScalarSubquery(subquery);
+                        Ok(Transformed::new(subquery, true, TreeNodeRecursion::Jump))
+                    }
+                    None => Ok(Transformed::no(expr)),
+                })?;
             changed |= replaced.transformed;
             exprs.push(name.restore(replaced.data));
         }
@@ -183,12 +198,6 @@ impl Lateral {
         let plan = match node {
             LogicalPlan::Projection(p) => {
                 LogicalPlan::Projection(Projection::try_new_with_schema(exprs, input, p.schema)?)
-            }
-            LogicalPlan::Aggregate(a) => {
-                let calls = exprs.split_off(a.group_expr.len());
-                LogicalPlan::Aggregate(Aggregate::try_new_with_schema(
-                    input, exprs, calls, a.schema,
-                )?)
             }
             LogicalPlan::Filter(_) => {
                 let predicate = exprs.into_iter().reduce(Expr::and).unwrap_or(lit(true));
@@ -201,33 +210,41 @@ impl Lateral {
         Ok(Transformed::yes(plan))
     }
 
-    /// The subquery whose one value stands for the expression, if that is a subquery that is joined here.
-    fn value(&self, expr: &Expr, schema: &DFSchema) -> DfResult<Option<LogicalPlan>> {
-        let (plan, negated) = match expr {
+    /// The subquery whose one value stands for the expression, if that is a subquery that DataFusion does not join where it
+    /// stands; as a condition of WHERE (`filters`) it joins more.
+    fn value(&self, expr: &Expr, schema: &DFSchema, filters: bool) -> DfResult<Option<Value>> {
+        let (plan, subquery, asked, negated) = match expr {
             Expr::ScalarSubquery(s) => {
                 let here =
                     gives_one_row(&s.subquery) && !joinable(&s.subquery, schema, Asked::Value)?;
-                return Ok(here.then(|| s.subquery.as_ref().clone()));
+                return Ok(here.then(|| Value::Joined(s.subquery.as_ref().clone())));
             }
             Expr::Exists(Exists { subquery, negated }) => {
-                if joinable(&subquery.subquery, schema, Asked::Any)? {
-                    return Ok(None);
-                }
-                (uncut(&subquery.subquery).clone(), *negated)
+                (uncut(&subquery.subquery).clone(), subquery, Asked::Any, *negated)
             }
             Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
                 let column = subquery.subquery.schema().columns().swap_remove(0);
                 let equal =
                     references::as_outer(expr.as_ref().clone(), schema)?.eq(Expr::Column(column));
                 let found = Filter::try_new(equal, Arc::clone(&subquery.subquery))?;
-                if joinable(&subquery.subquery, schema, Asked::Member)? {
-                    return Ok(None);
-                }
-                (LogicalPlan::Filter(found), *negated)
+                (LogicalPlan::Filter(found), subquery, Asked::Member, *negated)
             }
             _ => return Ok(None),
         };
-        domain::counted(plan, negated).map(Some)
+        if filters && joinable(&subquery.subquery, schema, asked)? {
+            return Ok(None);
+        }
+        let plan = domain::counted(plan, negated)?;
+        if !joinable(&plan, schema, Asked::Value)? {
+            return Ok(Some(Value::Joined(plan)));
+        }
+        let outer = outer_references(&plan, schema)?.into_iter();
+        let outer_ref_columns = outer.map(|o| Expr::OuterReferenceColumn(o.field, o.column));
+        Ok(Some(Value::Counted(Subquery {
+            outer_ref_columns: outer_ref_columns.collect(),
+            subquery: Arc::new(plan),
+            spans: subquery.spans.clone(),
+        })))
     }
 
     /// The input with the one value of a subquery as a further column.
@@ -305,6 +322,7 @@ fn gives_each_one_row(plan: &LogicalPlan) -> bool {
 }
 
 /// Whether there is at most one row, by the plan's form.
+#[recursive]
 pub(super) fn gives_one_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(node) => gives_one_row(&node.input),
@@ -386,6 +404,7 @@ enum Asked {
 
 /// Whether DataFusion joins the subquery itself, and rightly: it refers to the outside in WHERE only, above nothing that would
 /// cut or group otherwise if the condition were taken out.
+#[recursive]
 fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bool> {
     if outer_references(plan, outside)?.is_empty() {
         return Ok(true);

@@ -150,7 +150,7 @@ fn rebound(
 }
 
 /// An expression over `schema` as it is written in a subquery over rows of `schema`.
-pub(super) fn as_outer(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
+pub(in crate::query) fn as_outer(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
     let outer = expr.transform_up(|expr| match expr {
         Expr::Column(column) => {
             let field = schema.field_from_column(&column)?.clone();

@@ -1,26 +1,29 @@
-//! ORDER BY over jsonb, in PostgreSQL's order of documents: sort keys become `functions::json`'s keys.
+//! ORDER BY over jsonb and intervals, in PostgreSQL's order: sort keys become `functions::json`'s keys, and lengths.
 //!
 //! An analyzer rule over sorts and the ORDER BY of aggregates and windows. A call with DISTINCT keeps its order, which has to
 //! be that of its argument.
 
+use arrow_schema::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan, SortExpr};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, SortExpr};
 use datafusion::optimizer::AnalyzerRule;
 
+use super::functions::datetime::interval_length;
 use super::functions::json;
+use super::functions::nested_order::sort_bytes;
 use super::marks::field_of;
 use super::sql_types::mark_of;
 
 /// The rule. It comes before type coercion.
 #[derive(Debug)]
-pub(super) struct DocumentOrder;
+pub(super) struct KeyOrder;
 
-impl AnalyzerRule for DocumentOrder {
+impl AnalyzerRule for KeyOrder {
     fn name(&self) -> &str {
-        "document_order"
+        "key_order"
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> DfResult<LogicalPlan> {
@@ -43,10 +46,13 @@ fn order(keys: &mut [SortExpr], schema: &DFSchema) -> DfResult<bool> {
     let mut changed = false;
     for key in keys {
         let field = field_of(&key.expr, schema)?;
-        if mark_of(&field) == Some("jsonb") {
-            key.expr = json::order_key().call(vec![key.expr.clone()]);
-            changed = true;
-        }
+        let function = match field.data_type() {
+            DataType::Interval(_) => interval_length(),
+            _ if mark_of(&field) == Some("jsonb") => json::order_key(),
+            _ => continue,
+        };
+        key.expr = function.call(vec![std::mem::take(&mut key.expr)]);
+        changed = true;
     }
     Ok(changed)
 }
@@ -61,7 +67,14 @@ fn order_calls(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
         let name = names.save(&expr);
         let ordered = expr.transform_up(|expr| match expr {
             Expr::AggregateFunction(mut call) if !call.params.distinct => {
-                let changed = order(&mut call.params.order_by, &schema)?;
+                let mut changed = order(&mut call.params.order_by, &schema)?;
+                for key in &mut call.params.order_by {
+                    // DataFusion's aggregates cannot compare all nested values.
+                    if key.expr.get_type(&schema)?.is_nested() {
+                        key.expr = sort_bytes().call(vec![std::mem::take(&mut key.expr)]);
+                        changed = true;
+                    }
+                }
                 let expr = Expr::AggregateFunction(call);
                 Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
             }
