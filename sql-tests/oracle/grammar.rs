@@ -207,7 +207,18 @@ impl<'a> Grammar<'a> {
         let inner = self.relation(0);
         let not = if self.rng.random_bool(0.4) { "not " } else { "" };
         let equality = self.equality(scope, &inner.scope)?;
-        match self.rng.random_range(0..8) {
+        match self.rng.random_range(0..9) {
+            8 => {
+                // The innermost refers two queries out.
+                let innermost = self.relation(0);
+                let near = self.equality(&inner.scope, &innermost.scope)?;
+                let far = self.equality(scope, &innermost.scope)?;
+                let also = if self.rng.random_bool(0.4) { "not " } else { "" };
+                Some(format!(
+                    "{not}exists (select 1 from {} where {also}exists (select 1 from {} where {near} and {far}))",
+                    inner.sql, innermost.sql
+                ))
+            }
             6 => self.quantified(scope, &inner),
             7 => self.row_in(scope, &inner, not),
             0 | 1 => {

@@ -20,6 +20,7 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::common::Common;
 use super::errors::to_datafusion;
+use super::lateral::outside_columns;
 use crate::error::Error;
 
 /// Rewrites every IN over a subquery of a typed plan. A correlated one over an aggregate that gives a row even where it
@@ -162,7 +163,7 @@ impl Membership {
     /// `schema` has the columns that the value is computed from.
     fn of(test: InSubquery, schema: &DFSchema) -> DfResult<Membership> {
         let InSubquery { expr, subquery, .. } = test;
-        let correlated = !subquery.outer_ref_columns.is_empty();
+        let correlated = !outside_columns(&subquery.subquery)?.is_empty();
         if correlated && gives_one_row(&subquery.subquery) {
             return Ok(Membership::Compared((*expr).eq(Expr::ScalarSubquery(subquery))));
         }

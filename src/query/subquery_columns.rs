@@ -16,6 +16,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use super::lateral::outside_columns;
+
 /// The rule. It comes when scalar subqueries give one row.
 #[derive(Debug)]
 pub(super) struct SubqueryColumns;
@@ -152,12 +154,15 @@ fn of_join(join: &Join) -> DfResult<Option<LogicalPlan>> {
         return Ok(None);
     };
     let mut sides = [Columns::of("#left"), Columns::of("#right")];
-    let inputs = [&join.left, &join.right];
     let put = filter.clone().transform_down(|expr| {
         if !is_subquery(&expr) {
             return Ok(Transformed::no(expr));
         }
-        let Some(side) = inputs.iter().position(|input| speaks_of(&expr, input.schema())) else {
+        let side = if is_apart_from(&expr, join.right.schema())? {
+            0
+        } else if is_apart_from(&expr, join.left.schema())? {
+            1
+        } else {
             return Ok(Transformed::new(expr, false, TreeNodeRecursion::Jump));
         };
         let column = sides[side].put(expr)?;
@@ -180,19 +185,17 @@ fn of_join(join: &Join) -> DfResult<Option<LogicalPlan>> {
     over(LogicalPlan::Join(joined), &join.schema).map(Some)
 }
 
-/// Whether all columns that the subquery's expression refers to outside of it are of `schema`.
-fn speaks_of(expr: &Expr, schema: &DFSchema) -> bool {
+/// Whether the subquery's expression refers to nothing of `other`, the other side of a join.
+fn is_apart_from(expr: &Expr, other: &DFSchema) -> DfResult<bool> {
     let subquery = match expr {
         Expr::ScalarSubquery(subquery) => subquery,
         Expr::InSubquery(test) => &test.subquery,
         Expr::Exists(exists) => &exists.subquery,
-        _ => return false,
+        _ => return Ok(false),
     };
-    let outer = subquery.outer_ref_columns.iter().all(|outer| match outer {
-        Expr::OuterReferenceColumn(_, column) => schema.has_column(column),
-        _ => false,
-    });
-    outer && expr.column_refs().into_iter().all(|column| schema.has_column(column))
+    let outer = outside_columns(&subquery.subquery)?;
+    let mut columns = outer.iter().chain(expr.column_refs());
+    Ok(!columns.any(|column| other.has_column(column)))
 }
 
 /// The columns of `schema` over a plan that has more.

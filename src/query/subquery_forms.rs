@@ -24,7 +24,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::errors::{several_rows, to_datafusion};
 use super::functions;
-use super::lateral::{as_outer, gives_one_row};
+use super::lateral::{as_outer, gives_one_row, outside_columns};
 use super::operators::compared;
 use super::windows::Runner;
 
@@ -63,7 +63,7 @@ impl AnalyzerRule for SubqueryForms {
 
 impl SubqueryForms {
     fn with_one_row(&self, subquery: Subquery) -> DfResult<Transformed<Expr>> {
-        let alone = self.runner == Runner::Batch && subquery.outer_ref_columns.is_empty();
+        let alone = self.runner == Runner::Batch && outside_columns(&subquery.subquery)?.is_empty();
         let mut columns = subquery.subquery.schema().columns();
         if alone || gives_one_row(&subquery.subquery) || columns.len() != 1 {
             return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));

@@ -27,8 +27,8 @@ use datafusion::logical_expr::{
 };
 
 use self::domain::Domain;
-pub(super) use self::references::as_outer;
 use self::references::{Outer, outer_references};
+pub(super) use self::references::{as_outer, outside_columns};
 use recursive::recursive;
 
 use super::common::Common;
@@ -404,8 +404,13 @@ enum Asked {
 
 /// Whether DataFusion joins the subquery itself, and rightly: it refers to the outside in WHERE only, above nothing that would
 /// cut or group otherwise if the condition were taken out.
-#[recursive]
 fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bool> {
+    // What is further out it takes for columns of this outside.
+    Ok(!references::refers_further(plan, outside)? && pulled_up(plan, outside, asked)?)
+}
+
+#[recursive]
+fn pulled_up(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bool> {
     if outer_references(plan, outside)?.is_empty() {
         return Ok(true);
     }
@@ -415,20 +420,20 @@ fn joinable(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<bo
         LogicalPlan::Filter(filter) => {
             let grouped = asked == Asked::All;
             let equal = || !refers || references::only_equalities(&filter.predicate);
-            (for_rows || grouped && equal()) && joinable(&filter.input, outside, asked)?
+            (for_rows || grouped && equal()) && pulled_up(&filter.input, outside, asked)?
         }
         LogicalPlan::Projection(_) | LogicalPlan::Sort(_) if !refers => {
-            joinable(plan.inputs()[0], outside, asked)?
+            pulled_up(plan.inputs()[0], outside, asked)?
         }
         // Above an aggregate it loses what tells that there was no row, as an alias loses whatever it is put above.
         LogicalPlan::Distinct(Distinct::All(_)) if !refers && asked != Asked::Value => {
-            joinable(plan.inputs()[0], outside, asked)?
+            pulled_up(plan.inputs()[0], outside, asked)?
         }
         LogicalPlan::Aggregate(a) if !refers && asked == Asked::Value => {
-            a.group_expr.is_empty() && joinable(&a.input, outside, Asked::All)?
+            a.group_expr.is_empty() && pulled_up(&a.input, outside, Asked::All)?
         }
         LogicalPlan::Join(j) if !refers && j.join_type == JoinType::Inner => {
-            joinable(&j.left, outside, asked)? && joinable(&j.right, outside, asked)?
+            pulled_up(&j.left, outside, asked)? && pulled_up(&j.right, outside, asked)?
         }
         _ => false,
     })

@@ -24,6 +24,21 @@ pub(super) fn outer_references(plan: &LogicalPlan, outside: &DFSchema) -> DfResu
     Ok(found)
 }
 
+/// The columns that a subquery's plan refers to outside of itself, at any distance. A subquery's own list lacks those of
+/// its subqueries.
+pub(in crate::query) fn outside_columns(plan: &LogicalPlan) -> DfResult<Vec<Column>> {
+    let mut found = vec![];
+    collect(plan, &mut found)?;
+    Ok(found.into_iter().map(|outer| outer.column).collect())
+}
+
+/// Whether a plan refers to something beyond `outside`.
+pub(super) fn refers_further(plan: &LogicalPlan, outside: &DFSchema) -> DfResult<bool> {
+    let mut found = vec![];
+    collect(plan, &mut found)?;
+    Ok(found.iter().any(|outer| !outside.has_column(&outer.column)))
+}
+
 /// Whether a node's own expressions refer to the outside.
 pub(super) fn refers_itself(node: &LogicalPlan, outside: &DFSchema) -> DfResult<bool> {
     let mut found = vec![];
