@@ -84,7 +84,7 @@ impl VisitorMut for Speller {
         name_columns(&mut select.projection, self.depth == 1);
         for item in &mut select.projection {
             if let SelectItem::ExprWithAlias { expr, .. } = item {
-                rewrite_own(expr, respell_in_select_list);
+                rewrite_own(expr, row_sets::respell);
             }
         }
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
@@ -189,57 +189,6 @@ pub(super) fn rewrite_own(expr: &mut Expr, rewrite: impl FnMut(&mut Expr)) {
         }
     }
     let _ = expr.visit(&mut Own { rewrite, depth: 0 });
-}
-
-/// Forms that DataFusion plans only elsewhere: EXISTS becomes `(SELECT count(*) > 0 FROM ...)`, a function that returns a set
-/// an unnested list.
-fn respell_in_select_list(expr: &mut Expr) {
-    match expr {
-        Expr::Exists { subquery, negated } => {
-            let comparison = if *negated { "=" } else { ">" };
-            *expr = Expr::Subquery(counting(subquery.as_ref().clone(), comparison));
-        }
-        _ => row_sets::respell(expr),
-    }
-}
-
-/// `SELECT count(*) > 0 FROM ...`: of the query's own FROM and WHERE where nothing else decides how many rows it has,
-/// which can be decorrelated, else of the whole query.
-fn counting(query: Query, comparison: &str) -> Box<Query> {
-    let sql = format!("SELECT count(*) {comparison} 0 FROM (SELECT 1) AS \"exists\"");
-    let mut outer = template(&sql);
-    let SetExpr::Select(select) = outer.body.as_mut() else {
-        unreachable!("the template is a SELECT")
-    };
-    match query.body.as_ref() {
-        SetExpr::Select(inner)
-            if query.with.is_none() && query.limit_clause.is_none() && has_plain_rows(inner) =>
-        {
-            select.from.clone_from(&inner.from);
-            select.selection.clone_from(&inner.selection);
-        }
-        _ => {
-            if let Some(TableFactor::Derived { subquery, .. }) =
-                select.from.first_mut().map(|from| &mut from.relation)
-            {
-                **subquery = query;
-            }
-        }
-    }
-    outer
-}
-
-/// Whether a SELECT has a row for each row of FROM that satisfies WHERE.
-fn has_plain_rows(select: &Select) -> bool {
-    let ungrouped =
-        matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
-    let plain = select.projection.iter().all(|item| match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-            matches!(expr, Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-        }
-        _ => true,
-    });
-    ungrouped && plain && select.having.is_none() && !select.from.is_empty()
 }
 
 /// A name under which two relations of one FROM can be referred to.

@@ -1,16 +1,13 @@
-//! Correlated scalar subqueries of system queries, in the one form that DataFusion decorrelates: an aggregate over equalities.
-
-use std::ops::ControlFlow;
+//! What system queries ask of types by correlated subqueries that have a simpler answer here, and the relations of a SELECT.
 
 use sqlparser::ast::{
-    self, BinaryOperator, DataType, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
-    TableFactor, Visit, Visitor,
+    BinaryOperator, DataType, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
+    TableFactor,
 };
 
 use super::nodes::{
-    and, call, first_argument, function_name, is_column, is_oid_column, null_array, take,
+    first_argument, function_name, is_column, is_oid_column, null_array,
 };
-use super::rewrite::{Never, has_aggregate};
 use crate::sql::fold_identifier;
 
 /// The relations of a SELECT, joined ones included.
@@ -43,63 +40,6 @@ fn is_outer(expr: &Expr, own: &[String]) -> bool {
         }
         _ => false,
     }
-}
-
-pub(super) fn is_correlated(select: &Select) -> bool {
-    struct Outer<'a>(&'a [String]);
-
-    impl Visitor for Outer<'_> {
-        type Break = ();
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            if is_outer(expr, self.0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-    }
-
-    Visit::visit(select, &mut Outer(&relation_names(select))).is_break()
-}
-
-/// Makes a correlated scalar subquery an aggregate of its at most one row: DataFusion decorrelates only those. Outer columns are
-/// replaced by the inner ones they equal, since it pulls up nothing but equalities through an aggregate.
-pub(super) fn single_row(select: &mut Select) {
-    if has_aggregate(select) {
-        return;
-    }
-    let own = relation_names(select);
-    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
-        select.projection.as_mut_slice()
-    {
-        // Documents keep their type, by which drivers know them.
-        let is_json =
-            matches!(expr, Expr::Function(f) if function_name(&f.name) == "json_build_object");
-        *expr = call("min", vec![take(expr)]);
-        if is_json {
-            *expr = Expr::Cast {
-                kind: ast::CastKind::Cast,
-                expr: Box::new(take(expr)),
-                data_type: DataType::JSON,
-                array: false,
-                format: None,
-            };
-        }
-        if let Some(condition) = &mut select.selection {
-            let mut equal = vec![];
-            equalities(condition, &own, &mut equal);
-            replace_outer(condition, &equal);
-        }
-    }
-}
-
-/// Takes the conjuncts that concern outer columns alone out of a scalar subquery's condition: DataFusion finds no
-/// place for them below the aggregate, and beside it they mean the same.
-pub(super) fn take_outer_condition(select: &mut Select) -> Option<Expr> {
-    let own = relation_names(select);
-    let mut conjuncts = vec![];
-    split_conjuncts(select.selection.take()?, &mut conjuncts);
-    let (outer, inner): (Vec<Expr>, Vec<Expr>) =
-        conjuncts.into_iter().partition(|c| only_outer(c, &own));
-    select.selection = inner.into_iter().reduce(and);
-    outer.into_iter().reduce(and)
 }
 
 /// The walk from a type to its base type, by which drivers look domains up: a recursive query from `t2.oid = t.oid` on over
@@ -165,30 +105,6 @@ fn first_column(select: &Select) -> Option<&[Ident]> {
     }
 }
 
-fn split_conjuncts(condition: Expr, conjuncts: &mut Vec<Expr>) {
-    match condition {
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            split_conjuncts(*left, conjuncts);
-            split_conjuncts(*right, conjuncts);
-        }
-        other => conjuncts.push(other),
-    }
-}
-
-/// Whether an expression has columns, all of them outer ones.
-fn only_outer(expr: &Expr, own: &[String]) -> bool {
-    let (mut outer, mut inner) = (false, false);
-    let ControlFlow::Continue(()) = ast::visit_expressions(expr, |expr| {
-        match expr {
-            Expr::CompoundIdentifier(_) if is_outer(expr, own) => outer = true,
-            Expr::CompoundIdentifier(_) | Expr::Identifier(_) => inner = true,
-            _ => {}
-        }
-        ControlFlow::<Never>::Continue(())
-    });
-    outer && !inner
-}
-
 /// Pairs (outer column, inner column) of the condition's conjuncts.
 fn equalities(condition: &Expr, own: &[String], found: &mut Vec<(Expr, Expr)>) {
     match condition {
@@ -206,33 +122,5 @@ fn equalities(condition: &Expr, own: &[String], found: &mut Vec<(Expr, Expr)>) {
             }
         }
         _ => {}
-    }
-}
-
-fn replace_outer(condition: &mut Expr, equal: &[(Expr, Expr)]) {
-    match condition {
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            replace_outer(left, equal);
-            replace_outer(right, equal);
-        }
-        // The equalities themselves stay: they are what is pulled up.
-        Expr::BinaryOp { op: BinaryOperator::Eq, .. } => {}
-        other => {
-            let ControlFlow::Continue(()) = ast::visit_expressions_mut(other, |expr| {
-                if let Some((_, inner)) = equal.iter().find(|(outer, _)| same_column(outer, expr)) {
-                    *expr = inner.clone();
-                }
-                ControlFlow::<Never>::Continue(())
-            });
-        }
-    }
-}
-
-fn same_column(a: &Expr, b: &Expr) -> bool {
-    match (a, b) {
-        (Expr::CompoundIdentifier(a), Expr::CompoundIdentifier(b)) => {
-            a.iter().map(fold_identifier).eq(b.iter().map(fold_identifier))
-        }
-        _ => false,
     }
 }

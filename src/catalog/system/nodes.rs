@@ -1,8 +1,7 @@
 //! Small expressions of the syntax tree, recognised and made: the vocabulary of the rewrites.
 
-use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    self, BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg,
+    self, CastKind, DataType, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
     ObjectName, OrderByExpr, Query, SetExpr, Value,
 };
@@ -12,21 +11,6 @@ use crate::sql::fold_identifier;
 
 pub(super) fn is_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-}
-
-pub(super) fn and(left: Expr, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) }
-}
-
-/// `CASE WHEN condition THEN result END`
-pub(super) fn when(condition: Expr, result: Expr) -> Expr {
-    Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: vec![CaseWhen { condition, result }],
-        else_result: None,
-    }
 }
 
 pub(super) fn is_oid_column(expr: &Expr) -> bool {

@@ -13,12 +13,10 @@ use sqlparser::ast::{
     VisitMut, Visitor, VisitorMut,
 };
 
-use super::correlation::{
-    base_type, factors, is_correlated, row_type_columns, single_row, take_outer_condition,
-};
+use super::correlation::{base_type, factors, row_type_columns};
 use super::nodes::{
     aggregate, argument, boolean, call, empty_query, function_name, is_column, is_oid_column,
-    null_text, number, string_literal, take, when,
+    null_text, number, string_literal,
 };
 use super::relations::is_always_empty;
 use super::spelling::Spelling;
@@ -51,11 +49,6 @@ impl VisitorMut for SystemQuery {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Never> {
         number_tables(select);
-        let ControlFlow::Continue(()) =
-            ast::visit_expressions_mut(&mut select.projection, |expr| {
-                count_existing(expr);
-                ControlFlow::<Never>::Continue(())
-            });
         ControlFlow::Continue(())
     }
 
@@ -79,14 +72,6 @@ fn simplify(expr: &mut Expr) {
                 && let Some(columns) = row_type_columns(select)
             {
                 *expr = columns;
-            } else if let SetExpr::Select(select) = &mut *query.body
-                && query.limit_clause.is_none()
-                && is_correlated(select)
-            {
-                single_row(select);
-                if let Some(condition) = take_outer_condition(select) {
-                    *expr = when(condition, take(expr));
-                }
             }
         }
         Expr::Function(function) if function_name(&function.name) == "array" => {
@@ -96,13 +81,7 @@ fn simplify(expr: &mut Expr) {
                 *expr = array;
             }
         }
-        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => match &mut **right {
-            Expr::Subquery(query) => {
-                let subquery = std::mem::replace(query, Box::new(empty_query()));
-                *expr = Expr::InSubquery { expr: Box::new(take(left)), subquery, negated: false };
-            }
-            literal => array_literal(literal),
-        },
+        Expr::AnyOp { compare_op: BinaryOperator::Eq, right, .. } => array_literal(right),
         Expr::AllOp { right, .. } => array_literal(right),
         Expr::BinaryOp { left, op, right } if is_comparison(op) => {
             number_literal(left, right);
@@ -115,19 +94,6 @@ fn simplify(expr: &mut Expr) {
         }
         _ => {}
     }
-}
-
-/// EXISTS in a select list, where DataFusion does not plan it, as a comparison of the number of rows.
-fn count_existing(expr: &mut Expr) {
-    let Expr::Exists { subquery, negated } = expr else { return };
-    let SetExpr::Select(select) = &mut *subquery.body else { return };
-    if is_empty_select(select) || subquery.limit_clause.is_some() || has_aggregate(select) {
-        return;
-    }
-    select.projection = vec![SelectItem::UnnamedExpr(call("count", vec![number("1".to_owned())]))];
-    let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
-    let count = Expr::Subquery(std::mem::replace(subquery, Box::new(empty_query())));
-    *expr = Expr::BinaryOp { left: Box::new(count), op, right: Box::new(number("0".to_owned())) };
 }
 
 /// `c.tableoid`, a column that no relation here has, as the number of the system relation that `c` is.
