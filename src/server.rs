@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
+use crate::arrangement::live::LiveTable;
 use crate::backends::Backends;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Object};
 use crate::coordinator::{Coordinator, Image};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::log::MemoryLog;
 use crate::memory::{MemoryAccount, QueryPool};
 use crate::plan::lower::known_of;
@@ -27,6 +28,22 @@ pub struct Server {
 }
 
 impl Server {
+    /// What is kept of an object that a statement has seen in the catalog: 40001 where it has been altered since, 42P01 where
+    /// it has been dropped.
+    pub fn live(&self, object: &Object) -> Result<Arc<LiveTable>> {
+        let live = self.coordinator.live(object.id);
+        live.ok_or_else(|| match self.catalog.snapshot().find(&object.schema, &object.name) {
+            Some(_) => {
+                let message = format!("\"{}\" has been altered meanwhile", object.name);
+                Error::new(SqlState::SERIALIZATION_FAILURE, message)
+            }
+            None => {
+                let message = format!("relation \"{}\" does not exist", object.name);
+                Error::new(SqlState::UNDEFINED_TABLE, message)
+            }
+        })
+    }
+
     /// `workers` dataflow threads and as many query threads; `memory_limit` in bytes.
     pub fn start(workers: usize, memory_limit: u64) -> Result<Arc<Server>> {
         Server::start_from(None, workers, memory_limit, false)

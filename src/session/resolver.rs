@@ -91,23 +91,6 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn live(&self, object: &Object) -> Result<Arc<LiveTable>> {
-        let live = self.server.coordinator.live(object.id);
-        live.ok_or_else(|| {
-            // It was dropped or altered since this statement took its view of the catalog.
-            match self.server.catalog.snapshot().find(&object.schema, &object.name) {
-                Some(_) => {
-                    let message = format!("\"{}\" has been altered meanwhile", object.name);
-                    Error::new(SqlState::SERIALIZATION_FAILURE, message)
-                }
-                None => {
-                    let message = format!("relation \"{}\" does not exist", object.name);
-                    Error::new(SqlState::UNDEFINED_TABLE, message)
-                }
-            }
-        })
-    }
-
     fn object(&self, object: &Arc<Object>) -> Result<Arc<dyn TableSource>> {
         if *self.depth.borrow() == 0 && !self.depends_on.borrow().contains(&object.id) {
             self.depends_on.borrow_mut().push(object.id);
@@ -170,7 +153,7 @@ impl<'a> Names<'a> {
 
     /// What a maintained query may count on of an object that it reads.
     fn facts(&self, object: &Object) -> Result<ObjectFacts> {
-        let live = self.live(object)?;
+        let live = self.server.live(object)?;
         let append_only = match &object.kind {
             ObjectKind::Table { append_only, .. } => *append_only,
             // Of sources those whose messages replace rows are not.
@@ -202,7 +185,7 @@ impl<'a> Names<'a> {
 
     /// What is kept of an object, as of the statement's epoch.
     fn live_scan(&self, object: &Object) -> Result<Arc<dyn TableSource>> {
-        let live = self.live(object)?;
+        let live = self.server.live(object)?;
         self.scanned.borrow_mut().push(live.clone());
         let indexes = self.server.coordinator.indexes(object.id);
         let scan = LiveScan::new(live, object.columns.clone(), indexes, self.read_at.clone())

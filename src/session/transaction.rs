@@ -404,9 +404,7 @@ impl Session {
 
     /// Adds a write to the block; what the table's constraints refuse is refused now.
     pub(super) async fn write_in_block(&mut self, table: &Object, write: Write) -> Result<usize> {
-        let live = self.server.coordinator.live(table.id).ok_or_else(|| {
-            Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
-        })?;
+        let live = self.server.live(table)?;
         write
             .inserts
             .iter()

@@ -5,9 +5,7 @@ use sqlparser::ast::{
     TableFactor,
 };
 
-use super::nodes::{
-    first_argument, function_name, is_column, is_oid_column, null_array,
-};
+use super::nodes::{first_argument, function_name, is_column, is_oid_column, null_array};
 use crate::sql::fold_identifier;
 
 /// The relations of a SELECT, joined ones included.

@@ -1,9 +1,8 @@
 //! Small expressions of the syntax tree, recognised and made: the vocabulary of the rewrites.
 
 use sqlparser::ast::{
-    self, CastKind, DataType, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, OrderByExpr, Query, SetExpr, Value,
+    self, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, OrderByExpr, Query, SetExpr, Value,
 };
 
 use super::columns;

@@ -182,9 +182,7 @@ impl Session {
         params: &[ScalarValue],
         cancel: &CancellationToken,
     ) -> Result<(Write, RecordBatch)> {
-        let live = self.server.coordinator.live(target.table.id).ok_or_else(|| {
-            Error::new(SqlState::UNDEFINED_TABLE, "the table has been dropped meanwhile")
-        })?;
+        let live = self.server.live(&target.table)?;
         sequencer::check_not_null(&target.table.name, &target.table.columns, &rows)?;
         let primary = UniqueKey::primary(target.table.id, &live);
         let keys = primary.into_iter().chain(self.unique_keys(&target.table));
