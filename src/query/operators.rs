@@ -490,6 +490,8 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
         (true, true) => plain(DataType::Utf8),
         (true, false) => literal_target(&left, &right.field),
         (false, true) => literal_target(&right, &left.field),
+        // Columns stay columns, which joins and lookups know.
+        (false, false) if are_numerics_alike(&left, &right) => Arc::clone(&left.field),
         (false, false) => comparison_type(&left.field, &right.field)
             .ok_or_else(|| undefined_operator(&left.name(), symbol, &right.name()))?,
     };
@@ -522,6 +524,10 @@ fn compare(op: Operator, symbol: &str, left: Side, right: Side) -> Result<Expr> 
         return Ok(binary(value.call(vec![left]), op, value.call(vec![right])));
     }
     Ok(binary(left, op, right))
+}
+
+fn are_numerics_alike(left: &Side, right: &Side) -> bool {
+    left.data_type() == right.data_type() && matches!(left.data_type(), DataType::Decimal128(..))
 }
 
 /// What an untyped literal becomes beside a typed operand: a numeric with all the digits that either side has.

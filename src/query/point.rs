@@ -42,7 +42,7 @@ pub struct Point {
     rows: SchemaRef,
     /// A value for each column of the key, over the parameters.
     key: Vec<Arc<dyn PhysicalExpr>>,
-    /// Whether a row under the key is wanted.
+    /// What else a row under the key has to be.
     condition: Option<Arc<dyn PhysicalExpr>>,
     output: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
@@ -195,17 +195,21 @@ fn compiled(
     let rows = scanned.join(&told)?;
     // A value for each column of the key, without looking at the row.
     let mut key = vec![];
+    let mut conditions = parts.conditions.clone();
     for &column in &table.live.key {
         let field = table.field(column);
-        let values = parts.conditions.iter().filter_map(|c| value_of(c, field, scanned));
-        let Some(value) = values.into_iter().next() else { return Ok(None) };
+        let fixing = conditions.iter().enumerate();
+        let mut fixing = fixing.filter_map(|(at, c)| Some((at, value_of(c, field, scanned)?)));
+        let Some((at, value)) = fixing.next() else { return Ok(None) };
         let value = placed(value)?;
+        // It holds of the row that is found by it.
+        conditions.remove(at);
         if value.get_type(&told)? != *field.data_type() || value.is_volatile() {
             return Ok(None);
         }
         key.push(engine.compile(&value, &told).map_err(external)?);
     }
-    let condition = conjunction(parts.conditions.iter().cloned()).map(placed).transpose()?;
+    let condition = conjunction(conditions).map(placed).transpose()?;
     let output: Vec<Expr> = match parts.output {
         None => scanned.columns().into_iter().map(Expr::Column).collect(),
         Some(projection) => {

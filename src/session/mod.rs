@@ -136,6 +136,8 @@ pub struct Session {
     cursors: Cursors,
     /// Parameter values as last told to the client.
     reported: BTreeMap<&'static str, String>,
+    /// The version of the settings that are reported.
+    reported_version: Option<u64>,
     status: TransactionStatus,
     /// Inside a query string of several statements and no BEGIN: writes are gathered as in a block.
     implicit: bool,
@@ -169,6 +171,7 @@ impl Session {
             statements: Statements::default(),
             cursors: Cursors::default(),
             reported: BTreeMap::new(),
+            reported_version: None,
             status: TransactionStatus::Idle,
             implicit: false,
             block: Block::default(),
@@ -486,6 +489,10 @@ impl Session {
     /// the last call: server_version, server_encoding, client_encoding, DateStyle, TimeZone, integer_datetimes ...
     pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
         let mut changes = vec![];
+        let version = Some(self.settings.version());
+        if std::mem::replace(&mut self.reported_version, version) == version {
+            return changes;
+        }
         for (name, value) in self.settings.reported() {
             if self.reported.get(name) != Some(&value) {
                 changes.push((name.to_owned(), value.clone()));

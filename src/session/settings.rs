@@ -1,7 +1,8 @@
 //! Settings: what SET, RESET and SHOW work on, with PostgreSQL's names, defaults and checks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -76,10 +77,42 @@ const SETTINGS: &[Known] = &[
 const FOREIGN_PREFIXES: &[&str] =
     &["rw_", "streaming_", "enable_", "plan_cache_", "jit_", "log_", "work_mem"];
 
+/// Values that were set, by name in lower case. Whoever has derived something from them asks for the version, which no other
+/// state of any settings has.
+#[derive(Clone, Debug)]
+struct Values {
+    set: BTreeMap<String, String>,
+    version: u64,
+    derived: OnceLock<Derived>,
+}
+
+impl Values {
+    fn new(set: BTreeMap<String, String>) -> Values {
+        static VERSIONS: AtomicU64 = AtomicU64::new(0);
+        let version = VERSIONS.fetch_add(1, Ordering::Relaxed);
+        Values { set, version, derived: OnceLock::new() }
+    }
+
+    /// The values, which are about to change.
+    fn change(&mut self) -> &mut BTreeMap<String, String> {
+        *self = Values::new(std::mem::take(&mut self.set));
+        &mut self.set
+    }
+}
+
+/// What every statement asks of the settings.
+#[derive(Clone, Copy, Debug)]
+struct Derived {
+    text_style: TextStyle,
+    statement_timeout: Option<Duration>,
+    idle_session_timeout: Option<Duration>,
+    idle_in_transaction_session_timeout: Option<Duration>,
+}
+
 /// One session's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    values: BTreeMap<String, String>,
+    values: Values,
     /// As they were when the transaction block began.
     before: Option<BTreeMap<String, String>>,
     /// What SET LOCAL has changed in the block, with what the session had; `None` is the default.
@@ -109,7 +142,7 @@ fn invalid(name: &str, value: &str) -> Error {
 /// Settings as they were.
 #[derive(Debug)]
 pub struct Kept {
-    values: BTreeMap<String, String>,
+    version: u64,
     temporary_schema: Option<String>,
 }
 
@@ -124,7 +157,7 @@ struct Requested {
 impl Settings {
     pub fn new(user: &str) -> Settings {
         Settings {
-            values: BTreeMap::new(),
+            values: Values::new(BTreeMap::new()),
             before: None,
             local: BTreeMap::new(),
             user: user.to_owned(),
@@ -135,12 +168,17 @@ impl Settings {
 
     /// All that statements may depend on.
     pub fn kept(&self) -> Kept {
-        Kept { values: self.values.clone(), temporary_schema: self.temporary_schema.clone() }
+        Kept { version: self.version(), temporary_schema: self.temporary_schema.clone() }
     }
 
     /// Whether statements mean what they meant then.
     pub fn are(&self, kept: &Kept) -> bool {
-        self.values == kept.values && self.temporary_schema == kept.temporary_schema
+        self.version() == kept.version && self.temporary_schema == kept.temporary_schema
+    }
+
+    /// Another one whenever a value has changed.
+    pub fn version(&self) -> u64 {
+        self.values.version
     }
 
     pub fn user(&self) -> &str {
@@ -176,19 +214,19 @@ impl Settings {
 
     /// A transaction block begins.
     pub fn begin(&mut self) {
-        self.before = Some(self.values.clone());
+        self.before = Some(self.values.set.clone());
     }
 
     /// A transaction block ends: what SET LOCAL changed goes; without a commit, what SET changed goes too.
     pub fn end(&mut self, committed: bool) {
         let local = std::mem::take(&mut self.local);
         match (committed, self.before.take()) {
-            (false, Some(before)) => self.values = before,
+            (false, Some(before)) => *self.values.change() = before,
             _ => {
                 for (name, value) in local {
                     match value {
-                        Some(value) => self.values.insert(name, value),
-                        None => self.values.remove(&name),
+                        Some(value) => self.values.change().insert(name, value),
+                        None => self.values.change().remove(&name),
                     };
                 }
             }
@@ -198,7 +236,8 @@ impl Settings {
     /// SET LOCAL, until the transaction block ends.
     pub fn set_local(&mut self, name: &str, values: Option<&[String]>) -> Result<()> {
         let key = name.to_lowercase();
-        let outer = self.local.get(&key).cloned().unwrap_or_else(|| self.values.get(&key).cloned());
+        let outer =
+            self.local.get(&key).cloned().unwrap_or_else(|| self.values.set.get(&key).cloned());
         self.set(name, values)?;
         self.local.insert(key, outer);
         Ok(())
@@ -214,7 +253,7 @@ impl Settings {
             if !foreign {
                 return Err(unknown(name));
             }
-            self.values.insert(name.to_owned(), value);
+            self.values.change().insert(name.to_owned(), value);
             return Ok(());
         };
         if known.fixed {
@@ -227,7 +266,7 @@ impl Settings {
         };
         let key = known.name.to_lowercase();
         self.local.remove(&key);
-        self.values.insert(key, value);
+        self.values.change().insert(key, value);
         Ok(())
     }
 
@@ -257,9 +296,9 @@ impl Settings {
     /// RESET; `None` is ALL.
     pub fn reset(&mut self, name: Option<&str>) -> Result<()> {
         match name {
-            None => self.values.clear(),
-            Some(name) if find(name).is_some() || self.values.contains_key(name) => {
-                self.values.remove(&name.to_lowercase());
+            None => self.values.change().clear(),
+            Some(name) if find(name).is_some() || self.values.set.contains_key(name) => {
+                self.values.change().remove(&name.to_lowercase());
             }
             Some(name) => return Err(unknown(name)),
         }
@@ -269,7 +308,7 @@ impl Settings {
     /// A setting's value; `None` for unknown ones.
     pub fn get(&self, name: &str) -> Option<String> {
         let name = name.to_lowercase();
-        if let Some(value) = self.values.get(&name) {
+        if let Some(value) = self.values.set.get(&name) {
             return Some(value.clone());
         }
         match name.as_str() {
@@ -294,7 +333,7 @@ impl Settings {
 
     /// Settings of the session's own making, such as `myapp.user_id`.
     pub fn custom(&self) -> impl Iterator<Item = (String, String)> {
-        let own = self.values.iter().filter(|(name, _)| find(name).is_none());
+        let own = self.values.set.iter().filter(|(name, _)| find(name).is_none());
         own.map(|(name, value)| (name.clone(), value.clone()))
     }
 
@@ -305,11 +344,30 @@ impl Settings {
     }
 
     pub fn statement_timeout(&self) -> Option<Duration> {
-        self.timeout("statement_timeout")
+        self.derived().statement_timeout
+    }
+
+    /// How long a session may wait in a block, or outside of one.
+    pub fn idle_timeout(&self, in_block: bool) -> Option<Duration> {
+        let derived = self.derived();
+        match in_block {
+            true => derived.idle_in_transaction_session_timeout,
+            false => derived.idle_session_timeout,
+        }
+    }
+
+    fn derived(&self) -> &Derived {
+        self.values.derived.get_or_init(|| Derived {
+            text_style: self.read_text_style(),
+            statement_timeout: self.timeout("statement_timeout"),
+            idle_session_timeout: self.timeout("idle_session_timeout"),
+            idle_in_transaction_session_timeout: self
+                .timeout("idle_in_transaction_session_timeout"),
+        })
     }
 
     /// What a setting limits; `None` where it is 0.
-    pub fn timeout(&self, name: &str) -> Option<Duration> {
+    fn timeout(&self, name: &str) -> Option<Duration> {
         duration(&self.get(name)?).filter(|timeout| !timeout.is_zero())
     }
 
@@ -341,6 +399,10 @@ impl Settings {
     }
 
     pub fn text_style(&self) -> TextStyle {
+        self.derived().text_style
+    }
+
+    fn read_text_style(&self) -> TextStyle {
         let get = |name: &str| self.get(name).unwrap_or_default();
         TextStyle {
             time_zone: TimeZone::parse(&get("TimeZone")).unwrap_or(TimeZone::UTC),

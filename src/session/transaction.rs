@@ -287,17 +287,12 @@ impl Session {
 
     /// How long the session may wait for its client, and what ends it then.
     pub fn idle_limit(&self) -> Option<(Duration, Error)> {
-        let (setting, code, what) = match self.status {
-            TransactionStatus::Idle => {
-                ("idle_session_timeout", SqlState::IDLE_SESSION_TIMEOUT, "idle-session")
-            }
-            TransactionStatus::InBlock | TransactionStatus::Failed => (
-                "idle_in_transaction_session_timeout",
-                SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-                "idle-in-transaction",
-            ),
+        let in_block = !matches!(self.status, TransactionStatus::Idle);
+        let (code, what) = match in_block {
+            false => (SqlState::IDLE_SESSION_TIMEOUT, "idle-session"),
+            true => (SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, "idle-in-transaction"),
         };
-        let limit = self.settings.timeout(setting)?;
+        let limit = self.settings.idle_timeout(in_block)?;
         Some((limit, Error::new(code, format!("terminating connection due to {what} timeout"))))
     }
 

@@ -419,7 +419,8 @@ fn pulled_up(plan: &LogicalPlan, outside: &DFSchema, asked: Asked) -> DfResult<b
     Ok(match plan {
         LogicalPlan::Filter(filter) => {
             let grouped = asked == Asked::All;
-            let equal = || !refers || references::only_equalities(&filter.predicate);
+            let equal =
+                || !refers || references::only_equalities(&filter.predicate, filter.input.schema());
             (for_rows || grouped && equal()) && pulled_up(&filter.input, outside, asked)?
         }
         LogicalPlan::Projection(_) | LogicalPlan::Sort(_) if !refers => {

@@ -9,6 +9,8 @@ use datafusion::common::{Column, DFSchema, ExprSchema, Result as DfResult};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Subquery};
 
+use crate::query::fallible::is_fallible;
+
 /// A column of the outside.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Outer {
@@ -176,10 +178,16 @@ pub(in crate::query) fn as_outer(expr: Expr, schema: &DFSchema) -> DfResult<Expr
     outer.data()
 }
 
-/// Whether all that a predicate says of the outside are equalities, each a condition of its own.
-pub(super) fn only_equalities(predicate: &Expr) -> bool {
-    split_conjunction(predicate).into_iter().all(|conjunct| {
-        let equal = matches!(conjunct, Expr::BinaryExpr(BinaryExpr { op: Operator::Eq, .. }));
-        equal || !conjunct.contains_outer()
+/// Whether all that a predicate says of the outside are equalities of a column, each a condition of its own.
+pub(super) fn only_equalities(predicate: &Expr, schema: &DFSchema) -> bool {
+    let is_column = |side: &Expr| matches!(side, Expr::Column(_));
+    let is_outside = |side: &Expr| side.column_refs().is_empty() && !is_fallible(side, schema);
+    split_conjunction(predicate).into_iter().all(|conjunct| match conjunct {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+            let equal =
+                is_column(left) && is_outside(right) || is_outside(left) && is_column(right);
+            equal || !conjunct.contains_outer()
+        }
+        other => !other.contains_outer(),
     })
 }
