@@ -1,61 +1,65 @@
-//! psql's own queries, run by a plain DataFusion session over an example catalog, and PostgreSQL's functions.
+//! psql's own queries, run over an example catalog, and PostgreSQL's functions.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use datafusion::catalog::MemorySchemaProvider;
-use datafusion::prelude::{SessionConfig, SessionContext};
-use sqlparser::ast::Statement;
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{ScalarUDF, TableSource};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::catalog::Catalog;
 use crate::catalog::tests::{example, path};
+use crate::error::{Error, Result};
+use crate::query::{Engine, EngineOptions, Resolver, canonicalise};
 
-/// DataFusion with the system relations and functions of the example catalog.
-fn session(catalog: &Catalog) -> SessionContext {
-    let context = Arc::new(SystemContext::new(catalog.snapshot(), "alice", path()));
-    let config = SessionConfig::new().with_target_partitions(1);
-    let config = config.with_default_catalog_and_schema("tidewater", "public");
-    let session =
-        SessionContext::new_with_config(config.with_create_default_catalog_and_schema(true));
-    let database = session.catalog("tidewater").unwrap();
-    for schema in ["pg_catalog", "information_schema"] {
-        database.register_schema(schema, Arc::new(MemorySchemaProvider::new())).unwrap();
-    }
-    let public = database.schema("public").unwrap();
-    // The rows of our own relations come from elsewhere.
-    for table in columns::all().iter().filter(|t| t.schema != "tidewater") {
-        let provider = system_table(&context, &table.schema, &table.name).unwrap().unwrap();
-        let schema = database.schema(&table.schema).unwrap();
-        schema.register_table(table.name.clone(), provider.clone()).unwrap();
-        if table.schema == "pg_catalog" {
-            public.register_table(table.name.clone(), provider).unwrap();
-        }
-    }
-    system_functions(&context).into_iter().for_each(|function| session.register_udf(function));
-    session
+/// The system relations and functions of an example catalog.
+struct System {
+    context: Arc<SystemContext>,
+    functions: Vec<Arc<ScalarUDF>>,
 }
 
-async fn batches(
-    session: &SessionContext,
-    sql: &str,
-) -> std::result::Result<Vec<RecordBatch>, String> {
+fn session(catalog: &Catalog) -> System {
+    let context = Arc::new(SystemContext::new(catalog.snapshot(), "alice", path()));
+    let functions = system_functions(&context).into_iter().map(Arc::new).collect();
+    System { context, functions }
+}
+
+impl Resolver for System {
+    fn table(&self, reference: &TableReference) -> Result<Arc<dyn TableSource>> {
+        let schema = reference.schema().unwrap_or("pg_catalog");
+        match system_table(&self.context, schema, reference.table()) {
+            Some(table) => Ok(provider_as_source(table?)),
+            None => Err(Error::internal(format!("no relation {reference}"))),
+        }
+    }
+
+    fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        let named = |f: &&Arc<ScalarUDF>| f.name() == name || f.aliases().iter().any(|a| a == name);
+        self.functions.iter().find(named).cloned()
+    }
+
+    fn setting(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
+async fn batches(system: &System, sql: &str) -> std::result::Result<Vec<RecordBatch>, String> {
     let mut query = crate::sql::parse_query(sql).map_err(|e| e.to_string())?;
     rewrite_for_catalog(&mut *query);
     crate::sql::name_derived_columns(&mut query);
-    let statement =
-        datafusion::sql::parser::Statement::Statement(Box::new(Statement::Query(query.clone())));
-    let rewritten =
-        |e: datafusion::error::DataFusionError| format!("{}\n{query}", e.strip_backtrace());
-    let plan = session.state().statement_to_plan(statement).await.map_err(rewritten)?;
-    let frame = session.execute_logical_plan(plan).await.map_err(rewritten)?;
-    frame.collect().await.map_err(rewritten)
+    let rewritten = |e: Error| format!("{e}\n{query}");
+    let engine = Engine::new(EngineOptions::default()).map_err(rewritten)?;
+    let plan = engine.plan(&query, system, &[]).and_then(canonicalise).map_err(rewritten)?;
+    let plan = engine.optimize_batch(plan).map_err(rewritten)?;
+    engine.collect(&plan, CancellationToken::new()).await.map_err(rewritten)
 }
 
 /// Rows as text, cells parted by `|`, nulls empty.
-async fn rows(session: &SessionContext, sql: &str) -> std::result::Result<Vec<String>, String> {
+async fn rows(session: &System, sql: &str) -> std::result::Result<Vec<String>, String> {
     let mut lines = vec![];
     for batch in batches(session, sql).await? {
         let options = FormatOptions::default();
@@ -69,7 +73,7 @@ async fn rows(session: &SessionContext, sql: &str) -> std::result::Result<Vec<St
     Ok(lines)
 }
 
-async fn check(session: &SessionContext, sql: &str, expected: &[&str]) {
+async fn check(session: &System, sql: &str, expected: &[&str]) {
     let rows = rows(session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     assert_eq!(rows, expected, "{sql}");
 }
@@ -223,7 +227,7 @@ async fn functions_and_casts_about_the_catalog_answer_as_postgresql() {
         ),
         ("select 't'::regclass::oid", oid_text.as_str()),
         ("select relname from pg_class where oid = 't'::regclass", "t"),
-        ("select relname from pg_class where oid = relname::regclass and relkind = 'm'", "m"),
+        ("select relname from pg_class where relkind = 'm' and oid = relname::regclass", "m"),
         (
             "select relname from pg_catalog.pg_class where oid = 't'::regclass::oid and relkind = any ('{r,v}')",
             "t",
